@@ -1,0 +1,50 @@
+"""Exact sums of real numbers: fixed point in two int64 limbs.
+
+A value is rounded once to a multiple of its unit (2**-40 for scores, 2**-32 for log loss, 1e-4 for money); after that every sum is a
+sum of integers, so order, batching, merging and taking back give the same bits. One int64 would overflow after eight million
+scores of 1.0, so a sum is kept as ``hi * 2**40 + lo`` with ``0 <= lo < 2**40``.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+LIMB_BITS = 40
+SCORE_UNIT = 2.0**-40
+LOSS_UNIT = 2.0**-32
+MONEY_UNIT = 1e-4
+
+
+def to_fixed(values: npt.ArrayLike, unit: float) -> Ints:
+    """Round values to multiples of ``unit``; any shape, int64.
+
+    >>> to_fixed([0.5, 1.0], 2.0**-40).tolist()
+    [549755813888, 1099511627776]
+    """
+    return np.rint(np.asarray(values, dtype=np.float64) / unit).astype(np.int64)
+
+
+def carry(sums: Ints, lows: npt.NDArray[np.intp]) -> Ints:
+    """Bring the low limbs (columns ``lows``; each high limb is the column before it) back into range, in place.
+
+    >>> carry(np.array([[0, 3 * 2**40 + 5], [0, -1]]), np.array([1])).tolist()
+    [[3, 5], [-1, 1099511627775]]
+    """
+    low = sums[..., lows]
+    over = low >> LIMB_BITS
+    sums[..., lows - 1] += over
+    sums[..., lows] = low - (over << LIMB_BITS)
+    return sums
+
+
+def to_float(high: Any, low: Any, unit: float) -> Any:
+    """Return the sum that two limbs stand for, in floating point; scalar or array.
+
+    >>> float(to_float(3, 0, 2.0**-40))
+    3.0
+    """
+    return (np.asarray(high, dtype=np.float64) * 2.0**LIMB_BITS + np.asarray(low, dtype=np.float64)) * unit

@@ -1,0 +1,28 @@
+"""What a rung sees of one pane."""
+
+from dataclasses import dataclass
+
+from detectors.fixed import Ints
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """The sums of one pane at one rung: the prediction side, and the labels known by the rung's age.
+
+    ``segments`` holds the segments (indexes; 0 is the aggregate) with any prediction in the pane, ascending, shape (s,). ``made`` has the
+    layout ``cells.MADE``, shape (s, width); ``known`` the layout ``cells.KNOWN``; ``made_bins`` and ``known_bins`` the layout
+    ``cells.BIN``, shape (s, 20, width): predictions, and labels, by cell of the score. At rungs from the horizon on with timeouts as
+    negatives, ``known`` and ``known_bins`` hold the timed-out ones too, so no reader needs to know.
+    """
+
+    rung: int  # index into the ladder; 0 is age 0, before any label
+    age_ms: int
+    start_ms: int
+    end_ms: int
+    due_ms: int  # end + age: when the watermark reads it
+    mature: bool  # the last rung of the ladder
+    segments: Ints
+    made: Ints
+    known: Ints
+    made_bins: Ints
+    known_bins: Ints
