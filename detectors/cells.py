@@ -102,6 +102,8 @@ KNOWN = Layout(
         "score": SCORE_UNIT,  # sum of p over labelled
         "brier": SCORE_UNIT,
         "loss": LOSS_UNIT,
+        "score_squared": SCORE_UNIT,  # as in MADE, over labelled: what is left is the unlabelled ones' share
+        "loss_negative": LOSS_UNIT,
         **{f"amount_{cell}": MONEY_UNIT for cell in CONFUSION},
         **{f"matrix_amount_{cell}": MONEY_UNIT for cell in CONFUSION},
         "realised_cost": MONEY_UNIT,
