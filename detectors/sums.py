@@ -1,0 +1,191 @@
+"""Event columns to cell rows: what each signed row adds to the sums of its pane.
+
+One row in, one row of integers out, so that grouping is a plain sum. The low limb of a fixed-point sum holds the whole value; whoever
+groups calls ``fixed.carry`` afterwards. Probes are rows like any other here: leave them out with ``where``.
+"""
+
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from detectors.cells import BIN, CONFUSION, KNOWN, MADE, Layout
+from detectors.fixed import LOSS_UNIT, SCORE_UNIT, Floats, Ints, to_fixed
+from schemas.scored import Kind
+
+CLIP = 1e-15  # log loss: probabilities are kept this far from 0 and 1
+NOT_ACTED = frozenset({"overridden", "dismissed", "ignored"})
+
+_Mask = npt.NDArray[np.bool_]
+
+
+class Columns(Protocol):
+    """Columns of equal length ``n`` by the names of ``schemas.scored.COLUMNS``; ``texts`` is what ``action`` points into."""
+
+    @property
+    def n(self) -> int:
+        """How many rows there are."""
+
+    @property
+    def texts(self) -> list[str]:
+        """The strings that index columns point into."""
+
+    def column(self, name: str) -> npt.NDArray[Any]:
+        """Return one column, shape (n,)."""
+
+
+def log_loss(score: npt.ArrayLike, label: npt.ArrayLike) -> Floats:
+    """Return the log loss of each event, the probability of what happened clipped at 1e-15; any shape.
+
+    >>> log_loss([0.5, 0.0], [1, 0]).round(4).tolist()
+    [0.6931, 0.0]
+    """
+    score = np.asarray(score, dtype=np.float64)
+    right = np.where(np.asarray(label, dtype=bool), score, 1.0 - score)
+    return np.asarray(-np.log(np.clip(right, CLIP, 1.0 - CLIP)))
+
+
+def made_sums(rows: Columns, where: npt.NDArray[Any] | slice = slice(None)) -> Ints:
+    r"""Return what each PREDICTION row adds to ``cells.MADE``, times its sign, shape (n, width); other rows add nothing.
+
+    An abstained prediction adds to ``n``, ``abstained``, ``alerted``, ``features``, ``missing`` and ``compute_cost`` only. ``where`` picks rows
+    (indexes, mask or slice).
+
+    >>> from schemas.scored import Rows
+    >>> rows = Rows("m", [], 1, {"kind": b"\x01", "predicted": b"\x01", "score": np.array([0.5]).tobytes()})
+    >>> sums = made_sums(rows)
+    >>> int(MADE.count(sums, "positive")[0]), float(MADE.total(sums, "score_squared")[0])
+    (1, 0.25)
+    """
+
+    def column(name: str) -> npt.NDArray[Any]:
+        return rows.column(name)[where]
+
+    sign = column("sign").astype(np.int64) * (column("kind") == Kind.PREDICTION)
+    kept = column("abstained") == 0
+    positive = kept & (column("predicted") != 0)
+    negative = kept & ~positive
+    score, scored = _scores(column("score"), kept)
+    amount = column("amount")
+    stake = np.rint(score * amount).astype(np.int64)
+    out = _Out(MADE, sign)
+    out.add("n", 1)
+    out.add("abstained", ~kept)
+    out.add("alerted", column("alerted"))
+    out.add("positive", positive)
+    out.add("negative", negative)
+    out.add("scored", scored)
+    out.add("binary", kept & (column("binary") != 0))
+    out.add("features", column("features"))
+    out.add("missing", column("missing"))
+    fixed = to_fixed(score, SCORE_UNIT)
+    out.add("score", fixed)
+    out.add("score_positive", fixed, positive)
+    out.add("score_squared", to_fixed(score * score, SCORE_UNIT))
+    out.add("loss_negative", to_fixed(log_loss(score, 0), LOSS_UNIT), scored)
+    out.add("amount_positive", amount, positive)
+    out.add("amount_negative", amount, negative)
+    out.add("stake_positive", stake, positive)
+    out.add("stake_negative", stake, negative)
+    out.add("compute_cost", column("money"))
+    return out.rows
+
+
+def known_sums(rows: Columns, where: npt.NDArray[Any] | slice = slice(None)) -> Ints:
+    r"""Return what LABEL, DISPOSITION and COST rows add to ``cells.KNOWN``, times their sign, shape (n, width); others add nothing.
+
+    A label of an abstained prediction adds to ``abstained`` and ``abstained_wrong`` only. A disposition counts as ``disposed`` when it names
+    an action, and as ``acted`` when that action is none of overridden, dismissed, ignored (in any case). ``where`` picks rows.
+
+    >>> from schemas.scored import Rows
+    >>> rows = Rows("m", [], 1, {"kind": b"\x02", "label": b"\x01", "score": np.array([0.5]).tobytes()})
+    >>> sums = known_sums(rows)
+    >>> int(KNOWN.count(sums, "fn")[0]), float(KNOWN.total(sums, "brier")[0])
+    (1, 0.25)
+    """
+
+    def column(name: str) -> npt.NDArray[Any]:
+        return rows.column(name)[where]
+
+    kind = column("kind")
+    labelled, disposed, costed = (kind == k for k in (Kind.LABEL, Kind.DISPOSITION, Kind.COST))
+    kept = labelled & (column("abstained") == 0)
+    predicted, label = column("predicted") != 0, column("label") != 0
+    score, scored = _scores(column("score"), kept)
+    amount, money, review_ms = column("amount"), column("money"), column("review_ms")
+    matrix = column("costed") == 0
+    out = _Out(KNOWN, column("sign").astype(np.int64))
+    for cell, mask in zip(CONFUSION, _confusion(predicted, label), strict=True):
+        counted = kept & mask
+        out.add(cell, counted)
+        out.add(f"amount_{cell}", amount, counted)
+        out.add(f"matrix_{cell}", counted & matrix)
+        out.add(f"matrix_amount_{cell}", amount, counted & matrix)
+    out.add("scored", scored)
+    out.add("score", to_fixed(score, SCORE_UNIT))
+    out.add("brier", to_fixed(np.square(score - label), SCORE_UNIT), scored)
+    out.add("loss", to_fixed(log_loss(score, label), LOSS_UNIT), scored)
+    out.add("delay_s", (column("known_at") - column("predicted_at")) // 1000, kept)
+    out.add("abstained", labelled & ~kept)
+    out.add("abstained_wrong", labelled & ~kept & (predicted != label))
+    named, acted = _actions(rows.texts)
+    action = column("action")
+    out.add("disposed", disposed & named[action])
+    out.add("acted", disposed & acted[action])
+    reviewed = disposed & (review_ms >= 0)
+    out.add("reviewed", reviewed)
+    out.add("review_ms", review_ms, reviewed)
+    out.add("value", money, disposed)
+    out.add("realised", costed)
+    out.add("realised_cost", money, costed)
+    return out.rows
+
+
+def bin_sums(rows: Columns, where: npt.NDArray[Any] | slice = slice(None)) -> Ints:
+    """Return what each PREDICTION or LABEL row adds to its cell of the calibration grid, layout ``cells.BIN``, shape (n, width).
+
+    Rows without a score and abstained ones add nothing. ``positive`` counts true labels, so a PREDICTION row leaves it at 0. Which cell
+    it is: ``cells.grid_cell`` of the raw score.
+    """
+
+    def column(name: str) -> npt.NDArray[Any]:
+        return rows.column(name)[where]
+
+    kind = column("kind")
+    labelled = kind == Kind.LABEL
+    score, scored = _scores(column("score"), (column("abstained") == 0) & (labelled | (kind == Kind.PREDICTION)))
+    out = _Out(BIN, column("sign").astype(np.int64))
+    out.add("n", scored)
+    out.add("positive", scored & labelled & (column("label") != 0))
+    out.add("score", to_fixed(score, SCORE_UNIT))
+    return out.rows
+
+
+class _Out:
+    """Rows under construction, column by column."""
+
+    def __init__(self, layout: Layout, sign: Ints) -> None:
+        self.layout = layout
+        self.sign = sign
+        self.rows: Ints = np.zeros((len(sign), layout.width), dtype=np.int64, order="F")
+
+    def add(self, name: str, value: npt.ArrayLike, mask: _Mask | None = None) -> None:
+        at = self.layout.at[name] + (name in self.layout.sums)  # a sum's low limb stands after its high one
+        signed = self.sign * np.asarray(value)
+        self.rows[:, at] = signed if mask is None else signed * mask
+
+
+def _scores(score: Floats, kept: _Mask) -> tuple[Floats, _Mask]:
+    """Return the scores with 0 where there is none to count, and where there is one."""
+    scored = kept & np.isfinite(score)
+    return np.where(scored, score, 0.0), scored
+
+
+def _confusion(predicted: _Mask, label: _Mask) -> tuple[_Mask, _Mask, _Mask, _Mask]:
+    return predicted & label, predicted & ~label, ~predicted & ~label, ~predicted & label
+
+
+def _actions(texts: list[str]) -> tuple[_Mask, _Mask]:
+    named = np.array([bool(text.strip()) for text in texts], dtype=np.bool_)
+    refused = np.array([text.strip().lower() in NOT_ACTED for text in texts], dtype=np.bool_)
+    return named, named & ~refused
