@@ -48,8 +48,8 @@ def log_loss(score: npt.ArrayLike, label: npt.ArrayLike) -> Floats:
 def made_sums(rows: Columns, where: npt.NDArray[Any] | slice = slice(None)) -> Ints:
     r"""Return what each PREDICTION row adds to ``cells.MADE``, times its sign, shape (n, width); other rows add nothing.
 
-    An abstained prediction adds to ``n``, ``abstained``, ``alerted``, ``features``, ``missing`` and ``compute_cost`` only. ``where`` picks rows
-    (indexes, mask or slice).
+    An abstained prediction adds to ``n``, ``abstained``, ``alerted``, ``features``, ``missing`` and ``compute_cost`` only. ``where``
+    picks rows (indexes, mask or slice).
 
     >>> from schemas.scored import Rows
     >>> rows = Rows("m", [], 1, {"kind": b"\x01", "predicted": b"\x01", "score": np.array([0.5]).tobytes()})
@@ -94,8 +94,8 @@ def made_sums(rows: Columns, where: npt.NDArray[Any] | slice = slice(None)) -> I
 def known_sums(rows: Columns, where: npt.NDArray[Any] | slice = slice(None)) -> Ints:
     r"""Return what LABEL, DISPOSITION and COST rows add to ``cells.KNOWN``, times their sign, shape (n, width); others add nothing.
 
-    A label of an abstained prediction adds to ``abstained`` and ``abstained_wrong`` only. A disposition counts as ``disposed`` when it names
-    an action, and as ``acted`` when that action is none of overridden, dismissed, ignored (in any case). ``where`` picks rows.
+    A label of an abstained prediction adds to ``abstained`` and ``abstained_wrong`` only. A disposition counts as ``disposed`` when it
+    names an action, and as ``acted`` when that action is none of overridden, dismissed, ignored (in any case). ``where`` picks rows.
 
     >>> from schemas.scored import Rows
     >>> rows = Rows("m", [], 1, {"kind": b"\x02", "label": b"\x01", "score": np.array([0.5]).tobytes()})
