@@ -1,0 +1,40 @@
+"""Fixtures that every room's tests may ask for. Services that are missing are skipped loudly, or fail with GNOMON_REQUIRE_SERVICES=1."""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # ``support`` is a plain folder of helpers, not an installed package
+
+from support.kafka_broker import Broker, NoBrokerError, new_broker
+
+
+def missing(reason: str) -> None:
+    """Skip the test that asks for a service that is not here, or fail it where services are required."""
+    if os.environ.get("GNOMON_REQUIRE_SERVICES") == "1":
+        pytest.fail(f"GNOMON_REQUIRE_SERVICES=1, but {reason}", pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[Broker]:
+    """A real broker for the session; ``kafka.bootstrap`` is its address. Tests keep apart by ``prefix``."""
+    try:
+        broker = new_broker()
+        broker.start()
+    except NoBrokerError as error:
+        missing(str(error))
+        raise
+    yield broker
+    broker.close()
+
+
+@pytest.fixture
+def prefix(request: pytest.FixtureRequest) -> str:
+    """A topic prefix of this test alone."""
+    name = "".join(c if c.isalnum() else "-" for c in request.node.name)[:40]
+    return f"{name}-{time.time_ns() % 10**9:x}."
