@@ -150,8 +150,9 @@ def decode(data: bytes) -> Scored:
     ------
     msgspec.ValidationError
         If the message is not a scored record.
+
     """
-    record = _decoder.decode(data)
+    record: Scored = _decoder.decode(data)
     if isinstance(record, Rows):
         for name, column in record.columns.items():
             if name in COLUMNS and len(column) != record.n * np.dtype(COLUMNS[name][0]).itemsize:
@@ -163,10 +164,10 @@ def decode(data: bytes) -> Scored:
 
 
 def pack(name: str, values: npt.ArrayLike) -> bytes | None:
-    """Return a column's bytes, or None where every value is the absent one and the column is left out.
+    r"""Return a column's bytes, or None where every value is the absent one and the column is left out.
 
     >>> pack("sign", [1, 1]) is None, pack("sign", [1, -1])
-    (True, b'\\x01\\xff')
+    (True, b'\x01\xff')
     """
     dtype, absent = COLUMNS[name]
     array = np.asarray(values, dtype=dtype)

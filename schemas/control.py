@@ -1,0 +1,45 @@
+"""What people tell the watch: policies, acknowledgements, verdicts, decisions on baselines and retraining."""
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from schemas.fields import Id, Record, Timestamp
+
+
+class ControlType(StrEnum):
+    """What a control record does."""
+
+    POLICY = "policy"  # body {"toml": text}: replaces the policy
+    ACK = "ack"  # someone has seen the incident
+    SNOOZE = "snooze"  # body {"until": timestamp}
+    VERDICT = "verdict"  # body {"verdict": "true" | "false"}: was the incident real
+    BASELINE = "baseline"  # body {"decision": "accept" | "reset", ...}
+    RETRAIN = "retrain"  # body {"decision": "done" | "cancel", ...}: answers a retrain request
+
+
+class Control(Record, frozen=True, kw_only=True, gc=False, omit_defaults=True):
+    """A decision of a person or of a system that acts for one.
+
+    >>> from schemas.codec import encode
+    >>> encode(Control(type=ControlType.ACK, incident_id="i-1", by="ada", at=0))
+    b'{"type":"ack","by":"ada","at":0,"incident_id":"i-1"}'
+    """
+
+    type: ControlType
+    by: Id  # who
+    at: Timestamp
+    model_id: Id | None = None  # absent: every model
+    incident_id: Id | None = None
+    body: dict[str, Any] = msgspec.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse a record that does not say what it is about."""
+        if self.type in _ABOUT_INCIDENTS and self.incident_id is None:
+            raise ValueError("Object missing required field `incident_id`")
+        if self.type == ControlType.POLICY and not isinstance(self.body.get("toml"), str):
+            raise ValueError("Object missing required field `toml` - at `$.body`")
+
+
+_ABOUT_INCIDENTS = frozenset({ControlType.ACK, ControlType.VERDICT})
