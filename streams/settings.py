@@ -1,0 +1,266 @@
+"""Every setting, once: its name in the environment, what it does, its default. Nothing else reads the environment."""
+# ruff: noqa: RUF009  ``setting`` is dataclasses.field with metadata; it makes no value that instances would share
+
+import difflib
+import os
+import ssl
+import tempfile
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from types import UnionType
+from typing import Any, NamedTuple, get_args, get_origin
+from urllib.parse import urlsplit
+
+NEVER = "never"
+MASK = "***"
+DAY_MS = 86_400_000
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be used; the message names its variable and what was expected."""
+
+
+class Row(NamedTuple):
+    """One line of the table of settings."""
+
+    name: str
+    env: str
+    default: str
+    secret: bool
+    doc: str
+
+
+def setting(env: str, doc: str, default: Any = MISSING, *, secret: bool = False, choices: tuple[str, ...] = ()) -> Any:
+    """Declare a field of ``Settings``."""
+    return field(default=default, repr=not secret, metadata={"env": env, "doc": doc, "secret": secret, "choices": choices})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a worker needs to know of its surroundings. How models are watched is policy, not a setting.
+
+    Secrets do not show in ``repr``. Each may be given by value, by ``<NAME>_FILE``, or as a file of its field's name in the secrets folder.
+
+    >>> Settings.from_env({"GNOMON_KAFKA": "broker:9092", "GNOMON_IDLE_TIMEOUT_MS": "never"}).idle_timeout_ms is None
+    True
+    >>> Settings.from_env({"GNOMON_SCORED_PARTITIONS": "many"})
+    Traceback (most recent call last):
+    streams.settings.SettingsError: GNOMON_SCORED_PARTITIONS: expected a whole number, got 'many'
+    """
+
+    kafka: str = setting("GNOMON_KAFKA", "Kafka's bootstrap servers, host:port with commas between", "localhost:9092")
+    kafka_protocol: str = setting(
+        "GNOMON_KAFKA_PROTOCOL",
+        "how brokers are spoken to",
+        "PLAINTEXT",
+        choices=("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"),
+    )
+    kafka_sasl_mechanism: str = setting(
+        "GNOMON_KAFKA_SASL_MECHANISM", "how SASL proves who we are", "SCRAM-SHA-512", choices=("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+    )
+    kafka_username: str = setting("GNOMON_KAFKA_USERNAME", "SASL user", "")
+    kafka_password: str = setting("GNOMON_KAFKA_PASSWORD", "SASL password", "", secret=True)
+    kafka_ca_file: Path | None = setting("GNOMON_KAFKA_CA_FILE", "certificates that sign the brokers' (PEM); default: the system's", None)
+    kafka_cert_file: Path | None = setting("GNOMON_KAFKA_CERT_FILE", "our certificate, for mutual TLS (PEM)", None)
+    kafka_key_file: Path | None = setting("GNOMON_KAFKA_KEY_FILE", "the key of our certificate (PEM)", None)
+    kafka_key_password: str = setting("GNOMON_KAFKA_KEY_PASSWORD", "password of that key", "", secret=True)
+    redis: str = setting("GNOMON_REDIS", "Redis URL: redis://, rediss:// (TLS) or unix://", "redis://localhost:6379/0", secret=True)
+    redis_wait_replicas: int = setting("GNOMON_REDIS_WAIT_REPLICAS", "replicas that must have a write before it counts as durable", 0)
+    policy: Path | None = setting("GNOMON_POLICY", "the policy file (TOML); default: built-in policy for every model", None)
+    prefix: str = setting("GNOMON_PREFIX", "what the names of topics, groups and keys begin with", "gnomon.")
+    secrets_dir: Path | None = setting("GNOMON_SECRETS_DIR", "a folder with one file per secret, named as its field here", None)
+    secret_key: str = setting(
+        "GNOMON_SECRET_KEY",
+        "key of the hash that hides request ids in Redis; the same for all workers, for the life of the state",
+        "",
+        secret=True,
+    )
+    instance_id: str = setting(
+        "GNOMON_INSTANCE_ID",
+        "a name of this worker that outlives its restarts and no other has: a restart within the session timeout moves no partition",
+        "",
+    )
+    source_partitions: int = setting("GNOMON_SOURCE_PARTITIONS", "partitions of the topics that `provision` makes", 8)
+    scored_partitions: int = setting("GNOMON_SCORED_PARTITIONS", "partitions of the scored topic; fixed for the life of the state", 8)
+    replication: int = setting("GNOMON_REPLICATION", "replicas of a new topic; -1: the broker's default", -1)
+    source_retention_days: float = setting("GNOMON_SOURCE_RETENTION_DAYS", "how long predictions, outcomes and control are kept", 7.0)
+    scored_retention_days: float = setting(
+        "GNOMON_SCORED_RETENTION_DAYS", "how long scored records are kept: what `explain` can replay", 30.0
+    )
+    event_retention_days: float = setting(
+        "GNOMON_EVENT_RETENTION_DAYS", "how long findings, statistics, audit and dead letters are kept", 90.0
+    )
+    max_message_bytes: int = setting(
+        "GNOMON_MAX_MESSAGE_BYTES", "the largest source message that is decoded; beyond: a dead letter", 1 << 20
+    )
+    dead_letter_payload: bool = setting(
+        "GNOMON_DEAD_LETTER_PAYLOAD", "put the payload of a dead letter beside its hash and reason; payloads may be personal data", False
+    )
+    max_skew_ms: int = setting("GNOMON_MAX_SKEW_MS", "how far an event time may lie after its Kafka record's own timestamp", DAY_MS)
+    pending_max_age_days: float = setting(
+        "GNOMON_PENDING_MAX_AGE_DAYS", "how long a prediction waits for outcomes where the policy sets no horizon", 60.0
+    )
+    outage_days: float = setting("GNOMON_OUTAGE_DAYS", "the longest outage to survive: added to what Redis keeps", 7.0)
+    idle_timeout_ms: int | None = setting(
+        "GNOMON_IDLE_TIMEOUT_MS", "how long a partition is read to its end before its clock follows the worker's; or `never`", 30_000
+    )
+    tick_interval_ms: int = setting("GNOMON_TICK_INTERVAL_MS", "how often a join worker says how far event time has come", 250)
+    flush_interval_ms: int = setting("GNOMON_FLUSH_INTERVAL_MS", "how often a watch worker writes its checkpoint", 200)
+    commit_interval_ms: int = setting("GNOMON_COMMIT_INTERVAL_MS", "how often Kafka offsets are committed", 1_000)
+    session_timeout_ms: int = setting("GNOMON_SESSION_TIMEOUT_MS", "a worker silent for this long loses its partitions", 10_000)
+    drain_timeout_ms: int = setting(
+        "GNOMON_DRAIN_TIMEOUT_MS", "a worker that is told to stop exits within this time, drained or not", 20_000
+    )
+    guard_interval_ms: int = setting("GNOMON_GUARD_INTERVAL_MS", "how often topics are checked for re-creation", 10_000)
+    batch_records: int = setting("GNOMON_BATCH_RECORDS", "records that one step handles at most", 4_000)
+    data_dir: Path = setting("GNOMON_DATA_DIR", "a folder that a worker may write to", Path(tempfile.gettempdir()) / "gnomon")
+    mock: bool = setting("GNOMON_MOCK", "the broker is librdkafka's mock: topics cannot be described there", False)
+    crash_at: str = setting("CRASH_AT", "tests only: exit at the n-th passing of a crash point, `name:n`", "")
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> "Settings":
+        """Read the settings from an environment, by default the process's own.
+
+        Raises
+        ------
+        SettingsError
+            If a value is not of its type or not allowed, or a secret's file cannot be read.
+
+        """
+        environ = os.environ if environ is None else environ
+        secrets = environ.get("GNOMON_SECRETS_DIR")
+        values: dict[str, Any] = {}
+        for item in fields(cls):
+            text = _text(item.name, item.metadata, environ, Path(secrets) if secrets else None)
+            if text is not None:
+                values[item.name] = _parse(item.metadata["env"], text, item.type, item.metadata["choices"])
+        settings = cls(**values)
+        settings.check()
+        return settings
+
+    def check(self) -> None:
+        """Raise ``SettingsError`` where settings contradict each other."""
+        if self.kafka_protocol.startswith("SASL") and not (self.kafka_username and self.kafka_password):
+            raise SettingsError(f"GNOMON_KAFKA_PROTOCOL is {self.kafka_protocol}: set GNOMON_KAFKA_USERNAME and GNOMON_KAFKA_PASSWORD")
+        if urlsplit(self.redis).scheme not in {"redis", "rediss", "unix"}:
+            raise SettingsError("GNOMON_REDIS: expected a URL that begins with redis://, rediss:// or unix://")
+        for name in (
+            "source_partitions",
+            "scored_partitions",
+            "max_message_bytes",
+            "batch_records",
+            "tick_interval_ms",
+            "session_timeout_ms",
+        ):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"GNOMON_{name.upper()}: expected 1 or more, got {getattr(self, name)}")
+
+    def topic(self, name: str) -> str:
+        """Return the name in Kafka of a topic, or of a consumer group.
+
+        >>> Settings(prefix="eu.").topic("scored")
+        'eu.scored'
+        """
+        return self.prefix + name
+
+    def ssl_context(self) -> ssl.SSLContext | None:
+        """Return the TLS context of Faust's consumer; None where brokers are spoken to without TLS."""
+        if not self.kafka_protocol.endswith("SSL"):
+            return None
+        context = ssl.create_default_context(cafile=str(self.kafka_ca_file) if self.kafka_ca_file else None)
+        if self.kafka_cert_file:
+            context.load_cert_chain(self.kafka_cert_file, self.kafka_key_file, self.kafka_key_password or None)
+        return context
+
+    def librdkafka(self) -> dict[str, str | int | float | bool]:
+        """Return the connection settings of confluent-kafka's clients."""
+        config: dict[str, str | int | float | bool] = {"bootstrap.servers": self.kafka, "security.protocol": self.kafka_protocol}
+        if self.kafka_protocol.startswith("SASL"):
+            config["sasl.mechanism"] = self.kafka_sasl_mechanism
+            config["sasl.username"] = self.kafka_username
+            config["sasl.password"] = self.kafka_password
+        files = {
+            "ssl.ca.location": self.kafka_ca_file,
+            "ssl.certificate.location": self.kafka_cert_file,
+            "ssl.key.location": self.kafka_key_file,
+        }
+        config.update({name: str(path) for name, path in files.items() if path})
+        if self.kafka_key_password:
+            config["ssl.key.password"] = self.kafka_key_password
+        return config
+
+    def shown(self) -> dict[str, str]:
+        """Return every setting as text, secrets masked."""
+        return {
+            item.name: MASK if item.metadata["secret"] and getattr(self, item.name) else _show(getattr(self, item.name))
+            for item in fields(self)
+        }
+
+
+def describe() -> list[Row]:
+    """Return the table of settings, for the docs and the command line.
+
+    >>> describe()[0].env, describe()[0].default
+    ('GNOMON_KAFKA', 'localhost:9092')
+    """
+    return [
+        Row(item.name, item.metadata["env"], _show(item.default), item.metadata["secret"], item.metadata["doc"])
+        for item in fields(Settings)
+    ]
+
+
+def unknown(environ: Mapping[str, str], known: tuple[str, ...] = ()) -> dict[str, str]:
+    """Return the variables that look like settings and are none, each with the nearest one that is (or an empty string).
+
+    >>> unknown({"GNOMON_KAFAK": "x", "HOME": "/"})
+    {'GNOMON_KAFAK': 'GNOMON_KAFKA'}
+    """
+    names = {row.env for row in describe()} | {f"{row.env}_FILE" for row in describe() if row.secret} | set(known)
+    strangers = sorted(name for name in environ if name.startswith("GNOMON_") and name not in names)
+    return {name: next(iter(difflib.get_close_matches(name, sorted(names), 1)), "") for name in strangers}
+
+
+def _text(name: str, metadata: Mapping[str, Any], environ: Mapping[str, str], secrets: Path | None) -> str | None:
+    env = metadata["env"]
+    if not metadata["secret"]:
+        return environ.get(env)
+    given = environ.get(f"{env}_FILE")
+    if given and env in environ:
+        raise SettingsError(f"{env} and {env}_FILE are both set: keep one")
+    path = Path(given) if given else secrets / name if secrets and (secrets / name).exists() else None
+    if path is None or env in environ:
+        return environ.get(env)
+    try:
+        return path.read_text().rstrip("\r\n")
+    except OSError as error:
+        raise SettingsError(f"{env}: cannot read its file {path}: {error.strerror}") from error
+
+
+def _parse(env: str, text: str, kind: Any, choices: tuple[str, ...]) -> Any:
+    optional = get_origin(kind) is UnionType
+    if optional:
+        if text.lower() == NEVER or not text:
+            return None
+        kind = get_args(kind)[0]
+    if kind is bool:
+        return _boolean(env, text)
+    if choices and text not in choices:
+        raise SettingsError(f"{env}: expected one of {', '.join(choices)}, got {text!r}")
+    try:
+        return kind(text)
+    except ValueError:
+        what = "a whole number" if kind is int else "a number"
+        raise SettingsError(f"{env}: expected {what}{' or `never`' if optional else ''}, got {text!r}") from None
+
+
+def _boolean(env: str, text: str) -> bool:
+    if text.lower() in {"1", "true", "yes", "on"}:
+        return True
+    if text.lower() in {"0", "false", "no", "off", ""}:
+        return False
+    raise SettingsError(f"{env}: expected true or false, got {text!r}")
+
+
+def _show(value: object) -> str:
+    return NEVER if value is None else str(value).lower() if isinstance(value, bool) else str(value)
