@@ -1,0 +1,103 @@
+"""What a policy says of one model, resolved: every duration in milliseconds, every default filled in."""
+
+import msgspec
+
+from schemas.cost import CostMatrix
+from schemas.drift import Severity
+
+# on unless turned off
+DEFAULT_FAMILIES = ("error", "fpr", "fnr", "calibration", "cost", "alert_rate", "score", "prior", "coverage")
+OPT_IN_FAMILIES = ("abstention", "covariate", "gap", "regression", "challenger")
+FAMILIES = DEFAULT_FAMILIES + OPT_IN_FAMILIES
+CLAIMS = ("f1", "accuracy", "sensitivity", "specificity", "ppv", "ece")
+MAX_AGES = 20
+DAY_MS = 86_400_000
+
+Scalar = bool | int | float | str
+
+
+class Budget(msgspec.Struct, frozen=True, kw_only=True):
+    """How many false pages a model may raise: ``pages`` in ``days``, on average, all its monitors together."""
+
+    pages: float = 1.0
+    days: float = 30.0
+
+
+class BaselinePolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """What must be seen before a monitor may page, or what replaces it."""
+
+    days: float = 28.0  # of cohorts, by event time
+    labels: int = 200  # matured
+    failures: int = 20
+    file: str | None = None  # Parquet file of a reference set: replaces the window
+    values: dict[str, float] = msgspec.field(default_factory=dict)  # family -> contract value
+
+
+class WatchPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """One family of monitors."""
+
+    enabled: bool = True
+    detector: str = "bank"  # the evidence bank, or a River detector's name
+    parameters: dict[str, Scalar | list[str]] = msgspec.field(default_factory=dict)  # of that detector
+    tolerance: float | None = None  # change that does not matter; None: the family's own default
+    baseline: float | None = None  # contract value
+
+
+class FatiguePolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """When alerts are too many or too poor, per unit. None: held against the unit's own past.
+
+    The counts are those of ANSI/ISA-18.2-2016: twelve alarms an hour and operator are the most that is manageable, a flood starts above ten
+    alarms in ten minutes and ends below five. Three activations in a minute are chatter. Alarms older than a day are stale. Of alerts
+    in clinical decision support 49 to 96 % are overridden (Ancker et al., BMC Med Inform Decis Mak 17:36, 2017).
+    """
+
+    enabled: bool = True
+    alerts_per_hour: float = 12.0
+    flood_start: int = 10  # more than these in the window
+    flood_end: int = 5  # fewer than these
+    flood_window_ms: int = 600_000
+    chatter: int = 3  # at least these of one alert key in the window
+    chatter_window_ms: int = 60_000
+    stale_ms: int = DAY_MS
+    ppv: float | None = None  # below
+    override: float = 0.96  # above; share not acted upon
+    response_ms: int | None = None  # above; median from alert to disposition
+    review_ms: int | None = None  # above; mean per alert
+
+
+class RetrainPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """When a finding becomes a request to retrain."""
+
+    enabled: bool = True
+    cool_down_ms: int = 7 * DAY_MS  # after a request
+    min_labels: int = 1_000  # matured since the onset
+    min_gain: float = 0.0  # expected, money a day; where a cost is known
+    severity: Severity = Severity.MAJOR  # at least
+
+
+class ModelPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that a policy says of one model.
+
+    >>> policy = ModelPolicy()
+    >>> policy.watch["error"].enabled, policy.watch["gap"].enabled, policy.budget.pages
+    (True, False, 1.0)
+    """
+
+    budget: Budget = Budget()
+    positive_label: int | str = 1
+    threshold: float = 0.5  # where a prediction brings no label: positive if score >= threshold
+    ages_ms: tuple[int, ...] | None = None  # ascending; None: learnt from the label delays
+    horizon_ms: int | None = None  # None: labels never expire
+    on_timeout: str = "unknown"  # or "negative"
+    lateness_ms: int = 5_000
+    baseline: BaselinePolicy = BaselinePolicy()
+    dimensions: tuple[str, ...] | None = None  # None: all that arrive, capped
+    intersections: tuple[tuple[str, ...], ...] = ()
+    cost: CostMatrix | None = None
+    claims: dict[str, float] = msgspec.field(default_factory=dict)  # names of ``CLAIMS``
+    watch: dict[str, WatchPolicy] = msgspec.field(
+        default_factory=lambda: {family: WatchPolicy(enabled=family in DEFAULT_FAMILIES) for family in FAMILIES}
+    )
+    metrics: tuple[str, ...] = ()  # River label metrics to report
+    fatigue: FatiguePolicy = FatiguePolicy()
+    retrain: RetrainPolicy = RetrainPolicy()
