@@ -125,6 +125,8 @@ def known_sums(rows: Columns, where: npt.NDArray[Any] | slice = slice(None)) -> 
     out.add("score", to_fixed(score, SCORE_UNIT))
     out.add("brier", to_fixed(np.square(score - label), SCORE_UNIT), scored)
     out.add("loss", to_fixed(log_loss(score, label), LOSS_UNIT), scored)
+    out.add("score_squared", to_fixed(score * score, SCORE_UNIT))
+    out.add("loss_negative", to_fixed(log_loss(score, 0), LOSS_UNIT), scored)
     out.add("delay_s", (column("known_at") - column("predicted_at")) // 1000, kept)
     out.add("abstained", labelled & ~kept)
     out.add("abstained_wrong", labelled & ~kept & (predicted != label))
