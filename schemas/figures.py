@@ -1,0 +1,123 @@
+"""The figures of one segment of one model version. Undefined is null: a rate of nothing, a figure whose fields never came."""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from schemas.drift import Count64, Finite, Interval, Window
+from schemas.fields import Id, Name, Segment
+
+Figure = Finite | None
+Seconds = Annotated[float, Meta(ge=0, le=1e11)]
+
+
+class Bin(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One bar of a reliability diagram: labelled predictions with a score in (lo, hi], the first bin with 0 too."""
+
+    lo: Finite
+    hi: Finite
+    n: Count64
+    mean_score: Figure = None
+    positive_rate: Figure = None
+
+
+class CheckFigures(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One verification by name: how many checks were made and passed."""
+
+    passed: Count64
+    total: Count64
+    rate: Figure = None  # passed / total
+
+
+class SegmentFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """Figures of a segment: all predictions, a subgroup, or an intersection of subgroups.
+
+    Rates are over labelled predictions that were not abstained, unless said otherwise. For labels other than 0 and 1 the positive class
+    is "the predicted label is right" and the score is the confidence in it.
+    """
+
+    segment: Segment = msgspec.field(default_factory=dict)  # dimension -> value; empty: all predictions
+
+    # Counts
+    n_predictions: Count64 = 0  # abstained ones included
+    n_labelled: Count64 = 0
+    n_abstained: Count64 = 0
+    n_alerted: Count64 = 0
+
+    # Confusion of predicted against true label
+    tp: Count64 = 0
+    fp: Count64 = 0
+    tn: Count64 = 0
+    fn: Count64 = 0
+    accuracy: Figure = None  # (tp + tn) / n
+    fpr: Figure = None  # fp / (fp + tn), false-positive rate
+    fnr: Figure = None  # fn / (fn + tp), false-negative rate
+    ppv: Figure = None  # tp / (tp + fp), positive predictive value, precision
+    npv: Figure = None  # tn / (tn + fn), negative predictive value
+    f1: Figure = None  # 2 tp / (2 tp + fp + fn)
+    nne: Figure = None  # 1 / ppv, number needed to evaluate
+    base_rate: Figure = None  # share of labelled that are positive
+    alert_rate: Figure = None  # alerted / predictions
+
+    # Scores
+    mean_score: Figure = None  # of labelled predictions
+    bias: Figure = None  # mean score - base rate; positive: over-confident
+    brier: Figure = None  # mean (score - label)^2
+    log_loss: Figure = None  # natural logarithm, scores clipped at 1e-15
+    auc: Figure = None  # area under the ROC curve, ties by mid-ranks
+
+    # Calibration: equal-width bins (lo, hi] unless said otherwise, means within bins, weights by count
+    ece_10: Figure = None  # expected calibration error, 10 bins
+    ece_15: Figure = None
+    ece_20: Figure = None
+    rms_ce_10: Figure = None  # root mean square calibration error, 10 bins
+    rms_ce_15: Figure = None
+    mce_10: Figure = None  # maximum calibration error, 10 bins
+    mce_15: Figure = None
+    debiased_rms_ce: Figure = None  # less the part that chance alone gives (Kumar et al. 2019)
+    ece_em: Interval | None = None  # equal-mass bins, with an interval
+    calibration_slope: Figure = None  # of the logit; 1 is calibrated, below 1 over-confident
+    calibration_intercept: Figure = None
+    confidently_wrong_rate: Figure = None  # share of labelled that were wrong with a confidence of at least 0.9
+    reliability: list[Bin] = msgspec.field(default_factory=list)
+
+    # Cost, in the unit of ``amount``; costs less benefits
+    cost_total: Figure = None  # by the matrix, or realised where that is known
+    cost_per_event: Figure = None  # per labelled prediction
+    expected_cost: Figure = None  # per prediction, if the scores are believed
+    realised_cost: Figure = None  # sum of the costs reported
+    regret: Figure = None  # per labelled prediction: cost less that of the best decision in hindsight
+    value_total: Figure = None  # sum of the benefits reported
+    net_benefit: Figure = None  # tp / n - fp / n * t / (1 - t) at the decision threshold t (Vickers & Elkin 2006)
+    compute_cost: Figure = None  # sum over predictions
+
+    # Abstention
+    abstention_rate: Figure = None  # abstained / predictions
+    selective_risk: Figure = None  # error rate given that the model did not abstain
+    abstained_risk: Figure = None  # share wrong among labelled abstentions that bring a label
+
+    # Inputs and labels
+    missing_feature_rate: Figure = None  # null features / features sent
+    label_coverage: Figure = None  # labelled / predictions not abstained
+    mean_label_delay_s: Figure = None  # from prediction to label, of labels that came
+
+    # People
+    override_rate: Figure = None  # share of dispositions that were not acted upon
+    mean_review_s: Figure = None  # of a person's time
+    checks: dict[Name, CheckFigures] = msgspec.field(default_factory=dict)  # verification by name
+
+
+class AgedFigures(SegmentFigures, frozen=True, kw_only=True):
+    """Figures from what was known when the predictions had reached an age: comparable between old and new ones."""
+
+    age_s: Seconds | None = None  # None: all labels known so far, whatever their age
+    mature: bool = False  # at that age, later labels change the figures no more
+
+
+class StatisticsData(AgedFigures, frozen=True, kw_only=True):
+    """Data of ``gnomon.statistics``: one segment of one model version, provisional between rungs."""
+
+    model_id: Id
+    model_version: Id
+    window: Window | None = None  # None: since the version's first prediction

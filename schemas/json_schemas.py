@@ -1,0 +1,94 @@
+"""JSON Schemas (2020-12) of every public record, for those who do not read Python.
+
+The files in ``schemas/json`` are these, written out; a test holds one against the other. A field's description is the comment beside it.
+"""
+
+import inspect
+import re
+from typing import Any
+
+import msgspec
+
+from schemas.control import Control
+from schemas.dead_letter import DeadLetter
+from schemas.findings import DATA
+from schemas.outcome import Outcome
+from schemas.prediction import Prediction
+from schemas.report import Report
+
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
+
+RECORDS: dict[str, type[msgspec.Struct]] = {
+    "prediction": Prediction,
+    "outcome": Outcome,
+    "control": Control,
+    "dead-letter": DeadLetter,
+    "report": Report,
+    **{event_type.removeprefix("gnomon."): data for event_type, data in DATA.items()},
+}
+
+_COMMENT = re.compile(r"^    (\w+): .*?  # (.+)$", re.MULTILINE)
+
+
+def schemas() -> dict[str, dict[str, Any]]:
+    """Return the JSON Schema of each public record by file name.
+
+    >>> schemas()["outcome.schema.json"]["required"]
+    ['request_id', 'timestamp']
+    """
+    return {f"{name}.schema.json": _schema(name, record) for name, record in RECORDS.items()}
+
+
+def to_text(schema: dict[str, Any]) -> str:
+    """Return a schema as it stands in its file."""
+    return msgspec.json.format(msgspec.json.encode(schema), indent=2).decode() + "\n"
+
+
+def _schema(name: str, record: type[msgspec.Struct]) -> dict[str, Any]:
+    (reference,), components = msgspec.json.schema_components([record], ref_template="#/$defs/{name}")
+    kinds = {kind.__name__: kind for kind in _kinds(record)}
+    definitions = {key: _described(value, kinds.get(key)) for key, value in components.items()}
+    own = definitions.pop(record.__name__)
+    assert reference["$ref"].endswith(record.__name__)  # noqa: S101  # structs are always referred to
+    head = {"$schema": DRAFT, "$id": f"urn:gnomon:schema:{name}", "title": own.pop("title")}
+    return head | own | ({"$defs": definitions} if definitions else {})
+
+
+def _described(schema: dict[str, Any], kind: type | None) -> dict[str, Any]:
+    """Return a definition with the first paragraph of its docstring, and its fields' comments, as descriptions."""
+    described = dict(schema)
+    if "description" in described:
+        described["description"] = " ".join(described["description"].split("\n\n")[0].split())
+    if kind is not None and "properties" in described:
+        comments = _comments(kind)
+        rename = {"from": "from_"}
+        described["properties"] = {
+            name: value | ({"description": comments[field]} if (field := rename.get(name, name)) in comments else {})
+            for name, value in described["properties"].items()
+        }
+    return described
+
+
+def _comments(kind: type) -> dict[str, str]:
+    comments: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
+        if issubclass(base, msgspec.Struct) and base is not msgspec.Struct:
+            comments |= dict(_COMMENT.findall(inspect.getsource(base)))
+    return comments
+
+
+def _kinds(record: type) -> list[type]:
+    """Return a struct and every struct that it holds."""
+    found: list[type] = []
+    queue: list[Any] = [msgspec.inspect.type_info(record)]
+    while queue:
+        info = queue.pop()
+        if isinstance(info, msgspec.inspect.StructType) and info.cls not in found:
+            found.append(info.cls)
+            queue.extend(field.type for field in info.fields)
+        elif isinstance(info, msgspec.inspect.UnionType):
+            queue.extend(info.types)
+        else:
+            queue.extend(part for name in ("item_type", "key_type", "value_type") if (part := getattr(info, name, None)) is not None)
+            queue.extend(getattr(info, "item_types", ()))
+    return found

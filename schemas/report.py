@@ -1,0 +1,64 @@
+"""The report: what a run, or a deployment so far, amounts to."""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from schemas.drift import Count64
+from schemas.fields import Id, Name
+from schemas.figures import AgedFigures, Figure, Seconds, SegmentFigures
+
+State = dict[Name, bool | int | float | str | None]
+
+
+class JoinCounts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Every input record, counted once: as a prediction, joined, corrected, duplicate, conflict, orphan or dead letter.
+
+    ``outcomes`` is the sum of its fates; pending, expired and late say what became of predictions.
+    """
+
+    predictions: Count64 = 0  # slots filled, repeats left out
+    outcomes: Count64 = 0
+    joined: Count64 = 0  # outcomes that met a prediction
+    pending: Count64 = 0  # predictions that wait for a label
+    orphan: Count64 = 0  # outcomes that have met no prediction
+    duplicate: Count64 = 0  # byte-identical repeats
+    conflict: Count64 = 0  # different predictions for a slot that was taken
+    corrected: Count64 = 0  # outcomes for a part that was known
+    expired: Count64 = 0  # predictions past the horizon without a label
+    late: Count64 = 0  # labels known after the horizon
+    dead_letter: Count64 = 0
+
+
+class Rung(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """An age at which predictions are judged."""
+
+    age_s: Seconds
+    mature: bool = False
+    label_coverage: Annotated[float, Meta(ge=0, le=1)] | None = None  # share labelled by that age
+
+
+class ModelReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One version of one model."""
+
+    model_id: Id
+    model_version: Id
+    segments: list[SegmentFigures] = msgspec.field(default_factory=list)  # since the version's first prediction; the first is all of it
+    mature: list[AgedFigures] = msgspec.field(default_factory=list)  # at the oldest rung
+    ladder: list[Rung] = msgspec.field(default_factory=list)
+    state: State = msgspec.field(default_factory=dict)  # of the watch: phase, watermark, monitors
+    river: dict[Name, Figure] = msgspec.field(default_factory=dict)  # River's label metrics that the policy names
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """Join counts, figures per model version and segment, events by type.
+
+    >>> from schemas.codec import encode
+    >>> encode(Report(events={"gnomon.drift.opened": 1}))[-47:]
+    b'"models":[],"events":{"gnomon.drift.opened":1}}'
+    """
+
+    join: JoinCounts = JoinCounts()
+    models: list[ModelReport] = msgspec.field(default_factory=list)
+    events: dict[Name, Count64] = msgspec.field(default_factory=dict)  # type -> how many
