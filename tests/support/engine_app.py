@@ -1,0 +1,57 @@
+"""A small worker for the tests of the seam: writes a line per record it handles to a file, and can be told to misbehave.
+
+Usage: engine_app.py OUT BEHAVIOUR TOPIC...
+"""
+
+import asyncio
+import sys
+import time
+from pathlib import Path
+
+from streams.batches import Batch
+from streams.engine import Agent, App, new_app, run
+from streams.settings import Settings
+
+
+class Handler:
+    """Writes ``topic partition offset value`` and flushes, so that a line is durable before its batch is acknowledged."""
+
+    def __init__(self, out: Path, behaviour: str) -> None:
+        self.file = out.open("a")
+        self.behaviour = behaviour
+        self.calls = 0
+        self.next: dict[tuple[str, int], int] = {}
+
+    async def __call__(self, batches: list[Batch]) -> None:
+        self.calls += 1
+        if self.behaviour == "raise" and self.calls == 3:
+            raise ZeroDivisionError("told to")
+        if self.behaviour.startswith("slow"):
+            await asyncio.sleep(float(self.behaviour[4:]))
+        for batch in batches:
+            lines = [
+                f"{batch.topic} {batch.partition} {o} {v.decode()}\n" for o, v in zip(batch.offsets.tolist(), batch.values, strict=True)
+            ]
+            self.file.write("".join(lines))
+            self.next[batch.topic, batch.partition] = int(batch.offsets[-1]) + 1
+        self.file.flush()
+
+
+def main(out: str, behaviour: str, *topics: str) -> None:
+    """Run the worker."""
+    app: App = new_app("engine", Settings.from_env())
+    handler = Handler(Path(out), behaviour)
+    flush = None
+    if behaviour == "flush":
+
+        async def flush() -> None:
+            handler.file.write("".join(f"checkpoint {t} {p} {n}\n" for (t, p), n in handler.next.items()))
+            handler.file.flush()
+
+    Agent(app, list(topics), handler, flush=flush)
+    print(f"starting {time.time()}", flush=True)
+    run(app, loglevel="WARNING")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
