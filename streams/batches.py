@@ -33,6 +33,7 @@ class Batch:
     timestamps: npt.NDArray[np.int64]  # shape (n,), epoch ms; Kafka's own, -1: none
     values: list[bytes | None]
     headers: list[tuple[tuple[str, bytes], ...]] | None  # None: no record has any
+    size: int  # bytes of all values
 
     def __len__(self) -> int:
         return len(self.values)
@@ -47,6 +48,7 @@ class Batch:
             np.fromiter((-1 if r.timestamp is None else r.timestamp for r in records), np.int64, len(records)),
             [r.value for r in records],
             [r.headers for r in records] if any(r.headers for r in records) else None,
+            sum(r.serialized_value_size for r in records),
         )
 
 

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 TESTED = {"faust-streaming": "0.15.3", "aiokafka": "0.14.0", "mode-streaming": "0.7.1"}
 FATAL = 70  # exit code: stopped with nothing acknowledged; start it again
 REFUSED = 78  # exit code: something must be put right first; the log says what
+STEP_BYTES = 4 << 20  # payload that one step handles at most, but for its last batch
 QUEUE_BATCHES = 32  # batches waiting in a worker, beyond those being handled
 T = TypeVar("T")
 
@@ -197,7 +198,7 @@ class Agent:
                     self._acknowledge()
 
     def _drain(self, queue: Any, event: Any) -> list[Any]:
-        events, records = [], 0
+        events, records, size = [], 0, 0
         while True:
             message = event.message
             if message.generation_id == self.app.consumer_generation_id and self.app.flow_control.is_active():
@@ -205,7 +206,8 @@ class Agent:
                 self.app.consumer.track_message(message)  # a rebalance waits for it
                 events.append(event)
                 records += len(event.value)
-            if records >= self.app.gnomon.batch_records or queue.empty():
+                size += event.value.size
+            if records >= self.app.gnomon.batch_records or size >= STEP_BYTES or queue.empty():
                 return events
             event = queue.get_nowait()
 
