@@ -1,0 +1,162 @@
+"""Signed rows of one request: what a prediction and the parts of its outcomes add to the scored record."""
+
+from typing import NamedTuple
+
+from detectors.entries import ABSTAINED, ALERTED, BINARY, MAPPED, POSITIVE, OutcomeEntry, PredictionEntry
+from schemas.scored import Kind, Status
+
+# plain integers: members of an enum take numpy and attribute look-ups several times as long
+COUNT, PREDICTION, LABEL, DISPOSITION, COST, CHECK = map(int, Kind)
+NONE = int(Status.NONE)
+
+
+class Row(NamedTuple):
+    """A row of ``schemas.scored.Rows``, without its origin; the fields are its columns, in natural form.
+
+    ``sign`` is of all the row adds to but its count of records: ``records``, the column "count", has a sign of its own.
+    """
+
+    model: str
+    version: str = ""
+    kind: int = COUNT
+    sign: int = 1
+    status: int = NONE
+    records: int = 1
+    predicted_at: int = 0
+    known_at: int = 0
+    score: float | None = None
+    predicted: int = 0
+    label: int = 0
+    binary: int = 1
+    abstained: int = 0
+    alerted: int = 0
+    costed: int = 0
+    amount: int = 0
+    money: int = 0
+    features: int = 0
+    missing: int = 0
+    probe: str = ""
+    unit: str = ""
+    alert_key: str = ""
+    action: str = ""
+    review_ms: int = -1
+    passed: int = 0
+    total: int = 0
+    subgroups: bytes = b""  # see ``entries.subgroup_pairs``
+
+
+def prediction_row(made: PredictionEntry, status: int = NONE) -> Row:
+    """Return what a prediction adds when it is made.
+
+    >>> row = prediction_row(PredictionEntry("m", "1", 5, 0.9, BINARY | POSITIVE, None, b""))
+    >>> row.kind, row.predicted_at, row.score, row.predicted
+    (1, 5, 0.9, 1)
+    """
+    flags = made.flags
+    return Row(
+        made.model,
+        made.version,
+        PREDICTION,
+        1,
+        status,
+        1,
+        made.at,
+        0,
+        made.score,
+        1 if flags & POSITIVE or not flags & BINARY else 0,
+        0,
+        flags & BINARY,
+        1 if flags & ABSTAINED else 0,
+        1 if flags & ALERTED else 0,
+        0,
+        made.amount,
+        made.compute_cost,
+        made.features,
+        made.missing,
+        made.probe,
+        made.unit,
+        made.alert_key,
+        "",
+        -1,
+        0,
+        0,
+        made.subgroups,
+    )
+
+
+def label_row(made: PredictionEntry, outcome: OutcomeEntry, costed: int, status: int = NONE) -> Row:
+    """Return what a label adds.
+
+    Labels 0 and 1 keep their meaning where the prediction was one of them; where another label is declared to be the positive one, both
+    sides are mapped by it. Everything else is top-label: predicted 1, and the label says whether the prediction was right.
+
+    >>> row = label_row(PredictionEntry("m", "1", 5, 0.9, 0, "cat", b""), OutcomeEntry(9, b"", label="dog"), 0)
+    >>> row.predicted, row.label, row.binary, row.known_at
+    (1, 0, 0, 9)
+    """
+    flags, true = made.flags, outcome.label
+    binary = flags & BINARY
+    predicted = 1 if flags & POSITIVE else 0
+    if flags & MAPPED:
+        label = int(str(true) == made.label)
+    elif binary and true in (0, 1):
+        label = int(true)
+    else:
+        label = int(str(true) == (str(predicted) if binary else made.label))
+        predicted, binary = 1, 0
+    return Row(
+        made.model,
+        made.version,
+        LABEL,
+        1,
+        status,
+        1,
+        made.at,
+        outcome.at,
+        made.score,
+        predicted,
+        label,
+        binary,
+        1 if flags & ABSTAINED else 0,
+        1 if flags & ALERTED else 0,
+        costed,
+        made.amount,
+        0,
+        0,
+        0,
+        made.probe,
+        made.unit,
+        "",
+        "",
+        -1,
+        0,
+        0,
+        made.subgroups,
+    )
+
+
+def disposition_row(made: PredictionEntry, outcome: OutcomeEntry) -> Row:
+    """Return what a person's decision adds: the action, the time it took and the benefit realised.
+
+    >>> row = disposition_row(PredictionEntry("m", "1", 5, 0.9, 0, "cat", b""), OutcomeEntry(9, b"", action="acted", value=700))
+    >>> row.action, row.review_ms, row.money
+    ('acted', -1, 700)
+    """
+    review_ms = -1 if outcome.review_ms is None else outcome.review_ms
+    row = _side_row(made, DISPOSITION, outcome)
+    return row._replace(action=outcome.action or "", review_ms=review_ms, money=outcome.value or 0)
+
+
+def cost_row(made: PredictionEntry, outcome: OutcomeEntry) -> Row:
+    """Return what a realised cost adds."""
+    return _side_row(made, COST, outcome)._replace(money=outcome.cost or 0)
+
+
+def check_rows(made: PredictionEntry, outcome: OutcomeEntry) -> list[Row]:
+    """Return what verification adds: one row per check, named by ``action``."""
+    row = _side_row(made, CHECK, outcome)
+    return [row._replace(action=name, passed=passed, total=total) for name, passed, total in outcome.checks or ()]
+
+
+def _side_row(made: PredictionEntry, kind: int, outcome: OutcomeEntry) -> Row:
+    return prediction_row(made)._replace(kind=kind, known_at=outcome.at, money=0, features=0, missing=0, alert_key="")
