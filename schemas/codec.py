@@ -20,7 +20,7 @@ DEEPEST = 256  # deeper than this, a message is refused whole: msgspec recurses,
 class Reason(StrEnum):
     """Why a record cannot be read; stable words, fit for metrics."""
 
-    NULL_VALUE = "null_value"  # no bytes: a tombstone
+    NULL_VALUE = "null_value"  # no bytes (a tombstone), or nothing but whitespace
     TOO_LARGE = "too_large"
     TOO_MANY_RECORDS = "too_many_records"
     TOO_DEEP = "too_deep"
@@ -70,7 +70,7 @@ def decode_records(data: bytes | None, kind: type[T], limits: Limits = LIMITS) -
     Returns
     -------
     list of (index, record or fault, bytes of that record)
-        One per element; a fault of the whole message is a single one with index 0.
+        One per element; a fault of the whole message is a single one with index 0 and all its bytes.
 
     Examples
     --------
@@ -81,10 +81,10 @@ def decode_records(data: bytes | None, kind: type[T], limits: Limits = LIMITS) -
 
     """
     if data and len(data) <= limits.max_bytes:
-        data = data.strip(WHITESPACE)
-        if data[:1] == b"{" and _shallow(data, limits.max_depth) and (data.isascii() or _is_utf8(data)):
+        raw = data.strip(WHITESPACE)
+        if raw[:1] == b"{" and _shallow(raw, limits.max_depth) and (raw.isascii() or _is_utf8(raw)):
             try:
-                return [(0, _decoder(kind).decode(data), data)]
+                return [(0, _decoder(kind).decode(raw), raw)]
             except (msgspec.MsgspecError, ValueError, RecursionError):
                 pass  # what is wrong with it is told on the slow path
     return _decode_message(data, kind, limits)
@@ -135,7 +135,7 @@ _REASONS = (
     (re.compile("Invalid enum value"), Reason.INVALID_VALUE),
     (re.compile("of length|` [<>]|out of range|passed <= total|timezone component|Invalid RFC3339|fraction"), Reason.OUT_OF_RANGE),
 )
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*(?:"|\Z)|[\[{]|[\]}]', re.DOTALL)
+_TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[{]|[\]}]', re.DOTALL)  # possessive: linear in any input
 _VALUE = re.compile(r"(Invalid enum value) '.*'(?= - at|$)", re.DOTALL)
 
 
@@ -184,35 +184,37 @@ def _split(data: bytes | None, limits: Limits) -> list[bytes] | Fault:
     """Return the bytes of each record of a message, or the fault of the whole message."""
     if (fault := _refusal(data, limits)) is not None:
         return fault
-    assert data is not None  # noqa: S101  # _refusal has refused it; for the type checker
+    data = (data or b"").strip(WHITESPACE)
     try:
         if data[:1] != b"[":
             return [bytes(msgspec.json.decode(data, type=msgspec.Raw))]
         elements = msgspec.json.decode(data, type=list[msgspec.Raw])
     except msgspec.DecodeError as error:
         return Fault(0, Reason.MALFORMED, str(error))
+    except RecursionError:
+        return _too_deep(0, limits)
     if len(elements) > limits.max_records:
         return Fault(0, Reason.TOO_MANY_RECORDS, f"Expected at most {limits.max_records} records, got {len(elements)}")
     return [bytes(element) for element in elements]
 
 
 def _refusal(data: bytes | None, limits: Limits) -> Fault | None:
-    if not data:
-        return Fault(0, Reason.NULL_VALUE, "Expected a JSON object or an array of them, got no bytes")
-    if len(data) > limits.max_bytes:
+    if data and len(data) > limits.max_bytes:
         return Fault(0, Reason.TOO_LARGE, f"Expected at most {limits.max_bytes} bytes, got {len(data)}")
+    if not data or not data.strip(WHITESPACE):
+        return Fault(0, Reason.NULL_VALUE, "Expected a JSON object or an array of them, got nothing")
     try:
         data.decode()
     except UnicodeDecodeError as error:
         return Fault(0, Reason.INVALID_UTF8, f"Expected UTF-8, got an invalid byte at {error.start}")
     if not _shallow(data, DEEPEST):
-        return Fault(0, Reason.TOO_DEEP, f"Expected at most {limits.max_depth} nested arrays and objects")
+        return _too_deep(0, limits)
     return None
 
 
 def _decode_element(index: int, raw: bytes, kind: type[T], limits: Limits) -> T | Fault:
     if not _shallow(raw, limits.max_depth):
-        return Fault(index, Reason.TOO_DEEP, f"Expected at most {limits.max_depth} nested arrays and objects")
+        return _too_deep(index, limits)
     try:
         return _decoder(kind).decode(raw)
     except msgspec.ValidationError as error:
@@ -227,6 +229,10 @@ def _decode_element(index: int, raw: bytes, kind: type[T], limits: Limits) -> T 
         except msgspec.ValidationError as error:
             detail = str(error)
     return Fault(index, reason_of(detail), _without_values(detail))
+
+
+def _too_deep(index: int, limits: Limits) -> Fault:
+    return Fault(index, Reason.TOO_DEEP, f"Expected at most {limits.max_depth} nested arrays and objects")
 
 
 def _without_values(detail: str) -> str:

@@ -11,10 +11,14 @@ import msgspec
 
 from schemas.control import Control
 from schemas.dead_letter import DeadLetter
-from schemas.findings import DATA
+from schemas.drift import DriftData
+from schemas.fatigue import FatigueData
+from schemas.fields import Record
+from schemas.figures import StatisticsData
 from schemas.outcome import Outcome
 from schemas.prediction import Prediction
 from schemas.report import Report
+from schemas.retrain import BudgetBreached, RetrainCancelled, RetrainRequested
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -24,7 +28,12 @@ RECORDS: dict[str, type[msgspec.Struct]] = {
     "control": Control,
     "dead-letter": DeadLetter,
     "report": Report,
-    **{event_type.removeprefix("gnomon."): data for event_type, data in DATA.items()},
+    "drift": DriftData,
+    "fatigue": FatigueData,
+    "retrain.requested": RetrainRequested,
+    "retrain.cancelled": RetrainCancelled,
+    "budget.breached": BudgetBreached,
+    "statistics": StatisticsData,
 }
 
 _COMMENT = re.compile(r"^    (\w+): .*?  # (.+)$", re.MULTILINE)
@@ -50,8 +59,17 @@ def _schema(name: str, record: type[msgspec.Struct]) -> dict[str, Any]:
     definitions = {key: _described(value, kinds.get(key)) for key, value in components.items()}
     own = definitions.pop(record.__name__)
     assert reference["$ref"].endswith(record.__name__)  # noqa: S101  # structs are always referred to
+    if issubclass(record, Record):  # for optional fields null is the same as absent
+        own["properties"] = {key: value if key in own["required"] else _nullable(value) for key, value in own["properties"].items()}
     head = {"$schema": DRAFT, "$id": f"urn:gnomon:schema:{name}", "title": own.pop("title")}
     return head | own | ({"$defs": definitions} if definitions else {})
+
+
+def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
+    if {"type": "null"} in schema.get("anyOf", ()):
+        return schema
+    notes = {key: value for key, value in schema.items() if key in ("default", "description")}
+    return {"anyOf": [{key: value for key, value in schema.items() if key not in notes}, {"type": "null"}], **notes}
 
 
 def _described(schema: dict[str, Any], kind: type | None) -> dict[str, Any]:
