@@ -106,6 +106,7 @@ class ScoredProducer:
             "queue.buffering.max.kbytes": 256 << 10,
             # Outages shorter than this are waited for. A message that times out is not covered by the guarantees above.
             "message.timeout.ms": 300_000,
+            "reconnect.backoff.max.ms": 1000,
             "error_cb": self._on_error,
             "log_level": 3,
             **overrides,

@@ -5,8 +5,10 @@ Usage: engine_app.py OUT BEHAVIOUR TOPIC...
 
 import asyncio
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
+
+from faust.types import TP
 
 from streams.batches import Batch
 from streams.engine import Agent, App, new_app, run
@@ -27,6 +29,7 @@ class Handler:
         if self.behaviour == "raise" and self.calls == 3:
             raise ZeroDivisionError("told to")
         if self.behaviour.startswith("slow"):
+            print("handling", flush=True)
             await asyncio.sleep(float(self.behaviour[4:]))
         for batch in batches:
             lines = [
@@ -48,8 +51,14 @@ def main(out: str, behaviour: str, *topics: str) -> None:
             handler.file.write("".join(f"checkpoint {t} {p} {n}\n" for (t, p), n in handler.next.items()))
             handler.file.flush()
 
-    Agent(app, list(topics), handler, flush=flush)
-    print(f"starting {time.time()}", flush=True)
+    load = None
+    if behaviour.startswith("load"):
+
+        async def load(partitions: set[TP], owned: Callable[[], bool]) -> dict[TP, int]:
+            await asyncio.sleep(0.5)
+            return {tp: int(behaviour[4:]) for tp in partitions} if owned() else {}
+
+    Agent(app, list(topics), handler, load=load, flush=flush)
     run(app, loglevel="WARNING")
 
 
