@@ -123,7 +123,7 @@ def entries_until(log: bytes, origin: bytes) -> tuple[list[bytes], bool]:
     at, end = 0, len(log)
     while at < end:
         start = at + FRAME_BYTES
-        stop = start + (log[at] | log[at + 1] << 8)
+        stop = start + int.from_bytes(log[at : at + 2], "little")
         entries.append(log[start:stop])
         if log[at + 2 : start] == origin:
             return entries, True

@@ -1,6 +1,7 @@
 """Fixtures that every room's tests may ask for. Services that are missing are skipped loudly, or fail with GNOMON_REQUIRE_SERVICES=1."""
 
 import os
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))  # ``support`` is a plain folder of helpers, not an installed package
 
 from support.kafka_broker import Broker, NoBrokerError, new_broker
+from support.redis_server import NoRedisError, RedisServer
 
 
 def missing(reason: str) -> None:
@@ -31,6 +33,40 @@ def kafka() -> Iterator[Broker]:
         raise
     yield broker
     broker.close()
+
+
+def started_redis(**options: str) -> RedisServer:
+    """A running redis-server with options of its own, or a skipped test."""
+    try:
+        return RedisServer(**options).start()
+    except NoRedisError as error:
+        missing(str(error))
+        raise
+
+
+@pytest.fixture(scope="session")
+def shared_redis() -> Iterator[RedisServer]:
+    """One redis-server for the session. Ask for ``redis_url`` instead, unless the server itself matters."""
+    server = started_redis()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def redis_url(shared_redis: RedisServer) -> str:
+    """The URL of a real, empty Redis with appendfsync always."""
+    with socket.create_connection(("127.0.0.1", shared_redis.port)) as connection:
+        connection.sendall(b"FLUSHALL\r\n")
+        assert connection.recv(64).startswith(b"+OK")
+    return shared_redis.url
+
+
+@pytest.fixture
+def own_redis() -> Iterator[RedisServer]:
+    """A redis-server of this test alone, to be killed and started again."""
+    server = started_redis()
+    yield server
+    server.close()
 
 
 @pytest.fixture
