@@ -187,7 +187,7 @@ def _check(policy: ModelPolicy, path: str, faults: Faults) -> None:
         faults.add(join(path, "on_timeout"), 'expected a horizon beside "negative": without one no label ever times out')
     if policy.fatigue.flood_end > policy.fatigue.flood_start:
         faults.add(
-            join(path, "fatigue.flood_end").replace('"', ""),
+            join(join(path, "fatigue"), "flood_end"),
             f"expected at most flood_start, {policy.fatigue.flood_start}, got {policy.fatigue.flood_end}",
         )
     for dimensions in policy.intersections:

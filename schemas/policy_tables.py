@@ -93,7 +93,7 @@ MODEL: Table = {
             "cool_down": ("cool_down_ms", duration(zero=True)),
             "min_labels": ("min_labels", whole(0)),
             "min_gain": ("min_gain", number()),
-            "severity": ("severity", one_of(*Severity)),
+            "severity": ("severity", one_of(*(level.value for level in Severity))),
         },
     ),
 }
