@@ -1,0 +1,143 @@
+"""Sums by key, and the keys of panes.
+
+A version's panes are one sorted table of integer sums, not an object each: adding a batch, reading a rung and merging panes are the same
+operation on columns, a grouped sum. A key packs (pane, segment, age class), so that a span of time is a slice.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from detectors.cells import Layout
+from detectors.fixed import Ints, carry
+
+PANE_MS = 10_000  # panes are born this wide
+WIDTHS_MS = tuple(s * 1000 for s in (10, 60, 300, 1800, 3600, 10_800, 43_200, 86_400, 604_800))  # each divides the next
+SEGMENT_BITS = 20
+CLASS_BITS = 5
+BIN_BITS = 5
+MAX_CLASS = (1 << CLASS_BITS) - 1
+
+
+class SumTable:
+    """Integer sums by key, sorted; additive, mergeable, revertible.
+
+    Parameters
+    ----------
+    layout
+        The columns of a row.
+
+    Examples
+    --------
+    >>> from detectors.cells import BIN
+    >>> table = SumTable(BIN)
+    >>> table.add(np.array([7, 3, 7]), np.array([[1, 0, 0, 5], [1, 1, 0, 5], [1, 1, 0, 2**40 - 1]]))
+    >>> table.keys.tolist(), table.rows.tolist()
+    ([3, 7], [[1, 1, 0, 5], [2, 1, 1, 4]])
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.keys: Ints = np.zeros(0, dtype=np.int64)
+        self.rows: Ints = layout.zeros(0)
+
+    def add(self, keys: Ints, rows: Ints) -> None:
+        """Add rows, shape (n, width), to the sums of their keys, shape (n,); low limbs need not be carried."""
+        if not len(keys):
+            return
+        keys, rows = grouped(keys, rows)
+        at = np.searchsorted(self.keys, keys)
+        known = np.zeros(len(keys), dtype=bool)
+        inside = at < len(self.keys)
+        known[inside] = self.keys[at[inside]] == keys[inside]
+        if known.any():
+            touched = at[known]
+            self.rows[touched] = carry(self.rows[touched] + rows[known], self.layout.lows)
+        if not known.all():
+            new = ~known
+            self.keys = np.insert(self.keys, at[new], keys[new])
+            self.rows = np.insert(self.rows, at[new], carry(rows[new], self.layout.lows), axis=0)
+
+    def rekey(self, start: int, stop: int, keys: Ints) -> None:
+        """Give the rows ``start:stop`` new keys, ascending within the slice's span, and add up those that now share one."""
+        merged, rows = grouped(keys, self.rows[start:stop])
+        self.keys = np.concatenate([self.keys[:start], merged, self.keys[stop:]])
+        self.rows = np.concatenate([self.rows[:start], carry(rows, self.layout.lows), self.rows[stop:]])
+
+    def span(self, first: int, last: int) -> slice:
+        """Return the slice of rows whose keys lie in [first, last)."""
+        start, stop = np.searchsorted(self.keys, (first, last))
+        return slice(int(start), int(stop))
+
+    def dense(self, n: int) -> Ints:
+        """Return rows 0 … n-1 by key as an array, shape (n, width), empty ones included."""
+        out = self.layout.zeros(n)
+        within = self.span(0, n)
+        out[self.keys[within]] = self.rows[within]
+        return out
+
+    def to_state(self) -> list[bytes]:
+        """Return the table as bytes: keys and rows, little-endian int64."""
+        return [self.keys.astype("<i8").tobytes(), self.rows.astype("<i8").tobytes()]
+
+    @classmethod
+    def from_state(cls, layout: Layout, state: Sequence[bytes]) -> "SumTable":
+        """Return the table that ``to_state`` wrote."""
+        table = cls(layout)
+        table.keys = np.frombuffer(state[0], dtype="<i8").astype(np.int64)
+        table.rows = np.frombuffer(state[1], dtype="<i8").astype(np.int64).reshape(-1, layout.width)
+        return table
+
+
+def grouped(keys: Ints, rows: Ints) -> tuple[Ints, Ints]:
+    """Return the distinct keys, ascending, and the sum of the rows of each.
+
+    >>> grouped(np.array([2, 1, 2]), np.array([[1], [10], [100]]))
+    (array([1, 2]), array([[ 10],
+           [101]]))
+    """
+    if not len(keys):
+        return keys, rows
+    order = np.argsort(keys, kind="stable")
+    keys = keys[order]
+    starts = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
+    return keys[starts], np.add.reduceat(rows[order], starts, axis=0)
+
+
+def pane_index(ms: Any) -> Any:
+    """Return the index of the 10 s pane that holds a time; scalar or array, before 1970 too.
+
+    >>> pane_index(25_000), pane_index(-1)
+    (2, -1)
+    """
+    return ms // PANE_MS
+
+
+def cell_key(pane: Any, segment: Any, age_class: Any = 0) -> Any:
+    """Pack (pane, segment, age class) into one sortable integer."""
+    return ((pane << SEGMENT_BITS | segment) << CLASS_BITS) | age_class
+
+
+def bin_key(pane: Any, segment: Any, age_class: Any, cell: Any) -> Any:
+    """Pack (pane, segment, age class, calibration cell) into one sortable integer."""
+    return cell_key(pane, segment, age_class) << BIN_BITS | cell
+
+
+def pane_of(key: Any, bits: int = 0) -> Any:
+    """Return the pane of a key; ``bits`` = BIN_BITS for the key of a calibration cell."""
+    return key >> (SEGMENT_BITS + CLASS_BITS + bits)
+
+
+def floor_to(ms: Any, width_ms: int) -> Any:
+    """Return the start of the aligned interval of this width that holds a time; scalar or array."""
+    return ms // width_ms * width_ms
+
+
+def widest(limit_ms: float) -> int:
+    """Return the widest pane not over a limit, in ms; at least 10 s.
+
+    >>> widest(0.12 * 86_400_000)
+    3600000
+    """
+    return max((w for w in WIDTHS_MS if w <= limit_ms), default=PANE_MS)
