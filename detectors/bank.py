@@ -1,0 +1,308 @@
+"""The evidence bank: all monitors of one model version, stepped together, within one budget of false pages."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from detectors.active import Active
+from detectors.baselines.attribution import e_bh
+from detectors.baselines.coverage import CoverageGuard
+from detectors.baselines.wilson import wilson
+from detectors.bets import Enough, Fit, discover
+from detectors.budget import Budget
+from detectors.cells import KNOWN, MADE
+from detectors.fixed import Floats, Ints
+from detectors.kernel import mix
+from detectors.monitors import ARMED
+from detectors.panel import Crossing, Panel, Track
+from detectors.reading import Reading
+from detectors.signals import Alarm, Estimate, Key, Note, Signal
+from detectors.warmup import DEFAULT, WarmUp
+from schemas.policy_models import ModelPolicy, WatchPolicy
+
+STATE_VERSION = 1
+MOST_GROUPS = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepContext:
+    """What a step needs besides the reading.
+
+    ``share`` is this version's part of the model's budget: one over the number of versions that share it. ``outcome_days`` gives, for a
+    segment, the effective number of days on which its labels became known before the reading's due time: 1 / Σ share².
+    """
+
+    share: float = 1.0
+    outcome_days: Callable[[int], float] = field(default=lambda segment: math.inf)
+
+
+class Bank:
+    """Monitors (family, direction, segment) at every rung of one model version.
+
+    A pure fold: readings in due order go in, signals come out; no clock, no random number.
+
+    Parameters
+    ----------
+    policy
+        Of the model: budget, baseline, and what is watched.
+
+    Raises
+    ------
+    ValueError
+        From ``step``, if a count is impossible or a reading is due before the last one; the state is left as it was.
+
+    References
+    ----------
+    Shin, Ramdas & Rinaldo, NEJSDS 2 (2024): e-detectors. Dandapanthula & Ramdas, arXiv:2501.04130: error metrics of many of them.
+
+    Examples
+    --------
+    >>> bank = Bank(policy=ModelPolicy())
+    >>> Bank.from_state(bank.to_state(), policy=ModelPolicy()).to_state() == bank.to_state()
+    True
+
+    """
+
+    def __init__(self, *, policy: ModelPolicy) -> None:
+        self.policy = policy
+        self.rule = Enough(labels=policy.baseline.labels, failures=policy.baseline.failures, days=policy.baseline.days)
+        self.budget = Budget(pages=policy.budget.pages, days=policy.budget.days)
+        self.panels: dict[int, list[Panel]] = {}
+        self.mature: dict[int, bool] = {}
+        self.guards: dict[int, CoverageGuard] = {}
+        self.warm_up = WarmUp()
+        self.segments: list[int] = [0]  # by slot; 0 is the aggregate
+        self._slot_of = np.zeros(1, dtype=np.int64)  # -1: not watched; -2: not met yet
+
+    def step(self, reading: Reading, context: StepContext) -> list[Signal]:
+        """Step every monitor that the reading has events for; return alarms, what is new about old ones, and notes."""
+        panels = self._panels(reading)
+        observed = [panel.observe(reading) for panel in panels]
+        self.budget.advance(reading.due_ms, context.share)
+        if not len(reading.segments):
+            return []
+        slots = self._slots(reading.segments)
+        guard = self._guard(reading)
+        signals: list[Signal] = []
+        for panel, obs in zip(panels, observed, strict=True):
+            crossings, moved, news = panel.step(reading, obs, slots, self.budget, lambda slot: context.outcome_days(self.segments[slot]))
+            signals += moved
+            crossings += self._river(panel, obs, reading, signals)
+            signals += self._alarms(panel, crossings, reading, guard)
+            for row, fit in news:
+                signals += self._armed(panel, row, fit, reading)
+        return signals
+
+    def relearn(self, keys: list[Key]) -> None:
+        """Let monitors learn a new baseline from the next pane on: what they see now was accepted as normal."""
+        for key in keys:
+            for panel in self.panels.get(key.rung, []):
+                row = self._row(panel, key)
+                if row >= 0:
+                    panel.forget(row, self.budget)
+
+    def _row(self, panel: Panel, key: Key) -> int:
+        slot = self.segments.index(key.segment) if key.segment in self.segments else -1
+        for i, track in enumerate(panel.tracks):
+            if (track.family.name, track.direction) == key[:2] and 0 <= slot < panel.rows.shape[1]:
+                return int(panel.rows[i, slot])
+        return -1
+
+    def _panels(self, reading: Reading) -> list[Panel]:
+        if reading.rung not in self.panels:
+            self.panels[reading.rung] = self._build(reading.rung, reading.mature)
+            self.mature[reading.rung] = reading.mature
+        return self.panels[reading.rung]
+
+    def _build(self, rung: int, mature: bool) -> list[Panel]:
+        panels = []
+        for bet in discover().values():
+            tracks = []
+            for family in bet.families:
+                watch = self.policy.watch.get(family.name, WatchPolicy(enabled=not family.opt_in))
+                if not watch.enabled or family.needs_labels != (rung > 0) or (family.mature_only and not mature):
+                    continue
+                paged_by = watch.detector
+                if paged_by != "bank":
+                    if bet.name != "rates":
+                        raise ValueError(f"watch.{family.name}.detector: expected 'bank', got {paged_by!r}: River's detectors watch rates")
+                    family = replace(family, groups=False)  # noqa: PLW2901  # the same family, watched on the aggregate only
+                tolerance = family.tolerance if watch.tolerance is None else watch.tolerance
+                contract = watch.baseline if mature or not family.needs_labels else None
+                tracks += [
+                    Track(family=family, direction=direction, tolerance=tolerance, paged_by=paged_by, contract=contract)
+                    for direction in family.directions
+                ]
+            if tracks:
+                panels.append(Panel(bet, tracks, rung=rung, rule=self.rule))
+        return panels
+
+    def _slots(self, segments: Ints) -> Ints:
+        top = int(segments[-1])
+        if top >= len(self._slot_of):
+            grown = np.full(max(top + 1, 2 * len(self._slot_of)), -2, dtype=np.int64)
+            grown[: len(self._slot_of)] = self._slot_of
+            self._slot_of = grown
+        slots = self._slot_of[segments]
+        for segment in segments[slots == -2].tolist():
+            if len(self.segments) <= MOST_GROUPS:
+                self._slot_of[segment] = len(self.segments)
+                self.segments.append(segment)
+            else:
+                self._slot_of[segment] = -1
+        return np.asarray(self._slot_of[segments])
+
+    def _guard(self, reading: Reading) -> CoverageGuard | None:
+        if reading.rung == 0 or reading.segments[0] != 0:
+            return None
+        guard = self.guards.setdefault(reading.rung, CoverageGuard(days=self.policy.baseline.days))
+        known = reading.known[0]
+        labelled = sum(int(known[KNOWN.at[name]]) for name in ("tp", "fp", "tn", "fn", "abstained"))
+        guard.step(reading.start_ms, int(reading.made[0, MADE.at["n"]]), labelled)
+        return guard
+
+    def _river(self, panel: Panel, obs: Floats, reading: Reading, signals: list[Signal]) -> list[Crossing]:
+        """Feed River's detectors with the aggregate: those that page, and ADWIN while a baseline is made."""
+        if panel.bet.name != "rates" or reading.segments[0] != 0:
+            return []
+        crossings = []
+        for i, name in enumerate(panel.families):
+            tracks = [t for t, track in enumerate(panel.tracks) if track.family.name == name]
+            row, track = int(panel.rows[tracks[0], 0]), panel.tracks[tracks[0]]
+            pages = track.paged_by != "bank"
+            n, x = int(obs[i, 0, 0]), int(obs[i, 0, 1])
+            standing = row >= 0 and panel.monitors.state[row] != 0
+            if not n or (standing and not pages):
+                continue
+            parameters: dict[str, Any] = dict(self.policy.watch[name].parameters) if pages else {}
+            if not self.warm_up.step((name, panel.rung), n, x, detector=track.paged_by if pages else DEFAULT, parameters=parameters):
+                continue
+            if standing:
+                crossings += [panel.leading(int(panel.rows[t, 0])) for t in tracks if panel.monitors.state[panel.rows[t, 0]] == ARMED]
+            else:
+                who = track.paged_by if pages else DEFAULT
+                text = f"{who} sees a change of the {track.family.noun}; no baseline stands yet, so nobody is paged"
+                signals.append(Note(what="warm_up", key=panel.key(row, 0), due_ms=reading.due_ms, text=text))
+        return crossings
+
+    def _armed(self, panel: Panel, row: int, fit: Fit, reading: Reading) -> list[Signal]:
+        key = panel.key(row, self.segments[int(panel.monitors.slot[row])])
+        track = panel.tracks[int(panel.monitors.track[row])]
+        if key.segment == 0 and track.paged_by == "bank":
+            self.warm_up.drop(key.family, panel.rung)
+        figures = {"value": fit.value, "lo": fit.lo, "hi": fit.hi, "n": fit.n, "phi": float(panel.monitors.phi[row])}
+        text = f"the baseline of the {track.family.noun} stands"
+        notes: list[Signal] = [Note(what="armed", key=key, due_ms=reading.due_ms, text=text, figures=figures)]
+        if fit.remark and key.segment == 0:
+            notes.append(Note(what="miscalibrated", key=key, due_ms=reading.due_ms, text=fit.remark, figures=figures))
+        return notes
+
+    def _alarms(self, panel: Panel, crossings: list[Crossing], reading: Reading, guard: CoverageGuard | None) -> list[Signal]:
+        alarms: list[tuple[Crossing, Alarm, Fit]] = []
+        for crossing in crossings:
+            found = self._alarm(panel, crossing, reading, guard)
+            if found is not None:
+                alarms.append((crossing, *found))
+        for crossing, alarm, fit in alarms:
+            track = panel.tracks[int(panel.monitors.track[crossing.row])]
+            active = Active.after(
+                alarm.key,
+                panel.bet,
+                fit,
+                phi=float(panel.monitors.phi[crossing.row]),
+                stake=crossing.stake,
+                mean=alarm.current.value,
+                baseline=alarm.baseline,
+                tolerance=track.tolerance,
+            )
+            panel.raise_alarm(crossing.row, active, self.budget)
+        return [alarm for _, alarm, _ in alarms]
+
+    def _alarm(self, panel: Panel, crossing: Crossing, reading: Reading, guard: CoverageGuard | None) -> tuple[Alarm, Fit] | None:
+        m, row, bet = panel.monitors, crossing.row, panel.bet
+        track = panel.tracks[int(m.track[row])]
+        n, x, expected = m.since[row, crossing.stake].tolist()
+        if n <= 0:
+            return None
+        mean, base = x / n, expected / n
+        if not bet.gate(n, bet.effect(mean, base, track.direction), track.tolerance):
+            return None
+        value, lo, hi, size = m.base[row].tolist()
+        fit = Fit(null=m.null[row].copy(), value=value, lo=lo, hi=hi, n=size)
+        phi = float(m.phi[row])
+        delayed = track.family.kind != "label_delay" and guard is not None and not reading.mature and guard.shifted()
+        alarm = Alarm(
+            key=panel.key(row, self.segments[int(m.slot[row])]),
+            kind="label_delay" if delayed else track.family.kind,
+            direction=bet.direction(track.direction, crossing.stake),
+            how=bet.describe(crossing.stake),
+            needs_labels=track.family.needs_labels,
+            age_ms=reading.age_ms,
+            mature=reading.mature,
+            due_ms=reading.due_ms,
+            onset_ms=int(m.onset[row, crossing.stake]),
+            end_ms=reading.end_ms,
+            baseline=Estimate(base, *bet.interval(fit, base, track.tolerance), size),
+            current=Estimate(mean, *wilson(n / phi, x / phi), n),
+            log_evidence=crossing.log_evidence,
+            detector=track.paged_by,
+            unconfirmed=delayed,
+            why="labels come at another pace than in the baseline; only the last rung can tell" if delayed else "",
+            affected=self._affected(panel, row),
+        )
+        return alarm, fit
+
+    def _affected(self, panel: Panel, row: int) -> tuple[int, ...]:
+        """Return the groups of the same family and direction that have evidence now, the alarming one included."""
+        m = panel.monitors
+        rows = np.flatnonzero((m.track[: m.count] == m.track[row]) & (m.slot[: m.count] > 0) & (m.state[: m.count] == ARMED))
+        rows = rows[m.paid[rows] > 0]
+        slots = set(m.slot[rows[e_bh(mix(m.log_r[rows]) - np.log(m.paid[rows]))]].tolist()) if len(rows) else set()
+        if m.slot[row]:
+            slots.add(int(m.slot[row]))
+        return tuple(sorted(self.segments[slot] for slot in slots))
+
+    def to_state(self) -> dict[str, Any]:
+        """Return the state as plain values and raw bytes, ready for msgpack; versioned."""
+        return {
+            "version": STATE_VERSION,
+            "budget": self.budget.to_state(),
+            "segments": list(self.segments),
+            "unwatched": np.flatnonzero(self._slot_of == -1).tolist(),
+            "panels": [[rung, self.mature[rung], [[p.bet.name, p.to_state()] for p in panels]] for rung, panels in self.panels.items()],
+            "guards": [[rung, guard.to_state()] for rung, guard in self.guards.items()],
+            "warm_up": self.warm_up.to_state(),
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any], *, policy: ModelPolicy) -> "Bank":
+        """Take back what ``to_state`` gave; the policy may have changed meanwhile.
+
+        Raises
+        ------
+        ValueError
+            If the state is of another version.
+
+        """
+        if state.get("version") != STATE_VERSION:
+            raise ValueError(f"expected a bank's state of version {STATE_VERSION}, got {state.get('version')!r}; replay from the log")
+        bank = cls(policy=policy)
+        bank.budget.load(state["budget"])
+        bank.segments = list(state["segments"])
+        bank._slot_of = np.full(max([*bank.segments, *state["unwatched"]]) + 1, -2, dtype=np.int64)
+        bank._slot_of[bank.segments] = np.arange(len(bank.segments))
+        bank._slot_of[state["unwatched"]] = -1
+        for rung, mature, saved in state["panels"]:
+            bank.mature[rung], bank.panels[rung] = mature, bank._build(rung, mature)
+            by_name = dict(saved)
+            for panel in bank.panels[rung]:
+                if panel.bet.name in by_name:
+                    panel.load(by_name[panel.bet.name], bank.budget)
+        for rung, guard in state["guards"]:
+            bank.guards[rung] = CoverageGuard(days=policy.baseline.days)
+            bank.guards[rung].load(guard)
+        bank.warm_up.load(state["warm_up"])
+        return bank

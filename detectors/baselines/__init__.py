@@ -1,0 +1,1 @@
+"""Baselines: what a monitor compares with, how sure of it, and how dependent its data are."""

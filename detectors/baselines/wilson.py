@@ -1,0 +1,54 @@
+"""Intervals of a rate: Wilson's for a fixed number of events, an asymptotic confidence sequence for a growing one."""
+
+import math
+
+Z_90 = 1.645
+
+
+def wilson(n: float, x: float, z: float = Z_90) -> tuple[float, float]:
+    """Return Wilson's interval of a rate of ``x`` in ``n``; 90 % two-sided unless said. ``n`` need not be whole.
+
+    Raises
+    ------
+    ValueError
+        If not ``0 <= x <= n`` with ``n > 0``.
+
+    References
+    ----------
+    Wilson, JASA 22 (1927).
+
+    Examples
+    --------
+    >>> [round(edge, 4) for edge in wilson(1000, 50)]
+    [0.0398, 0.0626]
+
+    """
+    if not (n > 0 and 0 <= x <= n):
+        raise ValueError(f"expected 0 <= failures <= events and events > 0, got {x} of {n}")
+    rate, square = x / n, z * z
+    middle = (rate + square / (2 * n)) / (1 + square / n)
+    half = z / (1 + square / n) * math.sqrt(rate * (1 - rate) / n + square / (4 * n * n))
+    return max(0.0, min(middle - half, rate)), min(1.0, max(middle + half, rate))
+
+
+def sequence(n: float, x: float, alpha: float = 0.05, optimised_for: float = 500.0) -> tuple[float, float]:
+    """Return an interval of a rate that may be looked at after every event.
+
+    References
+    ----------
+    Waudby-Smith, Arbour, Sinha, Kennedy & Ramdas, Annals of Statistics 52 (2024): asymptotic confidence sequences.
+
+    Examples
+    --------
+    >>> [round(edge, 3) for edge in sequence(1000, 100)]
+    [0.071, 0.129]
+
+    """
+    if n <= 0:
+        return 0.0, 1.0
+    mean = (x + 0.5) / (n + 1)
+    sigma = math.sqrt(mean * (1 - mean))
+    log = -2 * math.log(alpha)
+    rho_squared = (log + math.log(log + 1)) / optimised_for
+    half = sigma * math.sqrt(2 * (n * rho_squared + 1) / (n * n * rho_squared) * math.log(math.sqrt(n * rho_squared + 1) / alpha))
+    return max(0.0, x / n - half), min(1.0, x / n + half)

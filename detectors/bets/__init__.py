@@ -1,0 +1,175 @@
+"""Bets: what evidence is made of. One file a bet, found by itself.
+
+A module of this folder that has a ``BET`` is a bet; the families it serves (what is watched, and in which direction) are declared beside it
+in ``BET.families``. A bet turns the integer cells of a pane into an *observation* (a row of floats that adds up over panes), fits a
+null from the observations of a baseline, and gives for each of its ``stakes`` alternatives the log of a factor whose expectation under
+that null is at most one. Everything else (deposits, mixing, onset, alarms) is the same for all and lives in ``detectors.panel``.
+"""
+
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import ClassVar
+
+import numpy as np
+
+from detectors.fixed import Floats
+from detectors.reading import Reading
+
+UP, DOWN = 1, -1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """One watched quantity. ``n`` and ``x`` are sums of named counts (``made.`` or ``known.`` and the column), for rates."""
+
+    name: str
+    kind: str  # of an incident: what changed
+    noun: str  # in a sentence: "the ... of car-loan rose"
+    look: str  # where to look first
+    directions: tuple[int, ...] = (UP,)
+    needs_labels: bool = True  # False: read at age 0
+    groups: bool = True  # False: aggregate only
+    opt_in: bool = False
+    mature_only: bool = False  # only the last rung, where the known labels are not a biased part
+    tolerance: float = 0.2
+    n: Mapping[str, int] = field(default_factory=dict)
+    x: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """A frozen baseline: the null's terms, shape (terms,), the estimate with its 90 % interval, and a remark for people."""
+
+    null: Floats
+    value: float
+    lo: float
+    hi: float
+    n: float
+    remark: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Enough:
+    """How much a baseline needs before its monitor may page."""
+
+    labels: int = 200
+    failures: int = 20
+    plenty: int = 10_000  # labels that make up for failures not seen
+    days: float = 28.0
+    outcome_days: float = 5.0
+
+
+class Bet(ABC):
+    """The interface of a bet. Arrays in, arrays out; ``k`` monitors at a time; no state of its own."""
+
+    name: ClassVar[str]
+    width: ClassVar[int]  # columns of an observation
+    terms: ClassVar[int]  # columns of a null
+    stakes: ClassVar[int]  # alternatives that are mixed, with equal weight
+    families: ClassVar[tuple[Family, ...]]
+
+    @abstractmethod
+    def observe(self, reading: Reading, families: Sequence[Family]) -> Floats:
+        """Return observations, shape (families, segments, width)."""
+
+    @abstractmethod
+    def size(self, obs: Floats) -> Floats:
+        """Return how many events observations shaped (..., width) hold, shape (...)."""
+
+    @abstractmethod
+    def fault(self, obs: Floats) -> str:
+        """Return what is wrong with observations, or an empty string."""
+
+    @abstractmethod
+    def series(self, obs: Floats) -> Floats:
+        """Return (sum, weight) for the test of over-dispersion, shape (k, 2)."""
+
+    @abstractmethod
+    def dispersion(self, total: Floats) -> float:
+        """Return the variance of a ``series`` sum per unit of its weight, from the total observation, shape (width,)."""
+
+    @abstractmethod
+    def enough(self, total: Floats, two_sided: bool, aggregate: bool, rule: Enough) -> bool:
+        """Say whether a baseline's total observation holds enough to be frozen."""
+
+    @abstractmethod
+    def fit(self, total: Floats, *, phi: float, tolerance: float, direction: int, parent: Floats | None) -> Fit:
+        """Return the null that a baseline's total observation supports; ``parent`` is the aggregate's null, for a group."""
+
+    @abstractmethod
+    def interval(self, fit: Fit, expected: float, tolerance: float) -> tuple[float, float]:
+        """Return the interval to show beside the expected mean of a change."""
+
+    @abstractmethod
+    def table(self, null: Floats, direction: int) -> Floats:
+        """Return what ``log_factors`` needs to know of one monitor's null: a row of floats."""
+
+    @abstractmethod
+    def log_factors(self, obs: Floats, table: Floats) -> Floats:
+        """Return the log factors, shape (k, stakes)."""
+
+    @abstractmethod
+    def tally(self, obs: Floats, table: Floats) -> Floats:
+        """Return (events, sum, expected sum) in the sense of each alternative, shape (k, stakes or 1, 3)."""
+
+    @abstractmethod
+    def effect(self, mean: float, expected: float, direction: int) -> float:
+        """Return the size of a change in units of the tolerance's scale; positive in the direction watched."""
+
+    @abstractmethod
+    def gate(self, n: float, effect: float, tolerance: float) -> bool:
+        """Say whether a change since its onset is worth a page."""
+
+    @abstractmethod
+    def clear_table(self, fit: Fit, *, direction: int, stake: int, mean: float, tolerance: float) -> Floats:
+        """Return the table of the test whose null is that the change is still there."""
+
+    @abstractmethod
+    def clear_factors(self, obs: Floats, table: Floats) -> Floats:
+        """Return the log factors of that test for one observation, shape (alternatives,)."""
+
+    @abstractmethod
+    def contract(self, value: float) -> Fit | None:
+        """Return the null that a contract value stands for, or None where it makes no sense."""
+
+    def direction(self, direction: int, stake: int) -> str:
+        """Return up, down or both: the direction of a change that an alternative stands for."""
+        return "up" if direction == UP else "down"
+
+    def describe(self, stake: int) -> str:
+        """Say in a few words what an alternative stands for; empty if the direction says it all."""
+        return ""
+
+
+def sigmoid(z: Floats) -> Floats:
+    """Return 1 / (1 + exp(-z)) without overflow.
+
+    >>> sigmoid(np.array([0.0, 800.0, -800.0])).tolist()
+    [0.5, 1.0, 0.0]
+    """
+    return np.asarray(np.exp(-np.logaddexp(0.0, -z)))
+
+
+def odds(p: float) -> float:
+    """Return p / (1 - p) of a probability kept within 1e-6 of the ends."""
+    p = min(max(p, 1e-6), 1 - 1e-6)
+    return p / (1 - p)
+
+
+@cache
+def discover() -> dict[str, Bet]:
+    """Return every bet of this folder by name, in the order of the names.
+
+    >>> sorted(discover())[:2]
+    ['calibration', 'rates']
+    """
+    found: dict[str, Bet] = {}
+    for module in sorted(pkgutil.iter_modules(__path__), key=lambda item: item.name):
+        bet = getattr(importlib.import_module(f"{__name__}.{module.name}"), "BET", None)
+        if isinstance(bet, Bet):
+            found[bet.name] = bet
+    return found

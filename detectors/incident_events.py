@@ -1,0 +1,135 @@
+"""What an incident tells people: an event of its life, and the sentence in it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from detectors.families import family
+from detectors.signals import Alarm, Estimate, Key
+
+SEVERITIES = ("minor", "major", "critical")
+OPENED, ESCALATED, UPDATED, CLEARED = "opened", "escalated", "updated", "cleared"
+_MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December")
+_SPANS = ((86_400_000, "day"), (3_600_000, "hour"), (60_000, "minute"), (1_000, "second"))
+_NAMED = 5  # groups named in a sentence
+
+Naming = Callable[[int], str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class IncidentEvent:
+    """One event of an incident's life, with all that the evidence knows of it.
+
+    ``segment`` and ``affected`` are segment indexes; times are epoch ms. ``current`` is the mean since the onset in the opening event
+    (selected, so on the large side), later the mean since the alarm where that is known.
+    """
+
+    event: str  # opened | escalated | updated | cleared
+    incident_id: str
+    time_ms: int
+    kind: str
+    scope: str  # all | group
+    segment: int
+    metric: str
+    direction: str  # up | down | both
+    age_s: float
+    severity: str
+    baseline: Estimate
+    current: Estimate
+    onset_ms: int
+    evidence: float  # S of the strongest monitor, kept below 1e300
+    log10_evidence: float
+    affected: tuple[int, ...]
+    window: tuple[int, int]
+    members: tuple[Key, ...]
+    unconfirmed: bool
+    why: str
+    message: str
+    threshold: float = 1.0
+    impact: None = None
+
+
+def day(ms: int) -> str:
+    """Write a date.
+
+    >>> day(1_553_990_400_000)
+    '31 March 2019'
+    """
+    at = datetime.fromtimestamp(ms // 1000, tz=UTC)
+    return f"{at.day} {_MONTHS[at.month - 1]} {at.year}"
+
+
+def span(ms: int) -> str:
+    """Write an age in its largest unit.
+
+    >>> span(190 * 86_400_000), span(5_400_000)
+    ('190 days', '1.5 hours')
+    """
+    for unit, name in _SPANS:
+        if ms >= unit:
+            count = f"{ms / unit:.1f}".removesuffix(".0")
+            return f"{count} {name}{'' if count == '1' else 's'}"
+    return "0 seconds"
+
+
+def percent(estimate: Estimate) -> str:
+    """Write a rate with its interval, with as many decimals as the interval can bear.
+
+    >>> percent(Estimate(0.069, 0.066, 0.072, 9000)), percent(Estimate(0.5, 0.42, 0.58, 100))
+    ('6.9 % (6.6–7.2)', '50 % (42–58)')
+    """
+    width = 100 * (estimate.hi - estimate.lo)
+    digits = 0 if width >= 5 else 1 if width >= 0.2 else 2
+    value, lo, hi = (f"{100 * part:.{digits}f}" for part in estimate[:3])
+    return f"{value} % ({lo}–{hi})"  # noqa: RUF001  # a range is written with a dash
+
+
+def message(event: str, model: str, lead: Alarm, current: Estimate, affected: tuple[int, ...], *, naming: Naming, why: str = "") -> str:
+    """Say in a sentence or three what changed, for whom, since when, and where to look.
+
+    Examples
+    --------
+    >>> lead = Alarm(key=Key("fnr", 1, 0, 2), kind="concept", direction="up", how="", needs_labels=True, age_ms=190 * 86_400_000,
+    ...     mature=False, due_ms=0, onset_ms=1_553_990_400_000, end_ms=0, baseline=Estimate(0.069, 0.066, 0.072, 9000),
+    ...     current=Estimate(0.098, 0.089, 0.108, 3000), log_evidence=0.1)
+    >>> print(message("opened", "car-loan 1", lead, lead.current, (), naming=str))
+    False-negative rate of car-loan 1 rose from 6.9 % (6.6–7.2) to 9.8 % (8.9–10.8) among predictions made since 31 March 2019, \
+read at age 190 days; no group stands out. Look at positives that the model misses now; consider a lower threshold until it is retrained.
+
+    """
+    what = family(lead.key.family)
+    whom = model if lead.key.segment == 0 else f"{model} for {naming(lead.key.segment)}"
+    since = f"among predictions made since {day(lead.onset_ms)}, read {_age(lead.age_ms)}"
+    if event == CLEARED:
+        return f"{_subject(what.noun, whom)} is back: {percent(current)} since the alarm, {percent(lead.baseline)} before.{_because(why)}"
+    if lead.key.family == "calibration":
+        words = {"up": "that turned out positive", "down": "that turned out negative"}.get(lead.direction, "that went against the score")
+        change = (
+            f"Calibration of {whom} changed: {lead.how}. The share of outcomes {words} is {percent(current)} where "
+            f"{percent(lead.baseline)} was to be expected"
+        )
+    else:
+        verb = "rose" if lead.direction == "up" else "fell"
+        change = f"{_subject(what.noun, whom)} {verb} from {percent(lead.baseline)} to {percent(current)}"
+    return f"{change} {since}; {_groups(lead, affected, naming)}. {what.look}{_because(why)}"
+
+
+def _because(why: str) -> str:
+    return f" {why[0].upper()}{why[1:]}." if why else ""
+
+
+def _subject(noun: str, whom: str) -> str:
+    return f"{noun[0].upper()}{noun[1:]} of {whom}"
+
+
+def _age(age_ms: int) -> str:
+    return f"at age {span(age_ms)}" if age_ms else "as they were made"
+
+
+def _groups(lead: Alarm, affected: tuple[int, ...], naming: Naming) -> str:
+    if not affected:
+        return "no group stands out"
+    names = [naming(segment) for segment in affected[:_NAMED]]
+    more = f" and {len(affected) - _NAMED} more" if len(affected) > _NAMED else ""
+    alone = "" if lead.key.segment == 0 else "; the whole is silent"
+    return f"affected: {', '.join(names)}{more}{alone}"

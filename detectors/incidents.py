@@ -1,0 +1,301 @@
+"""Incidents: monitors that fire together are one thing to look at."""
+
+import hashlib
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from detectors.incident_events import CLEARED, ESCALATED, OPENED, SEVERITIES, UPDATED, IncidentEvent, Naming, message
+from detectors.signals import Alarm, Cleared, Estimate, Key, Moved, Signal
+
+STATE_VERSION = 1
+DAY_MS = 86_400_000
+_NEAR_MS = 7 * DAY_MS
+_NEAR_SHARE = 0.1  # of the age
+_FLAP_MS = 7 * DAY_MS
+_LN10 = math.log(10.0)
+_MOST_EVIDENCE = math.log(1e300)
+_LABEL_DELAY = "label_delay"
+
+
+@dataclass(kw_only=True)
+class Member:
+    """A monitor of an incident: its alarm, and what the data since say."""
+
+    alarm: Alarm
+    active: bool = True
+    current: Estimate | None = None  # since the alarm
+    severity: int = 0
+
+
+@dataclass(kw_only=True)
+class Incident:
+    """An open incident. ``start_ms`` to ``end_ms`` are the predictions its alarms rest on."""
+
+    incident_id: str
+    kind: str
+    needs_labels: bool
+    opened_ms: int
+    start_ms: int
+    end_ms: int
+    members: list[Member]
+    severity: int = 0
+    unconfirmed: bool = False
+    why: str = ""
+    affected: list[int] = field(default_factory=list)
+    held_until_ms: int = -1  # flapping: open until nothing fires for a while
+    snoozed_until_ms: int = -1
+    acknowledged: tuple[str, int] | None = None  # by, at
+    verdict: tuple[bool, str, int] | None = None  # true drift, by, at
+
+    @property
+    def lead(self) -> Member:
+        """The member to speak of: still active, the whole before a group, then the strongest evidence."""
+        return max(self.members, key=lambda m: (m.active, not m.alarm.unconfirmed, m.alarm.key.segment == 0, m.alarm.log_evidence))
+
+    @property
+    def active(self) -> bool:
+        """Whether a monitor of it has not cleared."""
+        return any(member.active for member in self.members)
+
+    def member(self, key: Key) -> Member | None:
+        """Return the latest member with this key."""
+        return next((member for member in reversed(self.members) if member.alarm.key == key), None)
+
+    def takes(self, alarm: Alarm) -> bool:
+        """Say whether an alarm belongs here: the cohorts touch, or a monitor that is still active saw a change begin earlier."""
+        if alarm.needs_labels != self.needs_labels:
+            return False
+        if self.held_until_ms >= 0 and self.member(alarm.key) is not None:
+            return True
+        slack = max(_NEAR_MS, int(alarm.age_ms * _NEAR_SHARE))
+        touch = alarm.onset_ms <= self.end_ms + slack and self.start_ms <= alarm.end_ms + slack
+        return touch or any(member.active and member.alarm.onset_ms <= alarm.onset_ms for member in self.members)
+
+
+class Incidents:
+    """The open incidents of one model version.
+
+    Joining can only lower the number of pages, so the budget holds for incidents as well. Monitors that need labels and those that do not
+    form separate ones: the second come first and mean less.
+
+    Examples
+    --------
+    >>> from detectors.signals import Alarm, Estimate, Key
+    >>> def alarm(family, onset, due): return Alarm(key=Key(family, 1, 0, 1), kind="concept", direction="up", how="", needs_labels=True,
+    ...     age_ms=DAY_MS, mature=True, due_ms=due, onset_ms=onset, end_ms=due - DAY_MS, baseline=Estimate(0.05, 0.04, 0.06, 1e3),
+    ...     current=Estimate(0.1, 0.08, 0.12, 300), log_evidence=0.5)
+    >>> incidents = Incidents("car-loan", "1")
+    >>> [event.event for event in incidents.apply([alarm("error", 40 * DAY_MS, 50 * DAY_MS)], 50 * DAY_MS)]
+    ['opened']
+    >>> [event.event for event in incidents.apply([alarm("fnr", 41 * DAY_MS, 51 * DAY_MS)], 51 * DAY_MS)]
+    ['updated']
+    >>> len(incidents.open)
+    1
+
+    """
+
+    def __init__(self, model_id: str, model_version: str) -> None:
+        self.model_id, self.model_version = model_id, model_version
+        self.open: list[Incident] = []
+        self.clears: list[tuple[int, str]] = []  # due ms and family of the incidents that cleared lately
+
+    def apply(self, signals: Iterable[Signal], due_ms: int, naming: Naming = "group {}".format) -> list[IncidentEvent]:
+        """Fold the signals of one step; return the events they cause, in the order of the incidents.
+
+        ``naming`` writes a segment's index as text for people.
+        """
+        news: dict[str, tuple[Incident, str]] = {}
+        for signal in signals:
+            if isinstance(signal, Alarm):
+                self._alarm(signal, news)
+            elif isinstance(signal, Moved):
+                self._moved(signal, news)
+            elif isinstance(signal, Cleared):
+                self._cleared(signal, news)
+        events = []
+        for incident in list(self.open):
+            _, event = news.get(incident.incident_id, (incident, ""))
+            if not incident.active and due_ms >= incident.held_until_ms:
+                event = self._close(incident, due_ms)
+            if event and (
+                due_ms >= incident.snoozed_until_ms or event in (OPENED, CLEARED) or (event == ESCALATED and incident.severity == 2)
+            ):
+                events.append(self._event(incident, event, due_ms, naming))
+        return events
+
+    def _alarm(self, alarm: Alarm, news: dict[str, tuple[Incident, str]]) -> None:
+        incident = next((each for each in self.open if each.takes(alarm)), None)
+        if incident is None:
+            incident = Incident(
+                incident_id=self._id(alarm),
+                kind=alarm.kind,
+                needs_labels=alarm.needs_labels,
+                opened_ms=alarm.due_ms,
+                start_ms=alarm.onset_ms,
+                end_ms=alarm.end_ms,
+                members=[Member(alarm=alarm)],
+                unconfirmed=alarm.unconfirmed,
+                why=alarm.why,
+                affected=list(alarm.affected),
+            )
+            self.open.append(incident)
+            news[incident.incident_id] = incident, OPENED
+            return
+        again = incident.member(alarm.key)
+        named = set(incident.affected)
+        fresh = again is None or not named.issuperset(alarm.affected)
+        if again is not None:
+            incident.members.remove(again)
+        incident.members.append(Member(alarm=alarm))
+        incident.start_ms, incident.end_ms = min(incident.start_ms, alarm.onset_ms), max(incident.end_ms, alarm.end_ms)
+        incident.affected = sorted(named | set(alarm.affected))
+        if incident.held_until_ms >= 0:
+            incident.held_until_ms = alarm.due_ms + _FLAP_MS
+        if incident.unconfirmed and not alarm.unconfirmed and alarm.kind != _LABEL_DELAY:
+            incident.unconfirmed, incident.kind, incident.why, fresh = False, alarm.kind, "", True
+        if fresh:
+            self._news(news, incident, UPDATED)
+
+    def _moved(self, moved: Moved, news: dict[str, tuple[Incident, str]]) -> None:
+        incident, member = self._find(moved.key)
+        if incident is None or member is None:
+            return
+        member.current, member.severity = moved.current, max(member.severity, moved.severity)
+        if member.severity > incident.severity:
+            incident.severity = member.severity
+            self._news(news, incident, ESCALATED)
+        elif member is incident.lead:
+            self._news(news, incident, UPDATED)
+
+    def _cleared(self, cleared: Cleared, news: dict[str, tuple[Incident, str]]) -> None:
+        incident, member = self._find(cleared.key)
+        if incident is None or member is None:
+            return
+        was_lead = member is incident.lead
+        member.active, member.current = False, cleared.current
+        if incident.active:
+            if was_lead:
+                self._news(news, incident, UPDATED)
+            return
+        # After two alarm-and-clear cycles within a week the third would only be noise: keep one open until it has been quiet for as long.
+        family = member.alarm.key.family
+        self.clears = [item for item in self.clears if cleared.due_ms - item[0] <= _FLAP_MS]
+        if incident.held_until_ms < 0 and any(item[1] == family for item in self.clears):
+            incident.held_until_ms = cleared.due_ms + _FLAP_MS
+            incident.why = "it comes and goes: kept open until it has been quiet for 7 days"
+            self._news(news, incident, UPDATED)
+
+    def _close(self, incident: Incident, due_ms: int) -> str:
+        self.open.remove(incident)
+        self.clears += [(due_ms, family) for family in sorted({member.alarm.key.family for member in incident.members})]
+        return CLEARED
+
+    @staticmethod
+    def _news(news: dict[str, tuple[Incident, str]], incident: Incident, event: str) -> None:
+        """Keep the weightiest event of a step: opened, escalated, updated."""
+        order = (UPDATED, ESCALATED, OPENED)
+        _, old = news.get(incident.incident_id, (incident, UPDATED))
+        news[incident.incident_id] = incident, max(old, event, key=order.index)
+
+    def _find(self, key: Key) -> tuple[Incident | None, Member | None]:
+        for incident in self.open:
+            member = incident.member(key)
+            if member is not None and member.active:
+                return incident, member
+        return None, None
+
+    def _id(self, alarm: Alarm) -> str:
+        parts = (self.model_id, self.model_version, alarm.kind, alarm.due_ms, *alarm.key)
+        return hashlib.blake2b("\0".join(map(str, parts)).encode(), digest_size=8).hexdigest()
+
+    def _event(self, incident: Incident, event: str, due_ms: int, naming: Naming) -> IncidentEvent:
+        member = incident.lead
+        lead, affected = member.alarm, tuple(incident.affected)
+        current = member.current if member.current is not None and member.current.n > 0 else lead.current
+        whole = any(each.alarm.key.segment == 0 for each in incident.members)
+        return IncidentEvent(
+            event=event,
+            incident_id=incident.incident_id,
+            time_ms=due_ms,
+            kind=incident.kind,
+            scope="all" if whole else "group",
+            segment=lead.key.segment,
+            metric=lead.key.family,
+            direction=lead.direction,
+            age_s=lead.age_ms / 1000,
+            severity=SEVERITIES[incident.severity],
+            baseline=lead.baseline,
+            current=current,
+            onset_ms=incident.start_ms,
+            evidence=math.exp(min(lead.log_evidence, _MOST_EVIDENCE)),
+            log10_evidence=lead.log_evidence / _LN10,
+            affected=affected,
+            window=(incident.start_ms, incident.end_ms),
+            members=tuple(each.alarm.key for each in incident.members),
+            unconfirmed=incident.unconfirmed,
+            why=incident.why,
+            message=message(event, f"{self.model_id} {self.model_version}", lead, current, affected, naming=naming, why=incident.why),
+        )
+
+    def acknowledge(self, incident_id: str, *, by: str, at_ms: int) -> bool:
+        """Note who has seen it; return whether there is such an open incident."""
+        incident = self.find(incident_id)
+        if incident is not None:
+            incident.acknowledged = by, at_ms
+        return incident is not None
+
+    def snooze(self, incident_id: str, *, until_ms: int) -> bool:
+        """Say nothing until then, unless it becomes critical or clears; return whether there is such an open incident."""
+        incident = self.find(incident_id)
+        if incident is not None:
+            incident.snoozed_until_ms = until_ms
+        return incident is not None
+
+    def judge(self, incident_id: str, *, true: bool, by: str, at_ms: int) -> bool:
+        """Note whether it was real; return whether there is such an open incident that was not judged before."""
+        incident = self.find(incident_id)
+        first = incident is not None and incident.verdict is None
+        if incident is not None:
+            incident.verdict = true, by, at_ms
+        return first
+
+    def accept_baseline(
+        self, incident_id: str, *, by: str, due_ms: int, naming: Naming = "group {}".format
+    ) -> tuple[list[IncidentEvent], list[Key]]:
+        """Close an incident because what it found is the new normal; return its last event and the monitors that must learn anew."""
+        incident = self.find(incident_id)
+        if incident is None:
+            return [], []
+        incident.why = f"accepted as the new normal by {by}"
+        keys = [member.alarm.key for member in incident.members]
+        self.open.remove(incident)
+        return [self._event(incident, CLEARED, due_ms, naming)], keys
+
+    def find(self, incident_id: str) -> Incident | None:
+        """Return an open incident."""
+        return next((incident for incident in self.open if incident.incident_id == incident_id), None)
+
+    def to_state(self) -> dict[str, Any]:
+        """Return the state as plain values, ready for msgpack; versioned."""
+        return {"version": STATE_VERSION, "open": msgspec.to_builtins(self.open), "clears": [list(item) for item in self.clears]}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any], model_id: str, model_version: str) -> "Incidents":
+        """Take back what ``to_state`` gave.
+
+        Raises
+        ------
+        ValueError
+            If the state is of another version.
+
+        """
+        if state.get("version") != STATE_VERSION:
+            raise ValueError(f"expected incidents' state of version {STATE_VERSION}, got {state.get('version')!r}; replay from the log")
+        incidents = cls(model_id, model_version)
+        incidents.open = msgspec.convert(state["open"], list[Incident])
+        incidents.clears = [(int(due), str(family)) for due, family in state["clears"]]
+        return incidents

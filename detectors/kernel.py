@@ -1,0 +1,55 @@
+"""The recursion of the evidence: Shiryaev–Roberts with deposits, mixed over alternatives, in the log domain; and its onset."""
+
+import numpy as np
+
+from detectors.fixed import Floats, Ints
+
+
+def grow(log_r: Floats, deposit: Floats, log_factors: Floats) -> Floats:
+    """Return ``log((R + deposit) * factor)``, shape (k, stakes); ``deposit`` has shape (k,) and may be zero.
+
+    >>> float(np.exp(grow(np.array([[-np.inf]]), np.array([0.01]), np.array([[np.log(3.0)]]))[0, 0]).round(4))
+    0.03
+    """
+    with np.errstate(divide="ignore"):
+        paid = np.log(deposit)
+    return np.asarray(np.logaddexp(log_r, paid[:, None]) + log_factors)
+
+
+def mix(log_r: Floats) -> Floats:
+    """Return the log of the mean over alternatives, shape (k,), as the log evidence.
+
+    >>> mix(np.array([[0.0, -np.inf]])).round(4).tolist()
+    [-0.6931]
+    """
+    top = log_r.max(axis=1)
+    safe = np.where(np.isfinite(top), top, 0.0)
+    with np.errstate(divide="ignore"):
+        return np.asarray(safe + np.log(np.exp(log_r - safe[:, None]).mean(axis=1)))
+
+
+def follow(log_c: Floats, onset: Ints, since: Floats, *, log_factors: Floats, start_ms: int, tally: Floats) -> tuple[Floats, Ints, Floats]:
+    """Return the companion CUSUM, its onset (ms) and (events, sum, expected) since then, after one pane.
+
+    Where an alternative had nothing left, it starts anew with this pane.
+
+    Parameters
+    ----------
+    log_c, onset, log_factors
+        Shape (k, stakes).
+    start_ms
+        Start of the pane.
+    since, tally
+        Shape (k, stakes, 3); ``tally`` may have one stake for all.
+
+    References
+    ----------
+    Page, Biometrika 41 (1954).
+
+    """
+    fresh = log_c <= 0
+    return (
+        np.maximum(log_c, 0.0) + log_factors,
+        np.where(fresh, start_ms, onset),
+        np.where(fresh[:, :, None], 0.0, since) + tally,
+    )

@@ -1,0 +1,120 @@
+"""Baselines in the making: what the earliest panes say, and when that is enough."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from detectors.baselines.tempering import BUCKETS, HOUR_MS, halve, phi
+from detectors.bets import Bet, Enough, Fit
+from detectors.fixed import Floats, Ints
+from detectors.monitors import LEARNING, Monitors
+from detectors.reading import Reading
+
+if TYPE_CHECKING:
+    from detectors.panel import Track
+
+_DAY_MS = 86_400_000
+_TRIPLE = 3.0
+
+
+class Learner:
+    """Adds panes to the baselines of monitors and freezes those that have enough.
+
+    A baseline stands once it holds the labels and failures that the rule asks for, from enough days of predictions and from outcomes
+    that became known on enough days (one bulk delivery of labels is one observation of whatever delayed them); a group's only after the
+    aggregate's. It is estimated anew at every tripling of its events up to ``rule.plenty``, unless evidence has once come half-way to an
+    alarm: then a change may be in it.
+
+    The series behind the test of over-dispersion is kept in at most 128 buckets of an hour or more, common to all monitors.
+    """
+
+    def __init__(self, bet: Bet, tracks: "Sequence[Track]", monitors: Monitors, rule: Enough) -> None:
+        self.bet, self.tracks, self.monitors, self.rule = bet, tracks, monitors, rule
+        self.origin_ms, self.bucket_ms = -1, HOUR_MS
+        self._aggregates: dict[int, int] = {}
+
+    def step(self, rows: Ints, obs: Floats, reading: Reading, outcome_days: Callable[[int], float]) -> list[tuple[int, Fit]]:
+        """Add one pane to the baselines of ``rows`` that still learn; return the rows that were fitted, with their fits."""
+        m = self.monitors
+        open_ = m.frozen[rows] == 0
+        if not open_.any():
+            return []
+        rows, obs = rows[open_], obs[open_]
+        m.total[rows] += obs
+        m.first[rows] = np.where(m.first[rows] < 0, reading.start_ms, m.first[rows])
+        m.series[rows, self._bucket(reading.start_ms)] += self.bet.series(obs)
+        events = self.bet.size(m.total[rows])
+        old = reading.end_ms - m.first[rows] >= self.rule.days * _DAY_MS
+        late = (events >= self.rule.labels) & old & (events >= m.next_fit[rows])
+        fitted = []
+        for row in rows[late].tolist():
+            fit = self._fit(row, outcome_days)
+            if fit is not None:
+                fitted.append((row, fit))
+        return fitted
+
+    def _bucket(self, start_ms: int) -> int:
+        if self.origin_ms < 0:
+            self.origin_ms = start_ms - start_ms % HOUR_MS
+        bucket = max(start_ms - self.origin_ms, 0) // self.bucket_ms
+        while bucket >= BUCKETS:
+            merged = halve(self.monitors.series)
+            self.monitors.series[:] = 0.0
+            self.monitors.series[:, : merged.shape[1]] = merged
+            self.bucket_ms *= 2
+            bucket = (start_ms - self.origin_ms) // self.bucket_ms
+        return int(bucket)
+
+    def _fit(self, row: int, outcome_days: Callable[[int], float]) -> Fit | None:
+        m, slot = self.monitors, int(self.monitors.slot[row])
+        track = self.tracks[int(m.track[row])]
+        events = float(self.bet.size(m.total[row]))
+        if m.state[row] != LEARNING and m.hot[row]:
+            m.frozen[row] = 1
+            return None
+        parent = self._aggregate(row) if slot else -1
+        if slot and (parent < 0 or m.state[parent] == LEARNING):
+            return None
+        if not self.bet.enough(m.total[row], track.two_sided, slot == 0, self.rule):
+            return None
+        if m.state[row] == LEARNING and track.family.needs_labels and outcome_days(slot) < self.rule.outcome_days:
+            return None
+        own = phi(m.series[row], self.bet.dispersion(m.total[row]))
+        m.phi[row] = max(own, float(m.phi[parent])) if slot else own
+        fit = self.bet.fit(
+            m.total[row],
+            phi=float(m.phi[row]),
+            tolerance=track.tolerance,
+            direction=track.direction,
+            parent=m.null[parent] if slot else None,
+        )
+        self.freeze(row, fit)
+        m.next_fit[row] = min(_TRIPLE * events, self.rule.plenty)
+        if events >= self.rule.plenty:
+            m.frozen[row] = 1
+            m.series[row] = 0.0
+        return fit
+
+    def freeze(self, row: int, fit: Fit) -> None:
+        """Write a fit into a monitor."""
+        m = self.monitors
+        m.null[row], m.base[row] = fit.null, (fit.value, fit.lo, fit.hi, fit.n)
+
+    def _aggregate(self, row: int) -> int:
+        m, track = self.monitors, int(self.monitors.track[row])
+        if track not in self._aggregates:
+            found = np.flatnonzero((m.track[: m.count] == track) & (m.slot[: m.count] == 0))
+            if not len(found):
+                return -1
+            self._aggregates[track] = int(found[0])
+        return self._aggregates[track]
+
+    def to_state(self) -> list[int]:
+        """Return where the buckets begin and how wide they are, ms."""
+        return [self.origin_ms, self.bucket_ms]
+
+    def load(self, state: list[int]) -> None:
+        """Take back what ``to_state`` gave."""
+        self.origin_ms, self.bucket_ms = state
+        self._aggregates.clear()

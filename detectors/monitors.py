@@ -1,0 +1,149 @@
+"""The state of many monitors: one array per quantity, one row per monitor, grown as segments appear."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from detectors.baselines.tempering import BUCKETS
+from detectors.fixed import Floats, Ints
+
+LEARNING, ARMED, ACTIVE = 0, 1, 2
+_NEVER = -np.inf
+
+Packed = tuple[str, list[int], bytes]
+
+
+class Monitors:
+    """Arrays of ``count`` monitors of one bet at one rung. The first axis is the monitor.
+
+    Evidence: ``log_r`` and ``log_c`` (Shiryaev–Roberts and CUSUM, by stake), ``onset`` and ``since`` (events, sum, expected, by stake).
+    Baseline: ``total`` (observation), ``series``, ``first`` (ms), ``null``, ``base`` (value, lo, hi, n), ``phi``, ``next_fit`` (events).
+    Deposits: ``seen`` (ms) and ``seen_pot`` when last touched, ``paid`` since the evidence last started from zero.
+
+    Examples
+    --------
+    >>> monitors = Monitors(stakes=5, width=2, terms=2)
+    >>> monitors.add(track=0, slot=0), monitors.add(track=0, slot=1), monitors.count
+    (0, 1, 2)
+    >>> monitors.state[0] == LEARNING
+    np.True_
+
+    """
+
+    track: Ints
+    slot: Ints
+    state: Ints
+    frozen: Ints
+    hot: Ints
+    onset: Ints
+    first: Ints
+    seen: Ints
+    log_r: Floats
+    log_c: Floats
+    since: Floats
+    total: Floats
+    null: Floats
+    base: Floats
+    phi: Floats
+    next_fit: Floats
+    seen_pot: Floats
+    paid: Floats
+    series: Floats
+
+    def __init__(self, *, stakes: int, width: int, terms: int) -> None:
+        self.count = 0
+        integers = dict.fromkeys(("track", "slot", "state", "frozen", "hot", "first", "seen"), ())
+        floats = dict.fromkeys(("phi", "next_fit", "seen_pot", "paid"), ())
+        self._shapes: dict[str, tuple[type, tuple[int, ...]]] = {name: (np.int64, shape) for name, shape in integers.items()}
+        self._shapes |= {name: (np.float64, shape) for name, shape in floats.items()}
+        self._shapes |= {
+            "onset": (np.int64, (stakes,)),
+            "log_r": (np.float64, (stakes,)),
+            "log_c": (np.float64, (stakes,)),
+            "since": (np.float64, (stakes, 3)),
+            "total": (np.float64, (width,)),
+            "null": (np.float64, (terms,)),
+            "base": (np.float64, (4,)),
+            "series": (np.float64, (BUCKETS, 2)),
+        }
+        for name, (dtype, shape) in self._shapes.items():
+            setattr(self, name, np.zeros((4, *shape), dtype=dtype))
+
+    def add(self, *, track: int, slot: int) -> int:
+        """Add a monitor that knows nothing yet; return its row."""
+        row = self.count
+        if row == len(self.track):
+            for name in self._shapes:
+                old = getattr(self, name)
+                setattr(self, name, np.concatenate([old, np.zeros_like(old)]))
+        self.count += 1
+        self.track[row], self.slot[row] = track, slot
+        self.forget(row)
+        return row
+
+    def forget(self, row: int) -> None:
+        """Bring a monitor back to the state of one that knows nothing."""
+        for name in self._shapes:
+            if name not in ("track", "slot"):
+                getattr(self, name)[row] = 0
+        self.first[row] = -1
+        self.phi[row] = 1.0
+        self.quiet(row)
+
+    def quiet(self, row: int) -> None:
+        """Start the evidence of a monitor from zero; keep its baseline."""
+        self.log_r[row], self.log_c[row], self.since[row], self.onset[row], self.paid[row] = _NEVER, 0.0, 0.0, 0, 0.0
+
+    def keep(self, rows: Ints) -> None:
+        """Keep only these rows, in this order."""
+        for name in self._shapes:
+            array = getattr(self, name)
+            kept = array[rows]
+            array[:] = 0
+            array[: len(rows)] = kept
+        self.count = len(rows)
+
+    def to_state(self) -> dict[str, Any]:
+        """Return the rows in use as type, shape and raw bytes by name. Series of frozen baselines are empty and left out."""
+        packed: dict[str, Any] = {name: pack(getattr(self, name)[: self.count]) for name in self._shapes if name != "series"}
+        learning = np.flatnonzero(self.frozen[: self.count] == 0)
+        return packed | {"series": pack(self.series[learning])}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take back what ``to_state`` gave.
+
+        Raises
+        ------
+        ValueError
+            If an array has another type or shape than this version's.
+
+        """
+        self.count = int(state["track"][1][0])
+        capacity = max(4, 1 << (self.count - 1).bit_length()) if self.count else 4
+        for name, (dtype, shape) in self._shapes.items():
+            array: npt.NDArray[Any] = np.zeros((capacity, *shape), dtype=dtype)
+            if name != "series":
+                saved = unpack(state[name])
+                if saved.dtype != dtype or saved.shape != (self.count, *shape):
+                    raise ValueError(
+                        f"monitors' {name}: expected {(self.count, *shape)} of {np.dtype(dtype)}, got {saved.shape} of {saved.dtype}"
+                    )
+                array[: self.count] = saved
+            setattr(self, name, array)
+        self.series[np.flatnonzero(self.frozen[: self.count] == 0)] = unpack(state["series"])
+
+
+def pack(array: npt.NDArray[Any]) -> Packed:
+    """Return type, shape and raw bytes of an array.
+
+    >>> unpack(pack(np.array([1.5, -np.inf]))).tolist()
+    [1.5, -inf]
+    """
+    return array.dtype.str, list(array.shape), np.ascontiguousarray(array).tobytes()
+
+
+def unpack(packed: Packed) -> npt.NDArray[Any]:
+    """Return the array, writable."""
+    dtype, shape, data = packed
+    return np.frombuffer(data, dtype=np.dtype(dtype)).reshape(shape).copy()

@@ -1,0 +1,243 @@
+"""All monitors of one bet at one rung, stepped together."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from detectors import budget as pots
+from detectors.active import Active
+from detectors.bets import Bet, Enough, Family, Fit
+from detectors.budget import Budget
+from detectors.fixed import Floats, Ints
+from detectors.kernel import follow, grow, mix
+from detectors.learning import Learner
+from detectors.monitors import ACTIVE, ARMED, LEARNING, Monitors
+from detectors.reading import Reading
+from detectors.signals import Cleared, Key, Signal
+
+_HOT = np.log(0.5)  # evidence after which a baseline is not estimated again
+
+
+@dataclass(frozen=True, kw_only=True)
+class Track:
+    """A family in one direction, under a policy."""
+
+    family: Family
+    direction: int
+    tolerance: float
+    paged_by: str = "bank"  # or a River detector's name
+    contract: float | None = None
+
+    @property
+    def two_sided(self) -> bool:
+        """Whether the other direction is watched too."""
+        return len(self.family.directions) > 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crossing:
+    """A monitor whose evidence suffices: its row, the leading alternative, and the mean since its onset."""
+
+    row: int
+    stake: int
+    log_evidence: float
+
+
+class Panel:
+    """Monitors (track x segment) of one bet at one rung.
+
+    ``step`` returns the rows whose evidence crossed, and signals of monitors that are past their alarm. The caller decides what to do
+    with a crossing and calls ``raise_alarm`` for it.
+    """
+
+    def __init__(self, bet: Bet, tracks: Sequence[Track], *, rung: int, rule: Enough) -> None:
+        self.bet, self.tracks, self.rung = bet, tuple(tracks), rung
+        self.families = tuple(dict.fromkeys(track.family.name for track in tracks))
+        by_name = {track.family.name: track.family for track in tracks}
+        self._families = [by_name[name] for name in self.families]
+        self._family_of = np.array([self.families.index(track.family.name) for track in tracks])
+        self._groups = np.array([track.family.groups for track in tracks])
+        self._labels = np.array([track.family.needs_labels for track in tracks])
+        self._paging = np.array([track.paged_by == "bank" for track in tracks])
+        self.monitors = Monitors(stakes=bet.stakes, width=bet.width, terms=bet.terms)
+        self.learner = Learner(bet, self.tracks, self.monitors, rule)
+        self.rows = np.full((len(tracks), 1), -1, dtype=np.int64)
+        self.tables = np.zeros((0, 0))
+        self.active: dict[int, Active] = {}
+
+    def observe(self, reading: Reading) -> Floats:
+        """Return the observations, shape (families, segments, width).
+
+        Raises
+        ------
+        ValueError
+            If a count is impossible.
+
+        """
+        obs = self.bet.observe(reading, self._families)
+        fault = self.bet.fault(obs)
+        if fault:
+            raise ValueError(f"{self.bet.name} at rung {self.rung}, pane [{reading.start_ms}, {reading.end_ms}): {fault}")
+        return obs
+
+    def step(
+        self, reading: Reading, obs: Floats, slots: Ints, budget: Budget, outcome_days: Callable[[int], float]
+    ) -> tuple[list[Crossing], list[Signal], list[tuple[int, Fit]]]:
+        """Step every monitor that has events in a pane.
+
+        ``slots`` maps the reading's segments to monitors' slots, -1 where a segment is not watched. Returns crossings, signals, and the
+        rows whose baseline was frozen just now, for the first time, with their fit.
+        """
+        seen = (self.bet.size(obs) > 0)[self._family_of] & (slots >= 0) & (self._groups[:, None] | (slots == 0))
+        tracks, places = np.nonzero(seen)
+        if not len(tracks):
+            return [], [], []
+        rows = self._rows(tracks, slots[places], budget)
+        mine = obs[self._family_of[tracks], places]
+        state = self.monitors.state[rows]
+        crossings: list[Crossing] = []
+        signals: list[Signal] = []
+        armed = state == ARMED
+        if armed.any():
+            crossings = self._evidence(rows[armed], mine[armed], reading.start_ms, budget)
+        for i in np.flatnonzero(state == ACTIVE) if self.active else ():
+            row = int(rows[i])
+            signal = self.active[row].step(mine[i], reading.due_ms)
+            if signal is not None:
+                signals.append(signal)
+                if isinstance(signal, Cleared):
+                    self.lower_alarm(row, budget)
+        fitted = self.learner.step(rows, mine, reading, outcome_days)
+        for row, fit in fitted:
+            self._set_table(row, fit.null)
+        news = [(row, fit) for row, fit in fitted if self.monitors.state[row] == LEARNING]
+        for row, _ in news:
+            self.arm(row, budget)
+        return crossings, signals, news
+
+    def _rows(self, tracks: Ints, slots: Ints, budget: Budget) -> Ints:
+        top = int(slots.max())
+        if top >= self.rows.shape[1]:
+            grown = np.full((len(self.tracks), max(top + 1, 2 * self.rows.shape[1])), -1, dtype=np.int64)
+            grown[:, : self.rows.shape[1]] = self.rows
+            self.rows = grown
+        rows = self.rows[tracks, slots]
+        for i in np.flatnonzero(rows < 0):
+            rows[i] = self.rows[tracks[i], slots[i]] = self._add(int(tracks[i]), int(slots[i]), budget)
+        return np.asarray(rows)
+
+    def _add(self, track: int, slot: int, budget: Budget) -> int:
+        row, contract = self.monitors.add(track=track, slot=slot), self.tracks[track].contract
+        fit = self.bet.contract(contract) if contract is not None and slot == 0 else None
+        if fit is not None:  # promised, so there is nothing to learn
+            self.learner.freeze(row, fit)
+            self.monitors.frozen[row] = 1
+            self._set_table(row, fit.null)
+            self.arm(row, budget)
+        return row
+
+    def _evidence(self, rows: Ints, obs: Floats, start_ms: int, budget: Budget) -> list[Crossing]:
+        m = self.monitors
+        table = self.tables[rows]
+        factors = self.bet.log_factors(obs, table) / m.phi[rows, None]
+        m.log_c[rows], m.onset[rows], m.since[rows] = follow(
+            m.log_c[rows], m.onset[rows], m.since[rows], log_factors=factors, start_ms=start_ms, tally=self.bet.tally(obs, table)
+        )
+        deposit = budget.owed(self.kinds(rows), m.seen[rows], m.seen_pot[rows]) * self._paging[m.track[rows]]
+        m.seen[rows], m.seen_pot[rows] = budget.now, budget.pots[self.kinds(rows)]
+        m.paid[rows] += deposit
+        log_r = grow(m.log_r[rows], deposit, factors)
+        m.log_r[rows] = log_r
+        log_s = mix(log_r)
+        if float(log_s.max()) < _HOT:
+            return []
+        m.hot[rows] |= log_s >= _HOT
+        return [Crossing(row=int(rows[i]), stake=int(log_r[i].argmax()), log_evidence=float(log_s[i])) for i in np.flatnonzero(log_s >= 0)]
+
+    def leading(self, row: int) -> Crossing:
+        """Return what the CUSUM says of a monitor that another detector called out."""
+        stake = int(self.monitors.log_c[row].argmax())
+        return Crossing(row=row, stake=stake, log_evidence=max(float(self.monitors.log_c[row, stake]), 0.0))
+
+    def kinds(self, rows: Ints) -> Ints:
+        """Return the class of the budget that monitors draw on, shape (k,)."""
+        grouped = np.where(self.monitors.slot[rows] == 0, pots.AGGREGATE, pots.GROUPS)
+        return np.asarray(np.where(self._labels[self.monitors.track[rows]], grouped, pots.LABEL_FREE))
+
+    def key(self, row: int, segment: int) -> Key:
+        """Return a monitor's key, given the segment of its slot."""
+        track = self.tracks[int(self.monitors.track[row])]
+        return Key(track.family.name, track.direction, segment, self.rung)
+
+    def arm(self, row: int, budget: Budget) -> None:
+        """Let a monitor whose baseline stands take part from now on."""
+        m = self.monitors
+        m.state[row] = ARMED
+        m.quiet(row)
+        self._stand(row, budget, 1)
+
+    def raise_alarm(self, row: int, active: Active, budget: Budget) -> None:
+        """Move a monitor past its alarm: no deposits and no pages until it has cleared."""
+        m = self.monitors
+        m.state[row], m.hot[row] = ACTIVE, 1
+        m.quiet(row)
+        self.active[row] = active
+        self._stand(row, budget, -1)
+
+    def lower_alarm(self, row: int, budget: Budget) -> None:
+        """Let a monitor take part again, its evidence at zero."""
+        del self.active[row]
+        self.arm(row, budget)
+
+    def forget(self, row: int, budget: Budget) -> None:
+        """Let a monitor learn its baseline anew, from the next pane on."""
+        if self.monitors.state[row] == ARMED:
+            self._stand(row, budget, -1)
+        self.active.pop(row, None)
+        self.monitors.forget(row)
+
+    def _stand(self, row: int, budget: Budget, sign: int) -> None:
+        rows = np.array([row])
+        kind = int(self.kinds(rows)[0])
+        self.monitors.seen[row], self.monitors.seen_pot[row] = budget.now, budget.pots[kind]
+        if self._paging[self.monitors.track[row]]:
+            budget.standing[kind] += sign
+
+    def _set_table(self, row: int, null: Floats) -> None:
+        table = self.bet.table(null, self.tracks[int(self.monitors.track[row])].direction)
+        if len(self.tables) < len(self.monitors.track) or self.tables.shape[1] != len(table):
+            tables = np.zeros((len(self.monitors.track), len(table)))
+            if self.tables.shape[1] == len(table):
+                tables[: len(self.tables)] = self.tables
+            self.tables = tables
+        self.tables[row] = table
+
+    def to_state(self) -> dict[str, Any]:
+        """Return the state as plain values and raw bytes."""
+        return {
+            "tracks": [[track.family.name, track.direction] for track in self.tracks],
+            "monitors": self.monitors.to_state(),
+            "learner": self.learner.to_state(),
+            "active": [[row, active.to_state()] for row, active in sorted(self.active.items())],
+        }
+
+    def load(self, state: dict[str, Any], budget: Budget) -> None:
+        """Take back what ``to_state`` gave. Monitors that the policy no longer names are dropped; tables are worked out anew."""
+        m, names = self.monitors, [[track.family.name, track.direction] for track in self.tracks]
+        m.load(state["monitors"])
+        self.learner.load(state["learner"])
+        places = np.array([names.index(name) if name in names else -1 for name in state["tracks"]], dtype=np.int64)
+        kept = np.flatnonzero(places[m.track[: m.count]] >= 0)
+        moved = {int(row): i for i, row in enumerate(kept)}
+        m.track[: m.count] = places[m.track[: m.count]]
+        m.keep(kept)
+        top = int(m.slot[: m.count].max()) + 1 if m.count else 1
+        self.rows = np.full((len(self.tracks), top), -1, dtype=np.int64)
+        self.rows[m.track[: m.count], m.slot[: m.count]] = np.arange(m.count)
+        for row in np.flatnonzero(m.state[: m.count] != LEARNING).tolist():
+            self._set_table(row, m.null[row])
+        self.active = {moved[row]: Active.from_state(saved, self.bet) for row, saved in state["active"] if row in moved}
+        standing = np.flatnonzero((m.state[: m.count] == ARMED) & self._paging[m.track[: m.count]])
+        np.add.at(budget.standing, self.kinds(standing), 1)
