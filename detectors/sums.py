@@ -35,14 +35,13 @@ class Columns(Protocol):
 
 
 def log_loss(score: npt.ArrayLike, label: npt.ArrayLike) -> Floats:
-    """Return the log loss of each event, the probability of what happened clipped at 1e-15; any shape.
+    """Return the log loss of each event, the score clipped to [1e-15, 1 - 1e-15] first; any shape.
 
     >>> log_loss([0.5, 0.0], [1, 0]).round(4).tolist()
     [0.6931, 0.0]
     """
-    score = np.asarray(score, dtype=np.float64)
-    right = np.where(np.asarray(label, dtype=bool), score, 1.0 - score)
-    return np.asarray(-np.log(np.clip(right, CLIP, 1.0 - CLIP)))
+    score = np.clip(np.asarray(score, dtype=np.float64), CLIP, 1.0 - CLIP)
+    return np.asarray(-np.log(np.where(np.asarray(label, dtype=bool), score, 1.0 - score)))
 
 
 def made_sums(rows: Columns, where: npt.NDArray[Any] | slice = slice(None)) -> Ints:

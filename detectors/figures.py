@@ -1,0 +1,239 @@
+"""Sums to figures: what a report says of a segment.
+
+Each figure is the pure function of ``detectors.statistics`` over the integer sums of a segment, for all segments at once, under the name of
+its field in ``schemas.figures.SegmentFigures``. A figure that the sums leave undefined (no positives, no scores and so on) is None.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from detectors.cells import BIN, CONFUSION, KNOWN, MADE
+from detectors.fixed import Floats, Ints
+from detectors.statistics.auc import auc
+from detectors.statistics.calibration_error import calibration_error, coarsen
+from detectors.statistics.calibration_line import calibration_line
+from detectors.statistics.confusion import rate
+from detectors.statistics.cost import expected_costs, matrix_cost, net_benefit, regret
+from detectors.statistics.debiased_rms import BINS, debiased_rms
+from detectors.statistics.equal_mass import equal_mass_ece
+from detectors.statistics.ratio import ratio
+from schemas.cost import CostMatrix
+from schemas.drift import Interval
+from schemas.figures import Bin
+
+Figures = dict[str, Any]  # float | int | None, but for ``ece_em`` and ``reliability``
+_Columns = dict[str, Floats | Ints]
+_RATES = ("accuracy", "fpr", "fnr", "ppv", "npv", "f1", "nne", "base_rate")
+_RELIABILITY = 10  # bars of the reliability diagram
+_CONFIDENT = 6  # cells of 60 at each end: scores beyond 0.9, and up to 0.1
+
+
+class Distribution(NamedTuple):
+    """Labels per score of one segment, ascending, each shape (k,)."""
+
+    scores: Floats | None  # None: ``n0`` and ``n1`` are of cells, not of distinct scores
+    n0: Ints  # negatives
+    n1: Ints  # positives
+
+
+def segment_figures(
+    made: Ints,
+    known: Ints,
+    *,
+    known_bins: Ints | None = None,
+    distribution: Distribution | None = None,
+    cost: CostMatrix | None = None,
+    threshold: float = 0.5,
+) -> Figures:
+    """Return the figures of one segment; arguments as of ``many_figures``, without the first axis.
+
+    >>> from schemas.figures import SegmentFigures
+    >>> figures = SegmentFigures(**segment_figures(MADE.zeros(1)[0], KNOWN.zeros(1)[0]))
+    >>> figures.n_predictions, figures.fpr
+    (0, None)
+    """
+    bins = None if known_bins is None else known_bins[np.newaxis]
+    return many_figures(made[np.newaxis], known[np.newaxis], known_bins=bins, distributions=[distribution], cost=cost, threshold=threshold)[
+        0
+    ]
+
+
+def many_figures(
+    made: Ints,
+    known: Ints,
+    *,
+    known_bins: Ints | None = None,
+    distributions: list[Distribution | None] | None = None,
+    cost: CostMatrix | None = None,
+    threshold: float = 0.5,
+) -> list[Figures]:
+    """Return the figures of each of s segments, by the names of ``schemas.figures.SegmentFigures``.
+
+    Parameters
+    ----------
+    made, known
+        Sums in the layouts ``cells.MADE`` and ``cells.KNOWN``, shape (s, width).
+    known_bins
+        Labelled predictions by cell of the score, 60 cells in the layout ``cells.BIN``, shape (s, 60, width); None: no figures of
+        calibration.
+    distributions
+        Labels per score, one per segment; None: no AUC, and the equal-mass bins are taken from the grid.
+    cost
+        The cost matrix; None: only realised costs are counted.
+    threshold
+        The probability at which the policy acts: its odds are the exchange rate of the net benefit.
+
+    """
+    columns = _counts(made, known) | _people(made, known) | _costs(made, known, cost, threshold)
+    if distributions is not None:
+        areas = [np.nan if one is None else float(auc(one.n0, one.n1)) for one in distributions]
+        columns["auc"] = np.array(areas, dtype=np.float64)
+    if known_bins is None:
+        return _rows(columns)
+    top_label = MADE.count(made, "binary") == 0
+    figures = _rows(columns | _calibration(known_bins) | _confidence(known_bins, top_label))
+    mass = _equal_mass(known_bins, distributions)
+    for one, interval, bars in zip(figures, mass, _reliability(known_bins), strict=True):
+        one["ece_em"] = interval
+        one["reliability"] = bars
+    return figures
+
+
+def _counts(made: Ints, known: Ints) -> _Columns:
+    n, abstained = MADE.count(made, "n"), MADE.count(made, "abstained")
+    confusion = {cell: KNOWN.count(known, cell) for cell in CONFUSION}
+    labelled, scored = _labelled(known), KNOWN.count(known, "scored")
+    rates: _Columns = {name: rate(name, **confusion) for name in _RATES}
+    mean_score = ratio(KNOWN.total(known, "score"), scored)
+    # A model sends scores with all predictions or none, as a rule; the difference of means over different predictions is no bias.
+    bias = np.where(scored == labelled, mean_score, np.nan) - rates["base_rate"]
+    counts = {"n_predictions": n, "n_labelled": labelled, "n_abstained": abstained, "n_alerted": MADE.count(made, "alerted")}
+    of_scores = {
+        "mean_score": mean_score,
+        "bias": bias,
+        "brier": ratio(KNOWN.total(known, "brier"), scored),
+        "log_loss": ratio(KNOWN.total(known, "loss"), scored),
+    }
+    rest = {
+        "alert_rate": ratio(MADE.count(made, "alerted"), n),
+        "abstention_rate": ratio(abstained, n),
+        "selective_risk": rate("error", **confusion),
+        "abstained_risk": ratio(KNOWN.count(known, "abstained_wrong"), KNOWN.count(known, "abstained")),
+        "missing_feature_rate": ratio(MADE.count(made, "missing"), MADE.count(made, "features")),
+        "label_coverage": ratio(labelled, n - abstained),
+        "mean_label_delay_s": ratio(KNOWN.count(known, "delay_s"), labelled),
+    }
+    return counts | confusion | rates | of_scores | rest
+
+
+def _people(made: Ints, known: Ints) -> _Columns:
+    disposed = KNOWN.count(known, "disposed")
+    return {
+        "override_rate": ratio(disposed - KNOWN.count(known, "acted"), disposed),
+        "mean_review_s": ratio(KNOWN.count(known, "review_ms"), 1000 * KNOWN.count(known, "reviewed")),
+        "value_total": np.where(disposed > 0, KNOWN.total(known, "value"), np.nan),
+        "compute_cost": np.where(MADE.count(made, "n") > 0, MADE.total(made, "compute_cost"), np.nan),
+    }
+
+
+def _labelled(known: Ints) -> Ints:
+    return np.asarray(sum(KNOWN.count(known, cell) for cell in CONFUSION))
+
+
+def _binned(bins: Ints, n: int) -> tuple[Ints, Ints, Floats]:
+    rows = coarsen(bins, n)
+    return BIN.count(rows, "n"), BIN.count(rows, "positive"), BIN.total(rows, "score")
+
+
+def _calibration(bins: Ints) -> _Columns:
+    ten, fifteen, twenty = (_binned(bins, n) for n in (10, 15, 20))
+    line = calibration_line(*_binned(bins, bins.shape[-2]))
+    return {
+        "ece_10": calibration_error("ece", *ten),
+        "ece_15": calibration_error("ece", *fifteen),
+        "ece_20": calibration_error("ece", *twenty),
+        "rms_ce_10": calibration_error("rms", *ten),
+        "rms_ce_15": calibration_error("rms", *fifteen),
+        "mce_10": calibration_error("max", *ten),
+        "mce_15": calibration_error("max", *fifteen),
+        "debiased_rms_ce": debiased_rms(*_binned(bins, BINS)),
+        "calibration_slope": line.slope,
+        "calibration_intercept": line.intercept,
+    }
+
+
+def _confidence(bins: Ints, top_label: Any) -> _Columns:
+    """Share of labelled with a score beyond 0.9 and wrong; where the score is a probability, also up to 0.1 and positive."""
+    n, positive = BIN.count(bins, "n"), BIN.count(bins, "positive")
+    above = (n - positive)[..., -_CONFIDENT:].sum(axis=-1)
+    below = np.where(top_label, 0, positive[..., :_CONFIDENT].sum(axis=-1))
+    return {"confidently_wrong_rate": ratio(above + below, n.sum(axis=-1))}
+
+
+def _equal_mass(bins: Ints, distributions: list[Distribution | None] | None) -> list[Interval | None]:
+    """Equal-mass ECE from the distinct scores where they are known, else from the cells of the grid."""
+    grid = equal_mass_ece(*_binned(bins, bins.shape[-2]))
+    out: list[Interval | None] = []
+    for row, n in enumerate(BIN.count(bins, "n").sum(axis=-1).tolist()):
+        one = distributions[row] if distributions is not None else None
+        if one is not None and one.scores is not None and (one.n0 + one.n1).sum() == n:
+            estimate = equal_mass_ece(one.n0 + one.n1, one.n1, one.scores * (one.n0 + one.n1))
+        else:
+            estimate = type(grid)(*(figure[row] for figure in grid))
+        out.append(Interval(value=float(estimate.ece), lo=float(estimate.lo), hi=float(estimate.hi), n=n) if n else None)
+    return out
+
+
+def _reliability(bins: Ints) -> list[list[Bin]]:
+    n, positive, score = _binned(bins, _RELIABILITY)
+    columns = [column.tolist() for column in (n, _filled(ratio(score, n)), _filled(ratio(positive, n)))]
+    edges = [(i / _RELIABILITY, (i + 1) / _RELIABILITY) for i in range(_RELIABILITY)]
+    return [
+        [Bin(lo=lo, hi=hi, n=n, mean_score=p, positive_rate=y) for (lo, hi), n, p, y in zip(edges, *segment, strict=True)]
+        for segment in zip(*columns, strict=True)
+    ]
+
+
+def _costs(made: Ints, known: Ints, cost: CostMatrix | None, threshold: float) -> _Columns:
+    realised_n = KNOWN.count(known, "realised")
+    realised = np.where(realised_n > 0, KNOWN.total(known, "realised_cost"), np.nan)
+    benefit = net_benefit(KNOWN.count(known, "tp"), KNOWN.count(known, "fp"), _labelled(known), threshold)
+    columns: _Columns = {"realised_cost": realised, "net_benefit": benefit}
+    if cost is None:
+        return columns | {"cost_total": realised, "cost_per_event": ratio(realised, realised_n)}
+    counts = {cell: KNOWN.count(known, f"matrix_{cell}").astype(np.float64) for cell in CONFUSION}
+    amounts = {cell: KNOWN.total(known, f"matrix_amount_{cell}") for cell in CONFUSION}
+    by_matrix = np.asarray(sum(counts.values()))
+    n = by_matrix + realised_n
+    total = np.where(n > 0, matrix_cost(cost, counts, amounts) + np.nan_to_num(realised), np.nan)
+    decided = MADE.count(made, "n") - MADE.count(made, "abstained")
+    believed = np.where(MADE.count(made, "scored") == decided, expected_costs(cost, *_expected_cells(made))[0], np.nan)
+    return columns | {
+        "cost_total": total,
+        "cost_per_event": ratio(total, n),
+        "expected_cost": ratio(believed, decided),
+        "regret": ratio(regret(cost, counts, amounts), by_matrix),
+    }
+
+
+def _expected_cells(made: Ints) -> tuple[dict[str, Floats], dict[str, Floats]]:
+    """Return expected counts and amounts per cell of the confusion matrix, by the scores."""
+    score, hit = MADE.total(made, "score"), MADE.total(made, "score_positive")
+    positive, negative = MADE.count(made, "positive"), MADE.count(made, "negative")
+    counts = {"tp": hit, "fp": positive - hit, "fn": score - hit, "tn": negative - (score - hit)}
+    tp, fn = MADE.total(made, "stake_positive"), MADE.total(made, "stake_negative")
+    amounts = {"tp": tp, "fp": MADE.total(made, "amount_positive") - tp, "fn": fn, "tn": MADE.total(made, "amount_negative") - fn}
+    return counts, amounts
+
+
+def _filled(column: Floats | Ints) -> Any:
+    """Return a column with None for NaN."""
+    out = column.astype(object)
+    out[np.isnan(column)] = None
+    return out
+
+
+def _rows(columns: _Columns) -> list[Figures]:
+    lists = [_filled(column).tolist() for column in columns.values()]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*lists, strict=True)]

@@ -1,0 +1,116 @@
+"""The calibration line: labels regressed on the logit of the score."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import expit, logit
+
+from detectors.cells import BIN, GRID, grid_cell
+from detectors.fixed import Floats, Ints
+from detectors.statistics.exact import ExactMetric, labels_of, same_length, scores_of
+from detectors.statistics.ratio import ratio
+
+PARTS = ("slope", "intercept")
+_CLIP = 1e-6  # mean scores are kept this far from 0 and 1: their logits must be finite
+_STEPS = 30
+_CLOSE = 1e-10
+
+
+class Line(NamedTuple):
+    """Slope and intercept, each shape (...); NaN where the data fix no line."""
+
+    slope: Floats
+    intercept: Floats
+
+
+def calibration_line(n: npt.ArrayLike, positive: npt.ArrayLike, score: npt.ArrayLike) -> Line:
+    """Fit ``P(y = 1) = logistic(intercept + slope * logit p)`` by maximum likelihood to binned counts, shape (..., bins).
+
+    A bin stands for its events with its mean score. A calibrated model has slope 1 and intercept 0; a slope below 1 means that the
+    scores are too extreme. NaN where one class is missing, fewer than two bins are filled, or the classes are separated (no maximum).
+
+    >>> line = calibration_line([100, 100], [20, 80], [20.0, 80.0])
+    >>> round(float(line.slope), 6), abs(round(float(line.intercept), 6))
+    (1.0, 0.0)
+    """
+    n, hits = np.asarray(n, dtype=np.float64), np.asarray(positive, dtype=np.float64)
+    mean = np.where(n > 0, ratio(score, n), 0.5)
+    x = logit(np.clip(mean, _CLIP, 1 - _CLIP))
+    fits = (hits.sum(axis=-1) > 0) & ((n - hits).sum(axis=-1) > 0) & ((n > 0).sum(axis=-1) > 1)
+    a, b = np.zeros(fits.shape), np.ones(fits.shape)
+    best = _likelihood(n, hits, x, a, b)
+    close = np.zeros(fits.shape, dtype=bool)
+    for _ in range(_STEPS):
+        p = expit(a[..., np.newaxis] + b[..., np.newaxis] * x)
+        weight, rest = n * p * (1 - p), hits - n * p
+        s0, s1, s2 = weight.sum(axis=-1), (weight * x).sum(axis=-1), (weight * x * x).sum(axis=-1)
+        g0, g1 = rest.sum(axis=-1), (rest * x).sum(axis=-1)
+        step = np.nan_to_num(np.stack([ratio(s2 * g0 - s1 * g1, s0 * s2 - s1 * s1), ratio(s0 * g1 - s1 * g0, s0 * s2 - s1 * s1)]))
+        for _ in range(_STEPS):  # halve a step that overshoots
+            value = _likelihood(n, hits, x, a + step[0], b + step[1])
+            worse = value < best - 1e-9 * np.abs(best)
+            if not worse.any():
+                break
+            step = np.where(worse, step / 2, step)
+        a, b, best = a + step[0], b + step[1], np.maximum(value, best)
+        close = np.abs(step).max(axis=0) < _CLOSE * (1 + np.abs(a) + np.abs(b))
+        if (close | ~fits).all():
+            break
+    known = fits & close & (s0 * s2 - s1 * s1 > 1e-9 * s0 * s2)
+    return Line(np.where(known, b, np.nan), np.where(known, a, np.nan))
+
+
+def _likelihood(n: Floats, hits: Floats, x: Floats, a: Floats, b: Floats) -> Floats:
+    line = a[..., np.newaxis] + b[..., np.newaxis] * x
+    return np.asarray((hits * line - n * np.logaddexp(0.0, line)).sum(axis=-1))
+
+
+class CalibrationLine(ExactMetric):
+    """Slope or intercept of the calibration line: below 1 the scores are too extreme; off 0 they are too high or too low.
+
+    Additive, mergeable, revertible: three sums per cell of a grid of 60; the line is fitted to them when it is read.
+
+    Parameters
+    ----------
+    part
+        "slope" or "intercept".
+    pos_val
+        The label that counts as positive.
+
+    References
+    ----------
+    Cox, "Two further applications of a model for binary regression", Biometrika 45 (1958).
+    Van Calster et al., "Calibration: the Achilles heel of predictive analytics", BMC Medicine 17 (2019).
+
+    Examples
+    --------
+    >>> slope = CalibrationLine("slope")
+    >>> slope.update_many([1] * 7 + [0] * 3 + [1] * 3 + [0] * 7, [0.9] * 10 + [0.1] * 10)
+    >>> slope
+    CalibrationLine: 0.385622
+
+    """
+
+    layout = BIN
+    cells = GRID
+
+    def __init__(self, part: str = "slope", pos_val: object = True) -> None:
+        if part not in PARTS:
+            raise ValueError(f"no part {part!r}; there are {', '.join(PARTS)}")
+        self.part = part
+        super().__init__(pos_val)
+
+    def _events(self, y_true: Any, y_pred: Any) -> tuple[Ints, dict[str, npt.ArrayLike]]:
+        true, score = labels_of(y_true, self.pos_val), scores_of(y_pred, self.pos_val)
+        same_length([true, score])
+        return grid_cell(score), {"n": np.ones(len(true), dtype=np.int64), "positive": true, "score": score}
+
+    def get(self) -> float:
+        """Return the slope or intercept; NaN where the data fix none."""
+        line = calibration_line(BIN.count(self.rows, "n"), BIN.count(self.rows, "positive"), BIN.total(self.rows, "score"))
+        return float(getattr(line, self.part))
+
+    @classmethod
+    def _unit_test_params(cls) -> list[dict[str, object]]:
+        return [{"part": part} for part in PARTS]
