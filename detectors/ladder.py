@@ -1,0 +1,147 @@
+"""Which ages of predictions are read: declared by the policy, or learnt from the label delays of the version's first predictions."""
+
+from typing import Any
+
+import numpy as np
+
+from detectors.fixed import Ints
+from detectors.panes import MAX_CLASS, PANE_MS, widest
+
+MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
+# fmt: off
+GRID_MS = (
+    90_000, 12 * MINUTE_MS, 75 * MINUTE_MS, 390 * MINUTE_MS, 26 * HOUR_MS, 78 * HOUR_MS,
+    *(days * DAY_MS for days in (8, 15, 32, 63, 95, 190, 380, 760, 1140)),
+)
+# fmt: on
+LEARN_FROM = 1_000  # predictions
+MIN_COVERAGE = 0.05
+MIN_RATIO, MIN_STEP = 1.25, 0.05  # what a rung must add to the one before it
+SETTLED = 0.01  # a successor that adds less shows that the labels are in
+PANE_SHARE = 0.12  # of the age: the pane that a rung reads
+FIRST_PANE_EVENTS = 8  # predictions that a pane read at age 0 should hold
+
+UNDECIDED, ENABLED, DISABLED = 0, 1, 2
+
+
+class Ladder:
+    """The rungs of one model version, frozen once decided.
+
+    Rung 0 is age 0, before any label; rung k + 1 is ``ages[k]``. A label's age class is the first rung by which it was known, or one more
+    than the last.
+
+    Without declared ages those of a fixed grid are decided one by one, each when the first 1,000 predictions have all reached the next:
+    one is read if it adds enough labels, and the first whose successor adds under 1 % is the mature one and the last.
+
+    Parameters
+    ----------
+    ages
+        Declared ages, ms, ascending; None: learn them.
+
+    Raises
+    ------
+    ValueError
+        If there are more ages than classes, or they do not ascend.
+
+    Examples
+    --------
+    >>> ladder = Ladder((3_600_000, 86_400_000))
+    >>> ladder.age_class(np.array([-5, 3_600_000, 3_600_001, 10**9])).tolist(), ladder.mature
+    ([1, 1, 2, 3], 2)
+
+    """
+
+    def __init__(self, ages: tuple[int, ...] | None = None) -> None:
+        self.ages = GRID_MS if ages is None else ages
+        if len(self.ages) > MAX_CLASS - 1 or list(self.ages) != sorted(set(self.ages)):
+            raise ValueError(f"expected at most {MAX_CLASS - 1} ages, ascending, got {self.ages}")
+        declared = ages is not None
+        self.status = [ENABLED if declared else UNDECIDED] * len(self.ages)
+        self.coverage: list[float] = []  # share of the first predictions labelled, by age decided
+        self.learnt_ms: int | None = None  # end of the first predictions' panes
+        self.mature: int | None = len(self.ages) if declared else None
+        self.first_width_ms = PANE_MS
+        self._bounds = np.array(self.ages, dtype=np.int64)
+
+    def age_class(self, age_ms: Ints) -> Ints:
+        """Return the class of each age: 1 up to the first age, and so on."""
+        return (1 + np.searchsorted(self._bounds, age_ms, side="left")).astype(np.int64)
+
+    def rungs(self) -> list[int]:
+        """Return the rungs that are read, ascending."""
+        return [0, *(k + 1 for k, status in enumerate(self.status) if status == ENABLED)]
+
+    def undecided(self) -> list[int]:
+        """Return the rungs that may yet be read."""
+        return [k + 1 for k, status in enumerate(self.status) if status == UNDECIDED]
+
+    def age_ms(self, rung: int) -> int:
+        """Return a rung's age."""
+        return 0 if rung == 0 else self.ages[rung - 1]
+
+    def width_ms(self, rung: int) -> int:
+        """Return how wide the panes are that a rung reads."""
+        return self.first_width_ms if rung == 0 else widest(PANE_SHARE * self.ages[rung - 1])
+
+    def start(self, first_ms: int, end_ms: int) -> None:
+        """Note when the first predictions were made; panes read at age 0 become as wide as their rate asks for."""
+        self.learnt_ms = end_ms
+        per_event = max(end_ms - first_ms, 1) / LEARN_FROM
+        self.first_width_ms = min(widest(FIRST_PANE_EVENTS * per_event), DAY_MS)
+
+    def next_decision(self) -> tuple[int, int] | None:
+        """Return when the next age can be decided, epoch ms, and its index in ``ages``; None: nothing is left to decide."""
+        k = len(self.coverage)
+        if self.learnt_ms is None or self.mature is not None:
+            return None
+        return self.learnt_ms + self.ages[k], k
+
+    def decide(self, coverage: float) -> None:
+        """Decide the next age from the share of the first predictions that were labelled by it."""
+        k = len(self.coverage)
+        self.coverage.append(coverage)
+        before = self.coverage[k - 1] if k else 0.0
+        if k and before >= MIN_COVERAGE and coverage - before < SETTLED:
+            self._settle(k - 1)
+            return
+        last = next((self.coverage[i] for i in range(k - 1, -1, -1) if self.status[i] == ENABLED), 0.0)
+        enough = coverage >= max(MIN_COVERAGE, MIN_RATIO * last, last + MIN_STEP)
+        self.status[k] = ENABLED if enough else DISABLED
+        if k == len(self.ages) - 1:
+            self._settle(k)
+
+    def _settle(self, k: int) -> None:
+        self.status[k] = ENABLED
+        self.status[k + 1 :] = [DISABLED] * (len(self.ages) - k - 1)
+        self.mature = k + 1
+
+    def to_state(self) -> dict[str, Any]:
+        """Return the state as plain values."""
+        return {
+            "ages": list(self.ages),
+            "status": list(self.status),
+            "coverage": list(self.coverage),
+            "learnt_ms": self.learnt_ms,
+            "mature": self.mature,
+            "first_width_ms": self.first_width_ms,
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> "Ladder":
+        """Return the ladder that ``to_state`` wrote."""
+        ladder = cls(tuple(state["ages"]))
+        ladder.status, ladder.coverage = list(state["status"]), list(state["coverage"])
+        ladder.learnt_ms, ladder.mature = state["learnt_ms"], state["mature"]
+        ladder.first_width_ms = state["first_width_ms"]
+        return ladder
+
+
+def declared_ages(ages_ms: tuple[int, ...] | None, horizon_ms: int | None) -> tuple[int, ...] | None:
+    """Return the ages that a policy declares, its horizon last; None: learn them.
+
+    >>> declared_ages((3_600_000,), 86_400_000)
+    (3600000, 86400000)
+    """
+    if ages_ms is None:
+        return None if horizon_ms is None else (*(age for age in GRID_MS if age < horizon_ms), horizon_ms)
+    return ages_ms if horizon_ms is None or horizon_ms in ages_ms else tuple(sorted((*ages_ms, horizon_ms)))
