@@ -12,6 +12,7 @@ from zlib import crc32
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
+from streams.errors import StreamsError
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ class Message(NamedTuple):
     headers: Headers | None = None
 
 
-class DeliveryError(RuntimeError):
+class DeliveryError(StreamsError):
     """A message was not delivered, or may not have been; what follows it must not be either. Not retriable."""
 
 
