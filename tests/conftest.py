@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # ``support`` is a plain folder of helpers, not an installed package
+# ``support`` is a plain folder of helpers, not an installed package; the root comes first, or ``tests/schemas`` would pass for ``schemas``
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from support.kafka_broker import Broker, NoBrokerError, new_broker
 from support.redis_server import NoRedisError, RedisServer

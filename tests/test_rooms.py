@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
@@ -30,12 +31,18 @@ UNSAFE = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shel
 CLOCKS = {"now", "utcnow", "today"}
 SEEDED = {"Generator", "BitGenerator", "SeedSequence", "PCG64", "PCG64DXSM", "Philox", "SFC64", "default_rng"}
 ENVIRONMENT = {"environ", "getenv", "environb", "putenv"}
+IMPORTERS = {"importlib.import_module", "import_module", "__import__"}
 SETTINGS = "streams/settings.py"
+
+
+def canonical(name):
+    """Return a distribution's name as package indexes compare it."""
+    return re.sub("[-_.]+", "-", name).lower()
 
 
 def dependencies():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    return {"".join(name.split(">")[0].split("=")[0].split("<")[0].split("[")[0]).strip().lower() for name in project["dependencies"]}
+    return {canonical(re.match("[A-Za-z0-9._-]+", line)[0]) for line in project["dependencies"]}
 
 
 DEPENDENCIES = dependencies()
@@ -43,7 +50,7 @@ DISTRIBUTIONS = packages_distributions()
 
 
 def is_ours_to_import(module):
-    return module in sys.stdlib_module_names or any(name.lower() in DEPENDENCIES for name in DISTRIBUTIONS.get(module, ()))
+    return module in sys.stdlib_module_names or any(canonical(name) in DEPENDENCIES for name in DISTRIBUTIONS.get(module, ()))
 
 
 def imports(tree):
@@ -53,9 +60,8 @@ def imports(tree):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
             yield node.lineno, node.module
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) in {"importlib.import_module", "import_module", "__import__"}:
-            if node.args and isinstance(node.args[0], ast.Constant):
-                yield node.lineno, str(node.args[0].value)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in IMPORTERS and node.args and isinstance(node.args[0], ast.Constant):
+            yield node.lineno, str(node.args[0].value)
 
 
 def import_faults(path, tree):

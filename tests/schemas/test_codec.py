@@ -204,7 +204,7 @@ def test_no_bytes_make_it_raise(data):
 
 
 values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
 )
 
@@ -213,9 +213,6 @@ values = st.recursive(
 def test_each_element_fares_as_it_would_alone(fields, data):
     position = data.draw(st.integers(0, 2))
     raw = message(**fields)
-    if b"NaN" in raw or b"Infinity" in raw:
-        assert fault(raw).reason == Reason.MALFORMED
-        return
     parts = [GOOD, GOOD]
     parts.insert(position, raw)
     decoded = decode_records(b"[" + b",".join(parts) + b"]", Prediction)
