@@ -65,10 +65,6 @@ class DictTable:
         self._max_bytes = max_bytes
         self._logs: dict[bytes, bytes] = {}
 
-    def __len__(self) -> int:
-        """How many logs there are."""
-        return len(self._logs)
-
     async def exchange(self, lookups: Sequence[Lookup]) -> Prefixes:
         """Answer lookups, see ``PendingTable.exchange``."""
         return self.exchange_now(lookups)

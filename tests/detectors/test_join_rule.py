@@ -1,0 +1,214 @@
+"""The rule: free of order, equal to its short cuts, and true to what was known at each time."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.joins import logs, nonzero, outcome_entries, prediction_entries, signed
+
+from detectors.entries import (
+    ABSTAINED,
+    BINARY,
+    MAPPED,
+    POSITIVE,
+    OutcomeEntry,
+    PredictionEntry,
+    decode_entry,
+    encode_entry,
+)
+from detectors.join_rows import Row, check_rows, cost_row, disposition_row, label_row, prediction_row
+from detectors.join_rule import contributions, difference, rule
+from schemas.scored import Kind, Status
+
+MADE = PredictionEntry("m", "1", 5, 0.9, BINARY | POSITIVE, None, b"made")
+
+
+def arrive(entries):
+    rows = []
+    for i, entry in enumerate(entries):
+        rows += rule(entries[:i], entry)
+    return rows
+
+
+def pack(*entries):
+    return [encode_entry(entry) for entry in entries]
+
+
+@settings(max_examples=150, deadline=None)
+@given(logs(), st.randoms(use_true_random=False))
+def test_every_order_of_arrival_adds_up_to_the_same(entries, random):
+    shuffled = random.sample(entries, len(entries))
+    assert signed(arrive(entries)) == signed(arrive(shuffled)) == nonzero(contributions(entries))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(prediction_entries() | outcome_entries(), max_size=1), prediction_entries() | outcome_entries())
+def test_the_fast_path_equals_the_general_one(prefix, entry):
+    assert rule(prefix, entry) == difference(contributions(prefix), contributions([*prefix, entry]))
+
+
+@settings(max_examples=150, deadline=None)
+@given(logs())
+def test_every_arrival_counts_one_record(entries):
+    for i, entry in enumerate(entries):
+        rows = rule(entries[:i], entry)
+        assert sum(row.records for row in rows if row.status not in {Status.NONE, Status.SUPERSEDED}) == 1
+        assert all(row.sign == 1 for row in rows if row.status)
+
+
+@settings(max_examples=150, deadline=None)
+@given(logs(5), st.integers(-1, 7))
+def test_rows_known_by_a_time_are_what_was_known_then(entries, now):
+    """Against a plain reading of the contract: the best of each part among what is known, for the winning prediction of each slot."""
+    want: Counter[Row] = Counter()
+    slots: dict[tuple[str, str], tuple[int, bytes]] = {}
+    outcomes = set()
+    for raw in entries:
+        entry = decode_entry(raw)
+        if isinstance(entry, PredictionEntry):
+            slot = (entry.model, entry.version)
+            slots[slot] = min(slots.get(slot, (entry.at, raw)), (entry.at, raw))
+        else:
+            outcomes.add((entry.digest, entry.at, raw))
+    # of byte-identical records that were packed differently the lowest stands for all
+    kept = {min(o[1:] for o in outcomes if o[0] == digest)[1] for digest in {o[0] for o in outcomes}}
+    for _, raw in slots.values():
+        made = decode_entry(raw)
+        known = [(o.version if o.version is not None else o.at, r, o) for r in kept if (o := decode_entry(r)).at <= now]
+        known = [o for _, _, o in sorted(o for o in known if o[2].model in {None, made.model})]
+        costs = [o for o in known if o.cost is not None]
+        want.update(
+            [
+                prediction_row(made),
+                *[label_row(made, o, int(bool(costs))) for o in [o for o in known if o.label is not None][-1:]],
+                *[cost_row(made, o) for o in costs[-1:]],
+                *[disposition_row(made, o) for o in [o for o in known if {o.action, o.review_ms, o.value} != {None}][-1:]],
+                *[row for o in [o for o in known if o.checks][-1:] for row in check_rows(made, o)],
+            ]
+        )
+    got: Counter[Row] = Counter()
+    for row in arrive(entries):
+        if row.kind == Kind.PREDICTION or (row.kind != Kind.COUNT and row.known_at <= now):
+            got[row._replace(sign=1, status=0, records=1, known_at=0)] += row.sign
+    assert nonzero(got) == Counter(row._replace(known_at=0) for row in want.elements())
+
+
+@settings(max_examples=100, deadline=None)
+@given(logs())
+def test_final_counts_are_those_of_the_contract(entries):
+    rows = arrive(entries)
+    counts = Counter()
+    for row in rows:
+        counts[Status(row.status)] += row.records if row.status else 0
+    decoded = [decode_entry(raw) for raw in entries]
+    predictions = [e for e in decoded if isinstance(e, PredictionEntry)]
+    outcomes = [e for e in decoded if isinstance(e, OutcomeEntry)]
+    slots = {(e.model, e.version) for e in predictions}
+    distinct = {(e.model, e.version, e.digest) for e in predictions}
+    assert counts[Status.PREDICTION] == len(slots)
+    assert counts[Status.CONFLICT] == len(distinct) - len(slots)
+    digests = {e.digest for e in outcomes}
+    assert counts[Status.DUPLICATE] == len(predictions) - len(distinct) + len(outcomes) - len(digests)
+    lowest: dict[bytes, tuple[int, int, bytes]] = {}
+    for raw, e in zip(entries, decoded, strict=True):
+        if isinstance(e, OutcomeEntry):
+            lowest[e.digest] = min(lowest.get(e.digest, (e.at, e.rank, raw)), (e.at, e.rank, raw))
+    kept = [decode_entry(raw) for _, _, raw in lowest.values()]
+    joined = [e for e in kept if slots and e.model in {None, *(model for model, _ in slots)}]
+    assert counts[Status.JOINED] + counts[Status.CORRECTION] == len(joined)
+    assert counts[Status.WAITING] == len(digests) - len(joined)
+    assert counts[Status.CORRECTION] <= counts[Status.SUPERSEDED] <= 4 * counts[Status.CORRECTION]
+
+
+def test_a_correction_takes_back_the_old_label_at_the_time_of_the_new_one():
+    first, second = OutcomeEntry(9, b"1", label=1), OutcomeEntry(20, b"2", label=0)
+    rows = rule(pack(MADE, first), *pack(second))
+    data = sorted((row.sign, row.label, row.known_at) for row in rows if row.kind == Kind.LABEL)
+    assert data == [(-1, 1, 20), (1, 0, 20)]
+    assert {(Status(row.status).name, row.records) for row in rows if row.status} == {("CORRECTION", 1), ("SUPERSEDED", 1)}
+
+
+def test_a_correction_that_comes_first_leaves_what_was_known_in_between():
+    first, second = OutcomeEntry(9, b"1", label=1), OutcomeEntry(20, b"2", label=0)
+    rows = rule(pack(MADE, second), *pack(first))
+    assert sorted((row.sign, row.label, row.known_at) for row in rows if row.kind == Kind.LABEL) == [(-1, 1, 20), (1, 1, 9)]
+
+
+def test_a_lower_version_that_is_known_later_changes_nothing():
+    first, second = OutcomeEntry(9, b"1", label=1, version=2), OutcomeEntry(20, b"2", label=0, version=1)
+    assert [row.kind for row in rule(pack(MADE, first), *pack(second))] == [Kind.COUNT, Kind.COUNT]
+
+
+def test_parts_are_versioned_on_their_own():
+    dismissed, truth = OutcomeEntry(9, b"1", action="dismissed", review_ms=30_000), OutcomeEntry(20, b"2", label=1)
+    (row,) = rule(pack(MADE, dismissed), *pack(truth))
+    assert (row.kind, row.sign, row.status) == (Kind.LABEL, 1, Status.JOINED)
+
+
+def test_a_realised_cost_marks_the_label_from_then_on():
+    rows = rule(pack(MADE, OutcomeEntry(9, b"1", label=1)), *pack(OutcomeEntry(20, b"2", cost=7)))
+    labels = sorted((row.sign, row.costed, row.known_at) for row in rows if row.kind == Kind.LABEL)
+    assert labels == [(-1, 0, 20), (1, 1, 20)]
+    assert [row.money for row in rows if row.kind == Kind.COST] == [7]
+
+
+def test_the_lowest_of_conflicting_predictions_wins_also_when_it_comes_second():
+    low = PredictionEntry("m", "1", 4, 0.2, BINARY, None, b"low")
+    rows = rule(pack(MADE, OutcomeEntry(9, b"1", label=1)), *pack(low))
+    assert sorted((row.kind, row.sign, row.score) for row in rows if row.kind) == [(1, -1, 0.9), (1, 1, 0.2), (2, -1, 0.9), (2, 1, 0.2)]
+    assert [row.records for row in rows if row.status == Status.CONFLICT] == [1]
+    (count,) = rule(pack(low), *pack(MADE))
+    assert (count.kind, count.status, count.model) == (Kind.COUNT, Status.CONFLICT, "m")
+
+
+def test_champion_and_challenger_share_an_outcome_unless_it_names_one():
+    other = PredictionEntry("n", "1", 5, 0.1, BINARY, None, b"other")
+    rows = rule(pack(MADE, other), *pack(OutcomeEntry(9, b"1", label=1)))
+    assert [(row.model, row.kind, row.status) for row in rows] == [("m", Kind.LABEL, Status.JOINED), ("n", Kind.LABEL, Status.NONE)]
+    rows = rule(pack(MADE, other), *pack(OutcomeEntry(9, b"1", label=1, model="n")))
+    assert [row.model for row in rows] == ["n"]
+
+
+def test_an_outcome_of_an_unknown_model_waits():
+    (row,) = rule(pack(MADE), *pack(OutcomeEntry(9, b"1", label=1, model="n")))
+    assert row == Row("", status=Status.WAITING)
+
+
+def test_a_prediction_releases_all_that_waited():
+    rows = rule(pack(OutcomeEntry(9, b"1", label=1), OutcomeEntry(10, b"2", action="acted")), *pack(MADE))
+    assert [(row.model, row.records) for row in rows if row.status == Status.WAITING] == [("", -2)]
+    assert [(row.model, row.records) for row in rows if row.status == Status.JOINED] == [("m", 2)]
+
+
+@pytest.mark.parametrize(
+    ("flags", "predicted", "true", "want"),
+    [
+        (BINARY | POSITIVE, None, 1, (1, 1, 1)),
+        (BINARY | POSITIVE, None, 0, (1, 0, 1)),
+        (BINARY, None, 1, (0, 1, 1)),
+        (BINARY, None, 7, (1, 0, 0)),
+        (0, "cat", "cat", (1, 1, 0)),
+        (0, "cat", "dog", (1, 0, 0)),
+        (0, "3", 3, (1, 1, 0)),
+        (0, "3", 1, (1, 0, 0)),
+        (BINARY | MAPPED | POSITIVE, "fraud", "fraud", (1, 1, 1)),
+        (BINARY | MAPPED, "fraud", "legit", (0, 0, 1)),
+        (BINARY | MAPPED, "0", 0, (0, 1, 1)),
+    ],
+)
+def test_labels(flags, predicted, true, want):
+    made = PredictionEntry("m", "1", 5, 0.9, flags, predicted, b"made")
+    row = label_row(made, OutcomeEntry(9, b"1", label=true), 0)
+    assert (row.predicted, row.label, row.binary) == want
+
+
+def test_labels_of_abstained_predictions_are_rows_too():
+    made = PredictionEntry("m", "1", 5, 0.9, BINARY | ABSTAINED, None, b"made")
+    (row,) = rule(pack(made), *pack(OutcomeEntry(9, b"1", label=1)))
+    assert (row.kind, row.abstained) == (Kind.LABEL, 1)
+
+
+def test_unreadable_entries_of_the_prefix_stand_for_nothing():
+    known = OutcomeEntry(9, b"1", label=1)
+    assert signed(rule([b"\xff", *pack(MADE)], *pack(known))) == signed(rule(pack(MADE), *pack(known)))
