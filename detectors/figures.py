@@ -4,7 +4,7 @@ Each figure is the pure function of ``detectors.statistics`` over the integer su
 its field in ``schemas.figures.SegmentFigures``. A figure that the sums leave undefined (no positives, no scores and so on) is None.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from detectors.statistics.cost import expected_costs, matrix_cost, net_benefit, 
 from detectors.statistics.debiased_rms import BINS, debiased_rms
 from detectors.statistics.equal_mass import equal_mass_ece
 from detectors.statistics.ratio import ratio
+from detectors.statistics.score_counts import Distribution
 from schemas.cost import CostMatrix
 from schemas.drift import Interval
 from schemas.figures import Bin
@@ -27,14 +28,6 @@ _Columns = dict[str, Floats | Ints]
 _RATES = ("accuracy", "fpr", "fnr", "ppv", "npv", "f1", "nne", "base_rate")
 _RELIABILITY = 10  # bars of the reliability diagram
 _CONFIDENT = 6  # cells of 60 at each end: scores beyond 0.9, and up to 0.1
-
-
-class Distribution(NamedTuple):
-    """Labels per score of one segment, ascending, each shape (k,)."""
-
-    scores: Floats | None  # None: ``n0`` and ``n1`` are of cells, not of distinct scores
-    n0: Ints  # negatives
-    n1: Ints  # positives
 
 
 def segment_figures(

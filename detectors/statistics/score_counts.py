@@ -1,0 +1,262 @@
+"""Labels per distinct score and segment: what an exact AUC needs."""
+
+import struct
+import zlib
+from typing import NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from detectors.fixed import Floats, Ints
+from detectors.statistics.exact import bounded, same_length
+
+_MAGIC = b"SC01"
+_HEAD = struct.Struct("<4sIIIqqq")
+_ID_BITS = 24
+_MOST = (1 << _ID_BITS) - 1
+
+
+class Distribution(NamedTuple):
+    """Labels per score of one segment, ascending, each shape (k,)."""
+
+    scores: Floats | None  # None: ``n0`` and ``n1`` are of cells, not of distinct scores
+    n0: Ints  # negatives
+    n1: Ints  # positives
+
+
+class ScoreCounts:
+    """Counts of negatives and positives per distinct score in each segment; beyond a cap, per cell of equal mass.
+
+    Additive, mergeable, revertible while scores are distinct. When an event brings one distinct score more than ``cap``, the scores so far
+    fix ``cells`` cells of equal mass (of segment 0, the aggregate), and these take over for all segments. The event that does it is
+    the same however events are batched, and so is the result.
+
+    Parameters
+    ----------
+    cap
+        The most distinct scores that are counted exactly.
+    cells
+        How many cells take over.
+
+    Examples
+    --------
+    >>> counts = ScoreCounts()
+    >>> counts.update_many([0, 0, 0], [0.5, 0.25, 0.5], [1, 0, 0])
+    >>> counts.distribution(0)
+    Distribution(scores=array([0.25, 0.5 ]), n0=array([1, 1]), n1=array([0, 1]))
+
+    """
+
+    def __init__(self, cap: int = 65_536, cells: int = 1000) -> None:
+        for name, value, least in (("cap", cap, 1), ("cells", cells, 2)):
+            if not isinstance(value, int) or not least <= value <= _MOST:
+                raise ValueError(f"expected {name} within [{least}, {_MOST}], got {value!r}")
+        self.cap = cap
+        self.cells = cells
+        self.exact = True
+        self._scores: Floats = np.zeros(0)  # sorted distinct scores; as cells: upper edges, all but the last
+        self._ids: Ints = np.zeros(0, dtype=np.int64)  # of each sorted score: numbers in order of arrival, so that keys never move
+        self._keys: Ints = np.zeros(0, dtype=np.int64)  # segment << 24 | id, sorted
+        self._rows: Ints = np.zeros((0, 2), dtype=np.int64)  # negatives, positives
+        self._waiting: list[tuple[Ints, Ints]] = []
+        self._n_waiting = 0
+
+    def update_many(self, segment: npt.ArrayLike, score: npt.ArrayLike, label: npt.ArrayLike, sign: npt.ArrayLike = 1) -> None:
+        """Add labelled events in order.
+
+        Parameters
+        ----------
+        segment
+            Shape (n,), or (n, d) where an event belongs to several segments; -1 stands for none.
+        score, label, sign
+            Shape (n,): the score in [0, 1], the label 0 or 1, and -1 for an event that is taken back.
+
+        Raises
+        ------
+        ValueError
+            If a score is NaN, infinite or out of range, or lengths differ; nothing is changed.
+
+        """
+        scores = bounded(score, "a score", 0.0, 1.0) + 0.0  # -0.0 is 0.0
+        labels = bounded(label, "a label", 0.0, 1.0) > 0.5
+        segments = np.asarray(segment, dtype=np.int64)
+        segments = segments.reshape(len(segments), segments.shape[1] if segments.ndim == 2 else 1)
+        signs = np.broadcast_to(np.asarray(sign, dtype=np.int64), scores.shape)
+        same_length([scores, labels, segments])
+        if (segments < -1).any() or (segments >= 1 << 38).any():
+            raise ValueError(f"expected segments from -1 on, got {segments.min()} to {segments.max()}")
+        start = 0
+        if self.exact:
+            start = self._meet(scores)
+            self._push(segments[:start], scores[:start], labels[:start], signs[:start])
+            if start < len(scores):
+                self._to_cells()
+        self._push(segments[start:], scores[start:], labels[start:], signs[start:])
+
+    def distribution(self, segment: int = 0) -> Distribution:
+        """Return the counts of one segment, ascending by score; scores that no event holds any more are left out."""
+        self._settle()
+        start, stop = np.searchsorted(self._keys, (segment << _ID_BITS, (segment + 1) << _ID_BITS))
+        ids, rows = self._keys[start:stop] & _MOST, self._rows[start:stop]
+        if not self.exact:
+            return Distribution(None, rows[:, 0].copy(), rows[:, 1].copy())
+        place = np.zeros(len(self._ids), dtype=np.int64)
+        place[self._ids] = np.arange(len(self._ids))
+        order = np.argsort(place[ids])
+        return Distribution(self._scores[place[ids]][order], rows[order, 0], rows[order, 1])
+
+    def segments(self) -> Ints:
+        """Return the segments with any event, ascending."""
+        self._settle()
+        return np.unique(self._keys >> _ID_BITS)
+
+    def __iadd__(self, other: "ScoreCounts") -> Self:
+        """Merge: add the other's counts.
+
+        Exact counts merge exactly, and in any order. Cells merge exactly into the same cells; into other ones each goes to the cell
+        of its upper edge.
+
+        Raises
+        ------
+        ValueError
+            If caps or cells differ.
+
+        """
+        if (other.cap, other.cells) != (self.cap, self.cells):
+            raise ValueError(f"expected counts with cap {self.cap} and {self.cells} cells, got {other.cap} and {other.cells}")
+        segments, scores, rows = other._events()
+        if self.exact and not other.exact:
+            mine = self._events()
+            self.exact, self._scores, self._ids = False, other._scores.copy(), other._ids.copy()
+            self._clear()
+            self._push_rows(*mine)
+        elif self.exact:
+            union = np.union1d(self._scores, scores)
+            self._learn(union[~np.isin(union, self._scores)])
+            self._push_rows(segments, scores, rows)
+            if len(self._scores) > self.cap:
+                self._to_cells()
+            return self
+        self._push_rows(segments, scores, rows)
+        return self
+
+    def to_bytes(self) -> bytes:
+        """Return the state; the same counts give the same bytes, whatever the order they came in."""
+        self._settle()
+        keys, rows = self._keys, self._rows
+        if self.exact:
+            place = np.zeros(len(self._ids), dtype=np.int64)
+            place[self._ids] = np.arange(len(self._ids))
+            keys = (keys >> _ID_BITS << _ID_BITS) | place[keys & _MOST]
+            order = np.argsort(keys)
+            keys, rows = keys[order], rows[order]
+        head = _HEAD.pack(_MAGIC, self.cap, self.cells, self.exact, len(self._scores), len(keys), 0)
+        body = self._scores.astype("<f8").tobytes() + np.diff(keys, prepend=0).astype("<i8").tobytes() + rows.astype("<i8").tobytes()
+        return head + zlib.compress(body, 1)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Return the counts whose state ``to_bytes`` gave.
+
+        Raises
+        ------
+        ValueError
+            If it is no such state.
+
+        """
+        if data[:4] != _MAGIC or len(data) < _HEAD.size:
+            raise ValueError(f"expected counts that start with {_MAGIC!r}, got {data[:4]!r}")
+        _, cap, cells, exact, k, n, _ = _HEAD.unpack_from(data)
+        body = zlib.decompress(data[_HEAD.size :])
+        if len(body) != 8 * (k + 3 * n):
+            raise ValueError(f"expected {8 * (k + 3 * n)} bytes of counts, got {len(body)}")
+        out = cls(cap, cells)
+        out.exact = bool(exact)
+        out._scores = np.frombuffer(body, "<f8", k).astype(np.float64)
+        out._ids = np.arange(k, dtype=np.int64)
+        out._keys = np.cumsum(np.frombuffer(body, "<i8", n, 8 * k).astype(np.int64))
+        out._rows = np.frombuffer(body, "<i8", 2 * n, 8 * (k + n)).reshape(n, 2).astype(np.int64)
+        return out
+
+    def _meet(self, scores: Floats) -> int:
+        """Learn new scores as far as the cap allows; return how many events that covers."""
+        fresh, first = np.unique(scores, return_index=True)
+        new = ~_contains(self._scores, fresh)
+        fresh, first = fresh[new], first[new]
+        room = self.cap - len(self._scores)
+        stop = len(scores)
+        if len(fresh) > room:
+            stop = int(np.partition(first, room)[room])
+            fresh = fresh[first < stop]
+        self._learn(fresh)
+        return stop
+
+    def _learn(self, fresh: Floats) -> None:
+        if len(fresh):
+            at = np.searchsorted(self._scores, fresh)
+            ids = np.arange(len(self._ids), len(self._ids) + len(fresh), dtype=np.int64)
+            self._scores = np.insert(self._scores, at, fresh)
+            self._ids = np.insert(self._ids, at, ids)
+
+    def _numbers(self, scores: Floats) -> Ints:
+        at = np.searchsorted(self._scores, scores)  # as cells: (lo, hi]
+        return self._ids[at] if self.exact else at.astype(np.int64)
+
+    def _push(self, segments: Ints, scores: Floats, labels: npt.NDArray[np.bool_], signs: Ints) -> None:
+        rows = np.stack([signs * ~labels, signs * labels], axis=-1)
+        depth = segments.shape[1]
+        flat = segments.reshape(-1)
+        inside = flat >= 0
+        self._push_rows(flat[inside], np.repeat(scores, depth)[inside], np.repeat(rows, depth, axis=0)[inside])
+
+    def _push_rows(self, segments: Ints, scores: Floats, rows: Ints) -> None:
+        if not len(segments):
+            return
+        self._waiting.append(((segments << _ID_BITS) | self._numbers(scores), rows))
+        self._n_waiting += len(segments)
+        if self._n_waiting > max(len(self._keys) // 2, 1 << 16):
+            self._settle()
+
+    def _settle(self) -> None:
+        """Add what waits to the sums."""
+        if not self._waiting:
+            return
+        keys = np.concatenate([self._keys, *(keys for keys, _ in self._waiting)])
+        rows = np.concatenate([self._rows, *(rows for _, rows in self._waiting)])
+        order = np.argsort(keys, kind="stable")
+        keys = keys[order]
+        starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
+        rows = np.add.reduceat(rows[order], starts, axis=0)
+        kept = rows.any(axis=1)
+        self._keys, self._rows = keys[starts][kept], rows[kept]
+        self._waiting, self._n_waiting = [], 0
+
+    def _clear(self) -> None:
+        self._keys, self._rows = np.zeros(0, dtype=np.int64), np.zeros((0, 2), dtype=np.int64)
+
+    def _events(self) -> tuple[Ints, Floats, Ints]:
+        """Return segment, score and counts of every row; a cell's score is its upper edge."""
+        self._settle()
+        values = np.append(self._scores, 1.0)
+        if self.exact:
+            values = np.zeros(len(self._ids))
+            values[self._ids] = self._scores
+        return self._keys >> _ID_BITS, values[self._keys & _MOST], self._rows
+
+    def _to_cells(self) -> None:
+        segments, scores, rows = self._events()
+        of_all = segments == 0 if (segments == 0).any() else np.ones(len(segments), dtype=bool)
+        order = np.argsort(scores[of_all], kind="stable")
+        mass = np.cumsum(np.maximum(rows[of_all].sum(axis=1), 0)[order])
+        target = (np.arange(1, self.cells) * mass[-1] + self.cells - 1) // self.cells if len(mass) else np.zeros(0, dtype=np.int64)
+        self._scores = np.unique(scores[of_all][order][np.searchsorted(mass, target)])
+        self._ids = np.zeros(0, dtype=np.int64)
+        self.exact = False
+        self._clear()
+        self._push_rows(segments, scores, rows)
+
+
+def _contains(ordered: Floats, values: Floats) -> npt.NDArray[np.bool_]:
+    if not len(ordered):
+        return np.zeros(len(values), dtype=np.bool_)
+    return np.asarray(ordered[np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)] == values)
