@@ -82,9 +82,10 @@ def decode_records(data: bytes | None, kind: type[T], limits: Limits = LIMITS) -
     """
     if data and len(data) <= limits.max_bytes:
         raw = data.strip(WHITESPACE)
-        if raw[:1] == b"{" and _shallow(raw, limits.max_depth) and (raw.isascii() or _is_utf8(raw)):
+        flat = 91 not in raw and raw.count(123) <= limits.max_depth  # "[", "{": the usual case of ``_shallow``, without a call
+        if raw[:1] == b"{" and (flat or _shallow(raw, limits.max_depth)) and (raw.isascii() or _is_utf8(raw)):
             try:
-                return [(0, _decoder(kind).decode(raw), raw)]
+                return [(0, (_DECODERS.get(kind) or _decoder(kind)).decode(raw), raw)]
             except (msgspec.MsgspecError, ValueError, RecursionError):
                 pass  # what is wrong with it is told on the slow path
     return _decode_message(data, kind, limits)
@@ -177,7 +178,10 @@ def _decode_message(data: bytes | None, kind: type[T], limits: Limits) -> Decode
     elements = _split(data, limits)
     if isinstance(elements, Fault):
         return [(0, elements, data or b"")]
-    return [(index, _decode_element(index, raw, kind, limits), raw) for index, raw in enumerate(elements)]
+    records = [(index, _decode_element(index, raw, kind, limits), raw) for index, raw in enumerate(elements)]
+    if any(isinstance(record, Fault) and record.reason is Reason.TOO_DEEP and _depth(raw) > DEEPEST for _, record, raw in records):
+        return [(0, _too_deep(0, limits), data or b"")]
+    return records
 
 
 def _split(data: bytes | None, limits: Limits) -> list[bytes] | Fault:
@@ -189,8 +193,8 @@ def _split(data: bytes | None, limits: Limits) -> list[bytes] | Fault:
         if data[:1] != b"[":
             return [bytes(msgspec.json.decode(data, type=msgspec.Raw))]
         elements = msgspec.json.decode(data, type=list[msgspec.Raw])
-    except msgspec.DecodeError as error:
-        return Fault(0, Reason.MALFORMED, str(error))
+    except msgspec.DecodeError as error:  # where the stack ends must not decide what is wrong: measure
+        return _too_deep(0, limits) if _depth(data) > DEEPEST else Fault(0, Reason.MALFORMED, str(error))
     except RecursionError:
         return _too_deep(0, limits)
     if len(elements) > limits.max_records:
@@ -207,8 +211,6 @@ def _refusal(data: bytes | None, limits: Limits) -> Fault | None:
         data.decode()
     except UnicodeDecodeError as error:
         return Fault(0, Reason.INVALID_UTF8, f"Expected UTF-8, got an invalid byte at {error.start}")
-    if not _shallow(data, DEEPEST):
-        return _too_deep(0, limits)
     return None
 
 
