@@ -30,8 +30,7 @@ class Reason(StrEnum):
     MISSING_FIELD = "missing_field"
     OUT_OF_RANGE = "out_of_range"  # of numbers, lengths and times
     INVALID_VALUE = "invalid_value"  # not one of the words that a field may hold
-    TOO_OLD = "too_old"  # not raised here: reasons of the join
-    TOO_FAR_AHEAD = "too_far_ahead"
+    TOO_FAR_AHEAD = "too_far_ahead"  # this and the next are found by the join
     LOG_FULL = "log_full"
 
 
