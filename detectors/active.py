@@ -13,8 +13,9 @@ from detectors.signals import Cleared, Estimate, Key, Moved
 
 _CLEAR = math.log(100.0)  # false clear at most 1 %
 _LEVELS = (1.0, 2.0, 4.0)  # times the tolerance, on the lower bound: minor, major, critical
-_FIRST_UPDATE = 100.0  # events; then at every doubling
+_FIRST_UPDATE = 250.0  # events; then four times as many, and so on
 _SOME = 30.0
+_ARRAYS = ("table", "clear", "sums", "log_e", "log_c", "calm")
 
 
 class Active:
@@ -37,18 +38,29 @@ class Active:
         self.phi, self.stake, self.tolerance = phi, stake, tolerance
         self.sums = np.zeros(3)
         self.log_e = np.full(len(bet.clear_factors(np.zeros(bet.width), clear)), -np.inf)
+        self.log_c = np.zeros_like(self.log_e)
+        self.calm = np.zeros((len(self.log_e), 3))  # since each alternative of the clear test began to win
         self.panes, self.level, self.next_update = 0, -1, _FIRST_UPDATE
 
     @classmethod
-    def after(cls, key: Key, bet: Bet, fit: Fit, *, phi: float, stake: int, mean: float, baseline: Estimate, tolerance: float) -> "Active":
-        """Return the state right after an alarm whose leading alternative was ``stake`` and whose mean since onset was ``mean``."""
+    def after(
+        cls, key: Key, bet: Bet, fit: Fit, *, phi: float, stake: int, current: Estimate, baseline: Estimate, tolerance: float
+    ) -> "Active":
+        """Return the state right after an alarm led by the alternative ``stake``, with the estimate since its onset.
+
+        That estimate was selected for being large; the test takes the end of its interval that is nearer to the baseline.
+        """
+        mean = current.lo if key.direction > 0 else current.hi
         clear = bet.clear_table(fit, direction=key.direction, stake=stake, mean=mean, tolerance=tolerance)
         table = bet.table(fit.null, key.direction)
         return cls(key=key, bet=bet, table=table, clear=clear, baseline=baseline, phi=phi, stake=stake, tolerance=tolerance)
 
     def current(self) -> Estimate:
         """Return the mean since the alarm with a 95 % interval that may be looked at at any time."""
-        n, x, _ = self.sums.tolist()
+        return self._estimate(self.sums)
+
+    def _estimate(self, sums: Floats) -> Estimate:
+        n, x, _ = sums.tolist()
         if n <= 0:
             return Estimate(math.nan, 0.0, 1.0, 0.0)
         lo, hi = sequence(n / self.phi, x / self.phi)
@@ -57,12 +69,16 @@ class Active:
     def step(self, obs: Floats, due_ms: int) -> Moved | Cleared | None:
         """Add one pane, shape (width,); return what it changed."""
         tally = self.bet.tally(obs[None], self.table[None])[0]
-        self.sums += tally[min(self.stake, len(tally) - 1)]
+        tally = tally[min(self.stake, len(tally) - 1)]
+        self.sums += tally
         self.panes += 1
         share = -math.log(self.panes) - math.log(self.panes + 1)
-        self.log_e = np.logaddexp(self.log_e, share) + self.bet.clear_factors(obs, self.clear) / self.phi
+        factors = self.bet.clear_factors(obs, self.clear) / self.phi
+        self.log_e = np.logaddexp(self.log_e, share) + factors
+        self.calm = np.where(self.log_c[:, None] <= 0, 0.0, self.calm) + tally
+        self.log_c = np.maximum(self.log_c, 0.0) + factors
         if float(np.logaddexp.reduce(self.log_e)) - math.log(len(self.log_e)) >= _CLEAR:
-            return Cleared(key=self.key, due_ms=due_ms, current=self.current())
+            return Cleared(key=self.key, due_ms=due_ms, current=self._estimate(self.calm[int(self.log_e.argmax())]))
         return self._moved(due_ms)
 
     def _moved(self, due_ms: int) -> Moved | None:
@@ -78,13 +94,13 @@ class Active:
             return None
         self.level = max(level, self.level)
         while self.next_update <= n:
-            self.next_update *= 2
+            self.next_update *= 4
         base = Estimate(expected / n, self.baseline.lo, self.baseline.hi, self.baseline.n)
         return Moved(key=self.key, due_ms=due_ms, current=now, baseline=base, severity=max(self.level, 0), rose=rose)
 
     def to_state(self) -> dict[str, Any]:
         """Return the state as plain values and raw bytes."""
-        arrays = {name: pack(getattr(self, name)) for name in ("table", "clear", "sums", "log_e")}
+        arrays = {name: pack(getattr(self, name)) for name in _ARRAYS}
         numbers = pack(np.array([*self.baseline, self.phi, self.tolerance, self.next_update]))
         return arrays | {"key": list(self.key), "numbers": numbers, "ints": [self.stake, self.panes, self.level]}
 
@@ -96,6 +112,6 @@ class Active:
         key, table, clear = Key(*state["key"]), unpack(state["table"]), unpack(state["clear"])
         base, phi, tolerance = Estimate(*numbers[:4]), numbers[4], numbers[5]
         active = cls(key=key, bet=bet, table=table, clear=clear, baseline=base, phi=phi, stake=stake, tolerance=tolerance)
-        active.sums, active.log_e = unpack(state["sums"]), unpack(state["log_e"])
+        active.sums, active.log_e, active.log_c, active.calm = (unpack(state[name]) for name in _ARRAYS[2:])
         active.panes, active.level, active.next_update = panes, level, numbers[6]
         return active

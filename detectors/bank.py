@@ -170,7 +170,7 @@ class Bank:
             return []
         crossings = []
         for i, name in enumerate(panel.families):
-            tracks = [t for t, track in enumerate(panel.tracks) if track.family.name == name]
+            tracks = panel.tracks_of[i]
             row, track = int(panel.rows[tracks[0], 0]), panel.tracks[tracks[0]]
             pages = track.paged_by != "bank"
             n, x = int(obs[i, 0, 0]), int(obs[i, 0, 1])
@@ -214,7 +214,7 @@ class Bank:
                 fit,
                 phi=float(panel.monitors.phi[crossing.row]),
                 stake=crossing.stake,
-                mean=alarm.current.value,
+                current=alarm.current,
                 baseline=alarm.baseline,
                 tolerance=track.tolerance,
             )
@@ -233,7 +233,8 @@ class Bank:
         value, lo, hi, size = m.base[row].tolist()
         fit = Fit(null=m.null[row].copy(), value=value, lo=lo, hi=hi, n=size)
         phi = float(m.phi[row])
-        delayed = track.family.kind != "label_delay" and guard is not None and not reading.mature and guard.shifted()
+        onset_ms = int(m.onset[row, crossing.stake])
+        delayed = track.family.kind != "label_delay" and guard is not None and not reading.mature and guard.shifted(onset_ms)
         alarm = Alarm(
             key=panel.key(row, self.segments[int(m.slot[row])]),
             kind="label_delay" if delayed else track.family.kind,
@@ -243,7 +244,7 @@ class Bank:
             age_ms=reading.age_ms,
             mature=reading.mature,
             due_ms=reading.due_ms,
-            onset_ms=int(m.onset[row, crossing.stake]),
+            onset_ms=onset_ms,
             end_ms=reading.end_ms,
             baseline=Estimate(base, *bet.interval(fit, base, track.tolerance), size),
             current=Estimate(mean, *wilson(n / phi, x / phi), n),

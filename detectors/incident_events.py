@@ -131,5 +131,4 @@ def _groups(lead: Alarm, affected: tuple[int, ...], naming: Naming) -> str:
         return "no group stands out"
     names = [naming(segment) for segment in affected[:_NAMED]]
     more = f" and {len(affected) - _NAMED} more" if len(affected) > _NAMED else ""
-    alone = "" if lead.key.segment == 0 else "; the whole is silent"
-    return f"affected: {', '.join(names)}{more}{alone}"
+    return f"affected: {', '.join(names)}{more}"

@@ -147,10 +147,12 @@ class Incidents:
             return
         again = incident.member(alarm.key)
         named = set(incident.affected)
-        fresh = again is None or not named.issuperset(alarm.affected)
         if again is not None:
             incident.members.remove(again)
         incident.members.append(Member(alarm=alarm))
+        # One more group of twenty is no news: say so when the monitors have doubled, or when a metric of the whole joins.
+        count = len(incident.members)
+        fresh = again is None and (count & (count - 1) == 0 or alarm.key.segment == 0)
         incident.start_ms, incident.end_ms = min(incident.start_ms, alarm.onset_ms), max(incident.end_ms, alarm.end_ms)
         incident.affected = sorted(named | set(alarm.affected))
         if incident.held_until_ms >= 0:

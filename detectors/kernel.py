@@ -28,8 +28,8 @@ def mix(log_r: Floats) -> Floats:
         return np.asarray(safe + np.log(np.exp(log_r - safe[:, None]).mean(axis=1)))
 
 
-def follow(log_c: Floats, onset: Ints, since: Floats, *, log_factors: Floats, start_ms: int, tally: Floats) -> tuple[Floats, Ints, Floats]:
-    """Return the companion CUSUM, its onset (ms) and (events, sum, expected) since then, after one pane.
+def follow(log_c: Floats, onset: Ints, since: Floats, *, log_factors: Floats, start_ms: int, tally: Floats) -> None:
+    """Move the companion CUSUM, its onset (ms) and (events, sum, expected) since then on by one pane, in place.
 
     Where an alternative had nothing left, it starts anew with this pane.
 
@@ -46,10 +46,17 @@ def follow(log_c: Floats, onset: Ints, since: Floats, *, log_factors: Floats, st
     ----------
     Page, Biometrika 41 (1954).
 
+    Examples
+    --------
+    >>> log_c, onset, since = np.array([[0.0, 1.0]]), np.array([[5, 5]]), np.ones((1, 2, 3))
+    >>> follow(log_c, onset, since, log_factors=np.array([[0.5, 0.5]]), start_ms=9, tally=np.ones((1, 1, 3)))
+    >>> log_c.tolist(), onset.tolist(), since[0, :, 0].tolist()
+    ([[0.5, 1.5]], [[9, 5]], [1.0, 2.0])
+
     """
-    fresh = log_c <= 0
-    return (
-        np.maximum(log_c, 0.0) + log_factors,
-        np.where(fresh, start_ms, onset),
-        np.where(fresh[:, :, None], 0.0, since) + tally,
-    )
+    alive = log_c > 0
+    onset[~alive] = start_ms
+    since *= alive[:, :, None]
+    since += tally
+    np.maximum(log_c, 0.0, out=log_c)
+    log_c += log_factors

@@ -37,6 +37,8 @@ class Ladder:
     ----------
     ages
         Declared ages, ms, ascending; None: learn them.
+    horizon_ms
+        After which no label is waited for: the mature rung, learnt or not; None: there is none.
 
     Raises
     ------
@@ -51,15 +53,17 @@ class Ladder:
 
     """
 
-    def __init__(self, ages: tuple[int, ...] | None = None) -> None:
+    def __init__(self, ages: tuple[int, ...] | None = None, horizon_ms: int | None = None) -> None:
         self.ages = GRID_MS if ages is None else ages
+        if horizon_ms is not None:
+            shorter = (age for age in self.ages if ages is not None or age < horizon_ms)
+            self.ages = tuple(sorted({*shorter, horizon_ms}))
         if len(self.ages) > MAX_CLASS - 1 or list(self.ages) != sorted(set(self.ages)):
             raise ValueError(f"expected at most {MAX_CLASS - 1} ages, ascending, got {self.ages}")
-        declared = ages is not None
-        self.status = [ENABLED if declared else UNDECIDED] * len(self.ages)
+        self.status = [ENABLED if ages is not None or age == horizon_ms else UNDECIDED for age in self.ages]
         self.coverage: list[float] = []  # share of the first predictions labelled, by age decided
         self.learnt_ms: int | None = None  # end of the first predictions' panes
-        self.mature: int | None = len(self.ages) if declared else None
+        self.mature: int | None = len(self.ages) if self.status[-1] == ENABLED else None
         self.first_width_ms = PANE_MS
         self._bounds = np.array(self.ages, dtype=np.int64)
 
@@ -92,7 +96,7 @@ class Ladder:
     def next_decision(self) -> tuple[int, int] | None:
         """Return when the next age can be decided, epoch ms, and its index in ``ages``; None: nothing is left to decide."""
         k = len(self.coverage)
-        if self.learnt_ms is None or self.mature is not None:
+        if self.learnt_ms is None or k == len(self.ages) or self.status[k] != UNDECIDED:
             return None
         return self.learnt_ms + self.ages[k], k
 
@@ -101,7 +105,7 @@ class Ladder:
         k = len(self.coverage)
         self.coverage.append(coverage)
         before = self.coverage[k - 1] if k else 0.0
-        if k and before >= MIN_COVERAGE and coverage - before < SETTLED:
+        if self.mature is None and k and before >= MIN_COVERAGE and coverage - before < SETTLED:
             self._settle(k - 1)
             return
         last = next((self.coverage[i] for i in range(k - 1, -1, -1) if self.status[i] == ENABLED), 0.0)
@@ -129,19 +133,8 @@ class Ladder:
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> "Ladder":
         """Return the ladder that ``to_state`` wrote."""
-        ladder = cls(tuple(state["ages"]))
+        ladder = cls(tuple(state["ages"]))  # the status says which are learnt
         ladder.status, ladder.coverage = list(state["status"]), list(state["coverage"])
         ladder.learnt_ms, ladder.mature = state["learnt_ms"], state["mature"]
         ladder.first_width_ms = state["first_width_ms"]
         return ladder
-
-
-def declared_ages(ages_ms: tuple[int, ...] | None, horizon_ms: int | None) -> tuple[int, ...] | None:
-    """Return the ages that a policy declares, its horizon last; None: learn them.
-
-    >>> declared_ages((3_600_000,), 86_400_000)
-    (3600000, 86400000)
-    """
-    if ages_ms is None:
-        return None if horizon_ms is None else (*(age for age in GRID_MS if age < horizon_ms), horizon_ms)
-    return ages_ms if horizon_ms is None or horizon_ms in ages_ms else tuple(sorted((*ages_ms, horizon_ms)))

@@ -58,6 +58,7 @@ class Panel:
         by_name = {track.family.name: track.family for track in tracks}
         self._families = [by_name[name] for name in self.families]
         self._family_of = np.array([self.families.index(track.family.name) for track in tracks])
+        self.tracks_of = [np.flatnonzero(self._family_of == f).tolist() for f in range(len(self.families))]
         self._groups = np.array([track.family.groups for track in tracks])
         self._labels = np.array([track.family.needs_labels for track in tracks])
         self._paging = np.array([track.paged_by == "bank" for track in tracks])
@@ -124,7 +125,7 @@ class Panel:
             grown[:, : self.rows.shape[1]] = self.rows
             self.rows = grown
         rows = self.rows[tracks, slots]
-        for i in np.flatnonzero(rows < 0):
+        for i in np.flatnonzero(rows < 0) if rows.min() < 0 else ():
             rows[i] = self.rows[tracks[i], slots[i]] = self._add(int(tracks[i]), int(slots[i]), budget)
         return np.asarray(rows)
 
@@ -142,11 +143,12 @@ class Panel:
         m = self.monitors
         table = self.tables[rows]
         factors = self.bet.log_factors(obs, table) / m.phi[rows, None]
-        m.log_c[rows], m.onset[rows], m.since[rows] = follow(
-            m.log_c[rows], m.onset[rows], m.since[rows], log_factors=factors, start_ms=start_ms, tally=self.bet.tally(obs, table)
-        )
-        deposit = budget.owed(self.kinds(rows), m.seen[rows], m.seen_pot[rows]) * self._paging[m.track[rows]]
-        m.seen[rows], m.seen_pot[rows] = budget.now, budget.pots[self.kinds(rows)]
+        log_c, onset, since = m.log_c[rows], m.onset[rows], m.since[rows]
+        follow(log_c, onset, since, log_factors=factors, start_ms=start_ms, tally=self.bet.tally(obs, table))
+        m.log_c[rows], m.onset[rows], m.since[rows] = log_c, onset, since
+        kinds = self.kinds(rows)
+        deposit = budget.owed(kinds, m.seen[rows], m.seen_pot[rows]) * self._paging[m.track[rows]]
+        m.seen[rows], m.seen_pot[rows] = budget.now, budget.pots[kinds]
         m.paid[rows] += deposit
         log_r = grow(m.log_r[rows], deposit, factors)
         m.log_r[rows] = log_r

@@ -35,6 +35,7 @@ class SumTable:
     >>> table.add(np.array([7, 3, 7]), np.array([[1, 0, 0, 5], [1, 1, 0, 5], [1, 1, 0, 2**40 - 1]]))
     >>> table.keys.tolist(), table.rows.tolist()
     ([3, 7], [[1, 1, 0, 5], [2, 1, 1, 4]])
+
     """
 
     def __init__(self, layout: Layout) -> None:

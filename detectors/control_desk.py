@@ -1,0 +1,57 @@
+"""What people decide, applied to the fold: policies, acknowledgements, verdicts, new baselines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from detectors.findings import drift_event
+from schemas.control import Control, ControlType
+from schemas.fields import Timestamp, epoch_ms
+from schemas.findings import Event
+from schemas.policy import PolicyError, decode_policy
+
+if TYPE_CHECKING:
+    from detectors.model_version import ModelVersion
+    from detectors.watch import Watch
+
+
+def decide(watch: Watch, control: Control) -> list[Event]:
+    """Apply one control record to the watch; return the events that it causes.
+
+    A policy that can't be read changes nothing: it is refused whole. A record about an incident that is not open changes nothing.
+    """
+    if control.type == ControlType.POLICY:
+        try:
+            watch.use(decode_policy(control))
+        except PolicyError:
+            return []
+    found: list[Event] = []
+    for model_id in sorted(watch.models):
+        if control.model_id is None or control.model_id == model_id:
+            for version in watch.models[model_id].values():
+                found += _decide_one(version, control)
+                watch.changed.add((model_id, version.name))
+    return found
+
+
+def _decide_one(version: ModelVersion, control: Control) -> list[Event]:
+    incidents, incident_id, at_ms = version.incidents, control.incident_id, epoch_ms(control.at)
+    if control.type == ControlType.BASELINE:
+        found: list[Event] = []
+        for incident in list(incidents.open):
+            if incident_id in (None, incident.incident_id):
+                events, keys = incidents.accept_baseline(incident.incident_id, by=control.by, due_ms=at_ms, naming=version.segment_text)
+                version.bank.relearn(keys)
+                found += [drift_event(version, event) for event in events]
+        return found
+    if incident_id is None:
+        return []
+    if control.type == ControlType.ACK:
+        incidents.acknowledge(incident_id, by=control.by, at_ms=at_ms)
+    elif control.type == ControlType.SNOOZE:
+        incidents.snooze(incident_id, until_ms=epoch_ms(msgspec.convert(control.body.get("until", control.at), Timestamp)))
+    elif control.type == ControlType.VERDICT:
+        incidents.judge(incident_id, true=control.body.get("verdict") == "true", by=control.by, at_ms=at_ms)
+    return []

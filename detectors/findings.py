@@ -1,0 +1,123 @@
+"""From what the fold found to what goes out: drift events and statistics."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from detectors.cells import BIN, GRID, MADE
+from detectors.figures import Figures, many_figures
+from schemas.drift import Direction, DriftData, Interval, Kind, Scope, Severity, Window
+from schemas.fields import rfc3339
+from schemas.figures import SegmentFigures, StatisticsData
+from schemas.findings import Event, EventType, subject
+
+if TYPE_CHECKING:
+    from detectors.fixed import Ints
+    from detectors.incident_events import IncidentEvent
+    from detectors.model_version import ModelVersion
+    from detectors.signals import Estimate
+
+PUBLISHED_GROUPS = 20  # groups, by size, in statistics events
+_FIFTEEN = ("ece_15", "rms_ce_15", "mce_15")  # not to be had from a grid of 20
+
+
+def drift_event(version: ModelVersion, event: IncidentEvent) -> Event:
+    """Return an incident's event as a finding; its id is the same whenever the same log is folded."""
+    version.said += 1
+    name = version.sums.segments.name
+    start_ms, end_ms = event.window
+    data = DriftData(
+        incident_id=event.incident_id,
+        kind=Kind(event.kind),
+        scope=Scope(event.scope),
+        model_id=version.model_id,
+        model_version=version.name,
+        segment=name(event.segment),
+        metric=event.metric,
+        direction=Direction(event.direction),
+        age_s=event.age_s,
+        severity=Severity(event.severity),
+        baseline=_interval(event.baseline),
+        current=_interval(event.current),
+        onset=rfc3339(event.onset_ms),
+        evidence=event.evidence,
+        threshold=event.threshold,
+        affected=[name(segment) for segment in event.affected],
+        window=Window(from_=rfc3339(start_ms), to=rfc3339(end_ms)),
+        origins=version.spans.between(start_ms, end_ms),
+        impact=None,
+        message=event.message,
+        unconfirmed=event.unconfirmed,
+        why=event.why,
+    )
+    return Event(
+        id=f"{event.incident_id}-{version.said}",
+        type=EventType(f"gnomon.drift.{event.event}"),
+        subject=subject(version.model_id, version.name),
+        time_ms=event.time_ms,
+        data=data,
+    )
+
+
+def statistics_events(version: ModelVersion, time_ms: int) -> list[Event]:
+    """Return provisional figures, all labels known so far: the aggregate and the largest groups."""
+    made = version.sums.tables["total_made"].dense(len(version.sums.segments))
+    size = made[:, MADE.at["n"]].copy()
+    size[0] = np.iinfo(np.int64).max  # the aggregate is always among them
+    chosen = np.sort(np.argsort(-size, kind="stable")[: PUBLISHED_GROUPS + 1])
+    about = subject(version.model_id, version.name)
+    return [
+        Event(
+            id=f"{about}/{time_ms}/{number}",
+            type=EventType.STATISTICS,
+            subject=about,
+            time_ms=time_ms,
+            data=StatisticsData(model_id=version.model_id, model_version=version.name, **msgspec.structs.asdict(figures)),
+        )
+        for number, figures in zip(chosen.tolist(), total_figures(version, chosen), strict=True)
+    ]
+
+
+def total_figures(version: ModelVersion, chosen: Ints) -> list[SegmentFigures]:
+    """Return the figures of the chosen segments over all labels known so far."""
+    sums, n = version.sums, len(version.sums.segments)
+    bins = np.zeros((n, 64, BIN.width), dtype=np.int64)
+    flat = sums.tables["total_bins"].dense(n * 64)
+    bins[:] = flat.reshape(n, 64, BIN.width)
+    figures = many_figures(
+        sums.tables["total_made"].dense(n)[chosen],
+        sums.tables["total_known"].dense(n)[chosen],
+        known_bins=bins[chosen, :GRID],
+        distributions=[sums.scores.distribution(segment) for segment in chosen.tolist()],
+        cost=version.policy.cost,
+        threshold=version.policy.threshold,
+    )
+    return [_figures(version, segment, one) for segment, one in zip(chosen.tolist(), figures, strict=True)]
+
+
+def mature_figures(version: ModelVersion, chosen: Ints) -> list[SegmentFigures]:
+    """Return the figures of the chosen segments as the mature rung read them: labels known by its age only."""
+    n, sums = len(version.sums.segments), version.mature_sums
+    bins = np.zeros((n, GRID, BIN.width), dtype=np.int64)
+    coarse = sums["bins"].dense(n * 20).reshape(n, 20, BIN.width)
+    bins[:, 2::3] = coarse  # each in the last of the three cells that it covers: bins of 10 and 20 are exact
+    figures = many_figures(
+        sums["made"].dense(n)[chosen],
+        sums["known"].dense(n)[chosen],
+        known_bins=bins[chosen],
+        cost=version.policy.cost,
+        threshold=version.policy.threshold,
+    )
+    return [_figures(version, segment, one | dict.fromkeys(_FIFTEEN)) for segment, one in zip(chosen.tolist(), figures, strict=True)]
+
+
+def _figures(version: ModelVersion, segment: int, figures: Figures) -> SegmentFigures:
+    return SegmentFigures(segment=version.sums.segments.name(segment), **figures)
+
+
+def _interval(estimate: Estimate) -> Interval:
+    value, lo, hi = (None if not np.isfinite(x) else float(x) for x in estimate[:3])
+    return Interval(value=value, lo=lo, hi=hi, n=round(estimate.n))

@@ -1,0 +1,257 @@
+"""One model version: its sums, the rungs that read them, the evidence, the incidents."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from detectors.bank import Bank, StepContext
+from detectors.cells import BIN, KNOWN, MADE
+from detectors.fixed import Ints
+from detectors.incident_events import IncidentEvent
+from detectors.incidents import Incidents
+from detectors.ladder import LEARN_FROM, Ladder
+from detectors.panes import WIDTHS_MS, SumTable, floor_to
+from detectors.reading import Reading
+from detectors.signals import Key, Note
+from detectors.spans import Spans
+from detectors.timeouts import time_out
+from detectors.version_sums import BEGINNING, VersionSums
+from schemas.policy_models import ModelPolicy
+from schemas.scored import Rows
+
+STATE_VERSION = 1
+MAX_NOTES = 1_000
+END = -BEGINNING  # a watermark after everything
+
+Share = Callable[[int], float]  # due time -> part of the model's budget
+
+
+@dataclass(frozen=True)
+class Step:
+    """A pane that a rung is due to read."""
+
+    due_ms: int
+    rung: int
+    start_ms: int
+
+
+@dataclass
+class Learning:
+    """How far the version's first predictions have been counted."""
+
+    first_ms: int | None = None
+    count: int = 0
+
+
+class ModelVersion:
+    """A pure fold: rows add to sums; the watermark steps the rungs in due order, and each step may say something.
+
+    Parameters
+    ----------
+    model_id, name
+        Which version of which model.
+    policy
+        Of the model. The ladder is frozen by the first one; the rest follows the policy in force.
+    distinct_scores
+        How many distinct scores the AUC counts exactly.
+
+    """
+
+    def __init__(self, model_id: str, name: str, policy: ModelPolicy, distinct_scores: int) -> None:
+        self.model_id, self.name, self.policy = model_id, name, policy
+        self.ladder = Ladder(policy.ages_ms, policy.horizon_ms)
+        self.horizon_ms, self.on_timeout = policy.horizon_ms, policy.on_timeout
+        self.sums = VersionSums(distinct_scores)
+        self.bank = Bank(policy=policy)
+        self.incidents = Incidents(model_id, name)
+        self.notes: list[Note] = []
+        self.said = 0  # events so far
+        self.watermark_ms = BEGINNING
+        self.spans = Spans()
+        self.learning = Learning()
+        self.read_to: dict[int, int] = {0: BEGINNING}  # by rung: panes that begin before it have been read
+        self.mature_sums = {"made": SumTable(MADE), "known": SumTable(KNOWN), "bins": SumTable(BIN)}
+
+    def add(self, rows: Rows, where: Ints) -> None:
+        """Add the picked rows, all of this version."""
+        self.sums.add(rows, where, self.ladder)
+        self.spans.add(rows, where)
+
+    def use(self, policy: ModelPolicy) -> None:
+        """Follow another policy from here on."""
+        if policy != self.policy:
+            self.bank = Bank.from_state(self.bank.to_state(), policy=policy)
+            self.policy = policy
+
+    def advance(self, watermark_ms: int, share: Share) -> list[IncidentEvent]:
+        """Read every pane that is due by the watermark, in due order; return what the incidents say."""
+        events: list[IncidentEvent] = []
+        self.watermark_ms = max(watermark_ms, self.watermark_ms)
+        if not len(self.sums.tables["made"].keys):
+            return events
+        while True:
+            decision = self.ladder.next_decision()
+            until = watermark_ms if decision is None else min(watermark_ms, decision[0])
+            if not self._step_until(until, share, events):
+                continue  # the first predictions are complete: what is due next may have changed
+            if decision is not None and decision[0] <= watermark_ms:
+                self._decide(*decision)
+            elif watermark_ms == END and self._learn_at_end():
+                continue
+            else:
+                break
+        self._pass(watermark_ms)
+        return events
+
+    def _step_until(self, until_ms: int, share: Share, events: list[IncidentEvent]) -> bool:
+        """Step what is due; return False where the first predictions became complete on the way."""
+        for step in self._due(until_ms):
+            reading = self._read(step)
+            self.read_to[step.rung] = reading.end_ms
+            signals = self.bank.step(reading, StepContext(share=share(step.due_ms), outcome_days=self._outcome_days(step.due_ms)))
+            self.notes = (self.notes + [signal for signal in signals if isinstance(signal, Note)])[-MAX_NOTES:]
+            if signals or self.incidents.open:
+                events += self.incidents.apply(signals, step.due_ms, self.segment_text)
+            if step.rung == 0 and self.ladder.learnt_ms is None and self._learnt(reading):
+                return False
+        return True
+
+    def _outcome_days(self, due_ms: int) -> Callable[[int], float]:
+        return lambda segment: self.sums.outcome_days(segment, due_ms)
+
+    def _due(self, until_ms: int) -> list[Step]:
+        steps = []
+        for rung in self.ladder.rungs():
+            width, age = self.ladder.width_ms(rung), self.ladder.age_ms(rung)
+            since = self.read_to.setdefault(rung, BEGINNING)
+            end = floor_to(until_ms - age, width)
+            if end > since:
+                starts = self.sums.starts(width, since, end)
+                # a rung that was decided late reads what is overdue now, not in the past
+                dues = np.maximum(starts + width + age, self._enabled_ms(rung))
+                steps += [Step(due, rung, start) for due, start in zip(dues.tolist(), starts.tolist(), strict=True)]
+        return sorted(steps, key=lambda step: (step.due_ms, step.rung, step.start_ms))
+
+    def _enabled_ms(self, rung: int) -> int:
+        if rung == 0 or self.ladder.learnt_ms is None or rung > len(self.ladder.coverage):
+            return BEGINNING
+        return self.ladder.learnt_ms + self.ladder.ages[rung - 1]
+
+    def _read(self, step: Step) -> Reading:
+        width, age = self.ladder.width_ms(step.rung), self.ladder.age_ms(step.rung)
+        start, end = max(step.start_ms, self.read_to[step.rung]), step.start_ms + width  # narrower where the width has just changed
+        segments, made, known, made_bins, known_bins = self.sums.read(start, end, step.rung)
+        if step.rung and self.on_timeout == "negative" and self.horizon_ms is not None and age >= self.horizon_ms:
+            known, known_bins = time_out(made, known, made_bins, known_bins)
+        mature = step.rung > 0 and step.rung == self.ladder.mature
+        if mature:
+            self.mature_sums["made"].add(segments, made)
+            self.mature_sums["known"].add(segments, known)
+            cells = known_bins.shape[1]
+            self.mature_sums["bins"].add((segments[:, np.newaxis] * cells + np.arange(cells)).ravel(), known_bins.reshape(-1, BIN.width))
+        return Reading(
+            rung=step.rung,
+            age_ms=age,
+            start_ms=start,
+            end_ms=end,
+            due_ms=step.due_ms,
+            mature=mature,
+            segments=segments,
+            made=made,
+            known=known,
+            made_bins=made_bins,
+            known_bins=known_bins,
+        )
+
+    def _learnt(self, reading: Reading) -> bool:
+        if self.learning.first_ms is None:
+            self.learning.first_ms = reading.start_ms
+        if len(reading.segments) and reading.segments[0] == 0:
+            self.learning.count += int(reading.made[0, MADE.at["n"]])
+        if self.learning.count < LEARN_FROM:
+            return False
+        self.ladder.start(self.learning.first_ms, reading.end_ms)
+        return True
+
+    def _learn_at_end(self) -> bool:
+        """Take the predictions there are for the first ones when no more will come."""
+        if self.ladder.learnt_ms is not None or self.learning.first_ms is None:
+            return False
+        self.ladder.start(self.learning.first_ms, self.read_to[0])
+        return True
+
+    def _decide(self, at_ms: int, k: int) -> None:
+        learnt_ms = self.ladder.learnt_ms
+        if learnt_ms is None:
+            raise ValueError(f"expected the first predictions to be complete at {at_ms}")
+        self.ladder.decide(self.sums.labelled_share(learnt_ms, k + 1))
+
+    def _pass(self, watermark_ms: int) -> None:
+        """Close what the watermark has passed: later predictions are late there; panes that all rungs have read may merge."""
+        rungs = self.ladder.rungs()
+        for rung in rungs:
+            passed = floor_to(watermark_ms - self.ladder.age_ms(rung), self.ladder.width_ms(rung))
+            self.read_to[rung] = max(self.read_to[rung], passed)
+        open_ended = self.ladder.undecided()
+        if self.ladder.learnt_ms is None:
+            open_ended.append(0)  # read pane by pane until its width is known
+        narrowest = min((self.ladder.width_ms(rung) for rung in open_ended), default=None)
+        frontiers = {}
+        for width in WIDTHS_MS[1:]:
+            if narrowest is not None and width > narrowest:
+                break
+            unread = [self.read_to[rung] for rung in rungs if self.ladder.width_ms(rung) < width]
+            frontiers[width] = floor_to(min(unread, default=self.read_to[rungs[-1]]), width)
+        self.sums.merge(frontiers)
+
+    def segment_text(self, segment: int) -> str:
+        """Return a segment as text for people."""
+        return ", ".join(f"{dimension} = {value}" for dimension, value in self.sums.segments.name(segment).items()) or "all"
+
+    def to_state(self) -> dict[str, Any]:
+        """Return the state as plain values and bytes, ready for msgpack; versioned."""
+        return {
+            "version": STATE_VERSION,
+            "ladder": self.ladder.to_state(),
+            "horizon_ms": self.horizon_ms,
+            "on_timeout": self.on_timeout,
+            "sums": self.sums.to_state(),
+            "bank": self.bank.to_state(),
+            "incidents": self.incidents.to_state(),
+            "notes": [[n.what, list(n.key), n.due_ms, n.text, n.figures] for n in self.notes],
+            "said": self.said,
+            "watermark_ms": self.watermark_ms,
+            "spans": self.spans.to_state(),
+            "learning": [self.learning.first_ms, self.learning.count],
+            "read_to": list(self.read_to.items()),
+            "mature": {name: table.to_state() for name, table in self.mature_sums.items()},
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any], model_id: str, name: str, policy: ModelPolicy, distinct_scores: int) -> "ModelVersion":
+        """Return the version that ``to_state`` wrote.
+
+        Raises
+        ------
+        ValueError
+            If the state is of another version.
+
+        """
+        if state.get("version") != STATE_VERSION:
+            raise ValueError(f"expected a state of version {STATE_VERSION}, got {state.get('version')!r}; replay from the log")
+        version = cls(model_id, name, policy, distinct_scores)
+        version.ladder = Ladder.from_state(state["ladder"])
+        version.horizon_ms, version.on_timeout = state["horizon_ms"], state["on_timeout"]
+        version.sums = VersionSums.from_state(state["sums"], distinct_scores)
+        version.bank = Bank.from_state(state["bank"], policy=policy)
+        version.incidents = Incidents.from_state(state["incidents"], model_id, name)
+        version.notes = [Note(what=what, key=Key(*key), due_ms=due, text=text, figures=f) for what, key, due, text, f in state["notes"]]
+        version.said, version.watermark_ms = state["said"], state["watermark_ms"]
+        version.spans = Spans.from_state(state["spans"])
+        version.learning = Learning(*state["learning"])
+        version.read_to = dict(state["read_to"])
+        layouts = {"made": MADE, "known": KNOWN, "bins": BIN}
+        version.mature_sums = {name: SumTable.from_state(layouts[name], table) for name, table in state["mature"].items()}
+        return version

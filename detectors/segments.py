@@ -1,0 +1,91 @@
+"""Segments: the aggregate, each subgroup value, and caps on how many there may be."""
+
+from typing import Any
+
+import numpy as np
+
+from detectors.fixed import Ints
+from schemas.scored import Rows
+
+OTHER = "__other__"  # values of a dimension beyond the cap
+PROBE = "__probe__"  # synthetic traffic, apart from the real
+MAX_VALUES = 1_000  # per dimension
+MAX_DIMENSIONS = 64
+
+Pair = tuple[str, str]
+
+
+class Segments:
+    """Numbers the segments of a model version in order of their first event; 0 is the aggregate.
+
+    Examples
+    --------
+    >>> segments = Segments()
+    >>> segments.number("race", "White"), segments.number("race", "White"), segments.name(1), segments.name(0)
+    (1, 1, {'race': 'White'}, {})
+
+    """
+
+    def __init__(self) -> None:
+        self.pairs: list[Pair | None] = [None]
+        self._numbers: dict[Pair, int] = {}
+        self._values: dict[str, int] = {}  # dimension -> how many values
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def number(self, dimension: str, value: str) -> int:
+        """Return the segment of a subgroup value, new or known; values and dimensions past the cap share one."""
+        number = self._numbers.get((dimension, value))
+        if number is not None:
+            return number
+        count = self._values.get(dimension, 0)
+        if (count >= MAX_VALUES and value != OTHER) or (not count and len(self._values) >= MAX_DIMENSIONS and dimension != OTHER):
+            return self.number(dimension if count else OTHER, OTHER)
+        self._values[dimension] = count + 1
+        self._numbers[dimension, value] = len(self.pairs)
+        self.pairs.append((dimension, value))
+        return len(self.pairs) - 1
+
+    def name(self, number: int) -> dict[str, str]:
+        """Return a segment as {dimension: value}; the aggregate is empty."""
+        pair = self.pairs[number]
+        return {} if pair is None else {pair[0]: pair[1]}
+
+    def is_probe(self, number: int) -> bool:
+        """Say whether a segment holds synthetic traffic."""
+        pair = self.pairs[number]
+        return pair is not None and pair[0] == PROBE
+
+    def memberships(self, rows: Rows, where: Ints) -> tuple[Ints, Ints]:
+        """Return which of the picked rows lie in which segments: positions in ``where``, and segment numbers, shape (memberships,).
+
+        A probe lies in the segment of its kind only.
+        """
+        probe = rows.column("probe")[where]
+        real = np.flatnonzero(probe == 0)
+        positions, numbers = [real], [np.zeros(len(real), dtype=np.int64)]
+        columns = [(name, rows.dimension(name)[where], real) for name in sorted(rows.dimensions)]
+        if len(real) < len(where):
+            columns.append((PROBE, probe.astype(np.uint32), np.flatnonzero(probe)))
+        for dimension, codes, among in columns:
+            picked = among[codes[among] != 0]
+            values, inverse = np.unique(codes[picked], return_inverse=True)
+            known = np.array([self.number(dimension, rows.texts[code]) for code in values.tolist()], dtype=np.int64)
+            positions.append(picked)
+            numbers.append(known[inverse])
+        return np.concatenate(positions), np.concatenate(numbers)
+
+    def to_state(self) -> list[Any]:
+        """Return the state as plain values."""
+        return [list(pair) for pair in self.pairs[1:] if pair is not None]
+
+    @classmethod
+    def from_state(cls, state: list[Any]) -> "Segments":
+        """Return the segments that ``to_state`` wrote."""
+        segments = cls()
+        for dimension, value in state:
+            segments._values[dimension] = segments._values.get(dimension, 0) + 1
+            segments._numbers[dimension, value] = len(segments.pairs)
+            segments.pairs.append((dimension, value))
+        return segments

@@ -1,0 +1,213 @@
+"""All sums of one model version: panes for the rungs, totals for the report."""
+
+from typing import Any
+
+import numpy as np
+
+from detectors.cells import BIN, CONFUSION, GRID, KNOWN, MADE, PANE_GRID, Layout, grid_cell
+from detectors.fixed import Ints, carry
+from detectors.ladder import DAY_MS, Ladder
+from detectors.panes import (
+    BIN_BITS,
+    CLASS_BITS,
+    MAX_CLASS,
+    PANE_MS,
+    SEGMENT_BITS,
+    WIDTHS_MS,
+    SumTable,
+    cell_key,
+    floor_to,
+    grouped,
+    pane_index,
+    pane_of,
+)
+from detectors.segments import Segments
+from detectors.statistics.score_counts import ScoreCounts
+from detectors.sums import bin_sums, known_sums, made_sums
+from schemas.scored import Kind, Rows
+
+BEGINNING = -(2**33) * PANE_MS  # the first time that a key can hold
+TOTAL_BIN_BITS = 6
+_DAY = Layout(counts=("n",), sums={})
+_TABLES: dict[str, Layout] = {
+    "made": MADE,
+    "known": KNOWN,
+    "made_bins": BIN,
+    "known_bins": BIN,
+    "total_made": MADE,
+    "total_known": KNOWN,
+    "total_bins": BIN,
+    "made_days": _DAY,  # by day of prediction
+    "label_days": _DAY,  # by day on which labels became known, and segment
+}
+
+
+class VersionSums:
+    """Panes, totals and days of one model version. A pure fold over scored rows; every operation is on columns.
+
+    Parameters
+    ----------
+    distinct_scores
+        How many distinct scores the AUC counts exactly.
+
+    """
+
+    def __init__(self, distinct_scores: int) -> None:
+        self.segments = Segments()
+        self.tables = {name: SumTable(layout) for name, layout in _TABLES.items()}
+        self.scores = ScoreCounts(cap=distinct_scores)
+        self.frontiers = dict.fromkeys(WIDTHS_MS[1:], BEGINNING)  # before it panes are at least this wide
+
+    def add(self, rows: Rows, where: Ints, ladder: Ladder) -> None:
+        """Add the picked rows of one scored message, all of this version."""
+        predicted_at = rows.column("predicted_at")[where]
+        pane = pane_index(self.pane_start(predicted_at))
+        delay = rows.column("known_at")[where] - predicted_at
+        position, segment = self.segments.memberships(rows, where)
+        kind = rows.column("kind")[where][position]
+        label = kind == Kind.LABEL
+        made = kind == Kind.PREDICTION
+        known = label | (kind == Kind.DISPOSITION) | (kind == Kind.COST)
+        age_class = np.where(made, 0, ladder.age_class(delay)[position])
+        key = cell_key(pane[position], segment, age_class)
+        t = self.tables
+        for chosen, sums, table, total in ((made, made_sums, "made", "total_made"), (known, known_sums, "known", "total_known")):
+            at = position[chosen]
+            if len(at):
+                each = sums(rows, where)[at]
+                t[table].add(key[chosen], each)
+                t[total].add(segment[chosen], each)
+        score = rows.column("score")[where]
+        scored = (np.isfinite(score) & (rows.column("abstained")[where] == 0))[position] & (made | label)
+        if scored.any():
+            at = position[scored]
+            bins, sign = bin_sums(rows, where)[at], rows.column("sign")[where][at]
+            cell = grid_cell(score[at])
+            bin_keys = (key[scored] << BIN_BITS) | (cell // (GRID // PANE_GRID))
+            of_label = label[scored]
+            t["made_bins"].add(bin_keys[~of_label], bins[~of_label])
+            t["known_bins"].add(bin_keys[of_label], bins[of_label])
+            t["total_bins"].add((segment[scored] << TOTAL_BIN_BITS | cell)[of_label], bins[of_label])
+            at, picked = at[of_label], segment[scored][of_label]
+            self.scores.update_many(picked, score[at], rows.column("label")[where][at], sign[of_label])
+        sign = rows.column("sign")[where].astype(np.int64)[position]
+        for chosen, column, table in ((made & (segment == 0), "predicted_at", "made_days"), (label, "known_at", "label_days")):
+            day = rows.column(column)[where][position[chosen]] // DAY_MS
+            t[table].add(day << SEGMENT_BITS | segment[chosen], sign[chosen, np.newaxis])
+
+    def pane_start(self, ms: Ints) -> Ints:
+        """Return the start of the pane that holds each time, as panes are merged now."""
+        start = floor_to(ms, PANE_MS)
+        for width, frontier in self.frontiers.items():
+            start = np.where(ms < frontier, floor_to(ms, width), start)
+        return np.asarray(start)
+
+    def starts(self, width_ms: int, since_ms: int, until_ms: int) -> Ints:
+        """Return the starts of the intervals of this width that hold predictions, of those that begin in [since, until)."""
+        within = self.tables["made"].span(cell_key(pane_index(since_ms), 0), cell_key(pane_index(until_ms), 0))
+        panes = pane_of(self.tables["made"].keys[within])
+        return np.unique(floor_to(panes * PANE_MS, width_ms))
+
+    def read(self, start_ms: int, end_ms: int, top_class: int) -> tuple[Ints, Ints, Ints, Ints, Ints]:
+        """Return what a span of time holds: segments, made, known, made_bins, known_bins as in ``Reading``; labels up to a class."""
+        segments, made = self._by_segment("made", start_ms, end_ms, MAX_CLASS)
+        present = made[:, MADE.at["n"]] != 0
+        segments, made = segments[present], made[present]
+        known, made_bins, known_bins = KNOWN.zeros(len(segments)), _bins(len(segments)), _bins(len(segments))
+        if len(segments):
+            found, rows = self._by_segment("known", start_ms, end_ms, top_class)
+            _place(known, segments, found, rows)
+            for table, out in (("made_bins", made_bins), ("known_bins", known_bins)):
+                found, rows = self._by_segment(table, start_ms, end_ms, top_class)
+                flat = out.reshape(-1, BIN.width)
+                _place(flat, (segments[:, np.newaxis] << BIN_BITS | np.arange(PANE_GRID)).ravel(), found, rows)
+        return segments, made, known, made_bins, known_bins
+
+    def _by_segment(self, name: str, start_ms: int, end_ms: int, top_class: int) -> tuple[Ints, Ints]:
+        """Return the sums of a span by segment, or by segment and calibration cell, ascending."""
+        table, first, last = self.tables[name], pane_index(start_ms), pane_index(end_ms)
+        binned = table.layout is BIN
+        bits = BIN_BITS if binned else 0
+        within = table.span(cell_key(first, 0) << bits, cell_key(last, 0) << bits)
+        keys, rows = table.keys[within], table.rows[within]
+        known = (keys >> bits & MAX_CLASS) <= top_class
+        if not known.all():
+            keys, rows = keys[known], rows[known]
+        segment = keys >> (CLASS_BITS + bits) & ((1 << SEGMENT_BITS) - 1)
+        keys, rows = grouped(segment << bits | (keys & ((1 << bits) - 1)), rows)
+        return keys, carry(rows, table.layout.lows) if len(rows) else rows
+
+    def merge(self, frontiers: dict[int, int]) -> None:
+        """Merge panes: before each frontier, epoch ms, they become as wide as it says."""
+        for width, frontier in frontiers.items():
+            old = self.frontiers[width]
+            if frontier <= old:
+                continue
+            self.frontiers[width] = frontier
+            for name, bits in (("made", 0), ("known", 0), ("made_bins", BIN_BITS), ("known_bins", BIN_BITS)):
+                table = self.tables[name]
+                within = table.span(cell_key(pane_index(old), 0) << bits, cell_key(pane_index(frontier), 0) << bits)
+                if within.start == within.stop:
+                    continue
+                keys = table.keys[within]
+                shift = SEGMENT_BITS + CLASS_BITS + bits
+                pane = pane_index(floor_to((keys >> shift) * PANE_MS, width))
+                table.rekey(within.start, within.stop, pane << shift | (keys & ((1 << shift) - 1)))
+
+    def labelled_share(self, until_ms: int, top_class: int) -> float:
+        """Return which share of the predictions made before a time had a label by an age class."""
+        start = PANE_MS * int(pane_of(self.tables["made"].keys[0]))
+        segments, made, known, _, _ = self.read(start, until_ms, top_class)
+        if not len(segments) or segments[0] != 0:
+            return 0.0
+        return labelled(known[0]) / int(made[0, MADE.at["n"]])
+
+    def outcome_days(self, segment: int, due_ms: int) -> float:
+        """Return on how many days, effectively, labels became known before a time: 1 / Σ share², whole days only."""
+        table = self.tables["label_days"]
+        rows = table.rows[table.span(BEGINNING, due_ms // DAY_MS << SEGMENT_BITS), 0]
+        keys = table.keys[: len(rows)]
+        n = rows[keys & ((1 << SEGMENT_BITS) - 1) == segment].astype(np.float64)
+        return float(n.sum() ** 2 / np.square(n).sum()) if n.any() else 0.0
+
+    def active(self, since_ms: int, until_ms: int) -> bool:
+        """Say whether predictions were made between two times, whole days only."""
+        within = self.tables["made_days"].span(since_ms // DAY_MS << SEGMENT_BITS, until_ms // DAY_MS << SEGMENT_BITS)
+        return bool(self.tables["made_days"].rows[within].any())
+
+    def to_state(self) -> dict[str, Any]:
+        """Return the state as plain values and bytes."""
+        return {
+            "segments": self.segments.to_state(),
+            "tables": {name: table.to_state() for name, table in self.tables.items()},
+            "scores": self.scores.to_bytes(),
+            "frontiers": list(self.frontiers.values()),
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any], distinct_scores: int) -> "VersionSums":
+        """Return the sums that ``to_state`` wrote."""
+        sums = cls(distinct_scores)
+        sums.segments = Segments.from_state(state["segments"])
+        sums.tables = {name: SumTable.from_state(layout, state["tables"][name]) for name, layout in _TABLES.items()}
+        sums.scores = ScoreCounts.from_bytes(state["scores"])
+        sums.frontiers = dict(zip(WIDTHS_MS[1:], state["frontiers"], strict=True))
+        return sums
+
+
+def labelled(known: Ints) -> int:
+    """Return how many labels a row of ``cells.KNOWN`` holds, those of abstained predictions included."""
+    return sum(int(known[KNOWN.at[name]]) for name in (*CONFUSION, "abstained"))
+
+
+def _bins(n: int) -> Ints:
+    return np.zeros((n, PANE_GRID, BIN.width), dtype=np.int64)
+
+
+def _place(out: Ints, keys: Ints, found: Ints, rows: Ints) -> None:
+    """Put rows where their key stands among ``keys``, ascending; keys that are not there are left out."""
+    at = np.searchsorted(keys, found)
+    inside = at < len(keys)
+    at, found, rows = at[inside], found[inside], rows[inside]
+    same = keys[at] == found
+    out[at[same]] = rows[same]

@@ -1,0 +1,247 @@
+"""The watch: a fold over one scored partition. (state, record) → (state, findings).
+
+It reads no clock, no random number and no setting that did not arrive as a record, so that a replay gives the same state and the same
+findings, byte for byte.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from detectors.control_desk import decide
+from detectors.findings import drift_event, statistics_events
+from detectors.fixed import Ints
+from detectors.ladder import DAY_MS
+from detectors.model_version import END, ModelVersion
+from schemas.control import Control
+from schemas.findings import Event
+from schemas.policy import Policy, parse_policy
+from schemas.scored import Forwarded, Kind, Origin, Rows, Scored, Status, Tick
+
+STATE_VERSION = 1
+LIVE_SCORES = 4_096  # distinct scores that the AUC counts exactly
+REPLAY_SCORES = 65_536
+SHARING_DAYS = 30  # a version without predictions for so long leaves its part of the budget to the others
+SOURCES = ("predictions", "outcomes")  # topics that the watch's time waits for
+STATISTICS_EVERY_MS = 1_000
+
+Mark = tuple[int, int]  # offset, index in the message
+
+
+class SourceRecreatedError(Exception):
+    """A source topic was created anew: its offsets begin again, so nothing of it can be told from what was counted already."""
+
+
+class Watch:
+    """All models of one scored partition.
+
+    Parameters
+    ----------
+    distinct_scores
+        How many distinct scores per model version the AUC counts exactly.
+    statistics_every_ms
+        The least tick time between two statistics events of a model version; None: none are made.
+
+    Examples
+    --------
+    >>> watch = Watch()
+    >>> origin = Origin("predictions", "x", 0)
+    >>> rows = Rows("m", [origin], 1, {"kind": b"\\x01", "status": b"\\x01", "score": np.array([0.7]).tobytes()}, versions=["1"])
+    >>> watch.apply(rows), watch.apply(rows)  # the second delivery is below the mark
+    ([], [])
+    >>> watch.models["m"]["1"].sums.tables["total_made"].rows[0, 0]
+    np.int64(1)
+
+    """
+
+    def __init__(self, *, distinct_scores: int = LIVE_SCORES, statistics_every_ms: int | None = STATISTICS_EVERY_MS) -> None:
+        self.distinct_scores = distinct_scores
+        self.statistics_every_ms = statistics_every_ms
+        self.policy = Policy()
+        self.models: dict[str, dict[str, ModelVersion]] = {}
+        self.counts: dict[str, Ints] = {}  # by model: records by status
+        self.events: Counter[str] = Counter()
+        self.marks: dict[tuple[str, Origin], Mark] = {}
+        self.highs: dict[tuple[str, int], int] = {}  # greatest event time by source partition
+        self.partitions: dict[str, int] = {}
+        self.topic_ids: dict[str, str] = {}
+        self.changed: set[tuple[str, str]] = set()  # versions since the last checkpoint
+        self._stale: dict[tuple[str, str], int] = {}  # versions with news since their last statistics -> when those were made
+
+    def apply(self, record: Scored) -> list[Event]:
+        """Fold one record; return what it lets the watch find.
+
+        Raises
+        ------
+        SourceRecreatedError
+            If a source topic has another id than before.
+
+        """
+        if isinstance(record, Rows):
+            self._rows(record)
+            return []
+        found = self._tick(record) if isinstance(record, Tick) else self._control(record)
+        self.events.update(event.type.value for event in found)
+        return found
+
+    def close(self) -> list[Event]:
+        """Move the watermark to the end of time: nothing more will come, so every rung is read."""
+        found = self._advance(lambda model_id: END)
+        self.events.update(event.type.value for event in found)
+        return found
+
+    def _rows(self, rows: Rows) -> None:
+        for origin in rows.origins:
+            self._known(origin)
+        where = self._fresh(rows)
+        if not len(where):
+            return
+        counts = self.counts.setdefault(rows.model_id, np.zeros(len(Status), dtype=np.int64))
+        np.add.at(counts, rows.column("status")[where], rows.column("count")[where])
+        where = where[rows.column("kind")[where] != Kind.COUNT]
+        code = rows.column("version")[where]
+        for number in np.unique(code).tolist():
+            version = self._version(rows.model_id, rows.versions[number])
+            version.add(rows, where[code == number])
+            self.changed.add((rows.model_id, version.name))
+            self._stale.setdefault((rows.model_id, version.name), -END)
+
+    def _fresh(self, rows: Rows) -> Ints:
+        """Return which rows are above their origin's mark, and move the marks; a message is held against them as they stood before it."""
+        origin, offset, index = rows.column("origin"), rows.column("offset"), rows.column("index")
+        marks = [self.marks.get((rows.model_id, each), (-1, -1)) for each in rows.origins]
+        old = np.array(marks, dtype=np.int64).reshape(-1, 2)[origin]
+        where = np.flatnonzero((offset > old[:, 0]) | ((offset == old[:, 0]) & (index > old[:, 1])))
+        for code in np.unique(origin[where]).tolist():
+            among = where[origin[where] == code]
+            last = int(offset[among].max())
+            self.marks[rows.model_id, rows.origins[code]] = last, int(index[among][offset[among] == last].max())
+        return where
+
+    def _known(self, origin: Origin) -> None:
+        known = self.topic_ids.setdefault(origin.topic, origin.topic_id)
+        if known != origin.topic_id:
+            raise SourceRecreatedError(
+                f"expected records of {origin.topic} with topic id {known}, got id {origin.topic_id}: the topic was created anew; "
+                "start under a new prefix, or reset the state"
+            )
+
+    def _version(self, model_id: str, name: str) -> ModelVersion:
+        versions = self.models.setdefault(model_id, {})
+        if name not in versions:
+            versions[name] = ModelVersion(model_id, name, self.policy.for_model(model_id), self.distinct_scores)
+        return versions[name]
+
+    def _tick(self, tick: Tick) -> list[Event]:
+        for topic, count in tick.partitions.items():
+            self.partitions[topic] = max(count, self.partitions.get(topic, 0))
+        for origin, high in tick.highs:
+            self._known(origin)
+            place = origin.topic, origin.partition
+            self.highs[place] = max(high, self.highs.get(place, high))
+        time = self.time_ms()
+        if time is None:
+            return []
+        found = self._advance(lambda model_id: time - self.policy.for_model(model_id).lateness_ms)
+        return found + self._statistics(time)
+
+    def time_ms(self) -> int | None:
+        """Return the event time that all source partitions have come to; None: one has said nothing yet."""
+        if not all(topic in self.partitions for topic in SOURCES):
+            return None
+        places = [(topic, partition) for topic in SOURCES for partition in range(self.partitions[topic])]
+        if any(place not in self.highs for place in places):
+            return None
+        return min(self.highs[place] for place in places)
+
+    def _advance(self, watermark: Callable[[str], int]) -> list[Event]:
+        found: list[Event] = []
+        for model_id in sorted(self.models):
+            versions = self.models[model_id]
+            for name in sorted(versions):
+                version = versions[name]
+                events = version.advance(watermark(model_id), self._share(versions, version))
+                found += [drift_event(version, event) for event in events]
+                self.changed.add((model_id, name))
+        return found
+
+    def _share(self, versions: dict[str, ModelVersion], own: ModelVersion) -> Callable[[int], float]:
+        """Return a version's part of its model's budget at a time: versions with predictions of late share it evenly."""
+        others = [version for version in versions.values() if version is not own]
+
+        def share(due_ms: int) -> float:
+            return 1 / (1 + sum(version.sums.active(due_ms - SHARING_DAYS * DAY_MS, due_ms) for version in others))
+
+        return share
+
+    def _statistics(self, time_ms: int) -> list[Event]:
+        if self.statistics_every_ms is None:
+            return []
+        found: list[Event] = []
+        clock = max(self.highs.values())
+        for model_id, name in sorted(self._stale):
+            if clock - self._stale[model_id, name] >= self.statistics_every_ms:
+                found += statistics_events(self.models[model_id][name], time_ms)
+                self._stale[model_id, name] = clock
+        return found
+
+    def _control(self, forwarded: Forwarded) -> list[Event]:
+        self._known(forwarded.origin)
+        place = "", forwarded.origin
+        mark = forwarded.offset, forwarded.index
+        if mark <= self.marks.get(place, (-1, -1)):
+            return []
+        self.marks[place] = mark
+        return decide(self, msgspec.json.decode(forwarded.record, type=Control))
+
+    def use(self, policy: Policy) -> None:
+        """Follow another policy from here on."""
+        self.policy = policy
+        for model_id, versions in self.models.items():
+            for name, version in versions.items():
+                version.use(policy.for_model(model_id))
+                self.changed.add((model_id, name))
+
+    def head_state(self) -> dict[str, Any]:
+        """Return all of the state but the model versions, as plain values and bytes; versioned."""
+        return {
+            "version": STATE_VERSION,
+            "policy": self.policy.toml,
+            "counts": {model: counts.astype("<i8").tobytes() for model, counts in self.counts.items()},
+            "events": dict(self.events),
+            "marks": [[model, *origin_state(origin), *mark] for (model, origin), mark in self.marks.items()],
+            "highs": [[topic, partition, high] for (topic, partition), high in self.highs.items()],
+            "partitions": self.partitions,
+            "topic_ids": self.topic_ids,
+            "stale": [[*version, at] for version, at in self._stale.items()],
+        }
+
+    def load(self, head: dict[str, Any], versions: dict[tuple[str, str], dict[str, Any]]) -> None:
+        """Take back the state: ``head_state`` and each version's ``to_state``.
+
+        Raises
+        ------
+        ValueError
+            If the state is of another version.
+
+        """
+        if head.get("version") != STATE_VERSION:
+            raise ValueError(f"expected a watch's state of version {STATE_VERSION}, got {head.get('version')!r}; replay from the log")
+        self.policy = parse_policy(head["policy"])
+        self.counts = {model: np.frombuffer(counts, dtype="<i8").astype(np.int64) for model, counts in head["counts"].items()}
+        self.events = Counter(head["events"])
+        self.marks = {(model, Origin(*origin)): (offset, index) for model, *origin, offset, index in head["marks"]}
+        self.highs = {(topic, partition): high for topic, partition, high in head["highs"]}
+        self.partitions, self.topic_ids = dict(head["partitions"]), dict(head["topic_ids"])
+        self._stale = {(model, name): at for model, name, at in head["stale"]}
+        for (model, name), state in versions.items():
+            policy = self.policy.for_model(model)
+            self.models.setdefault(model, {})[name] = ModelVersion.from_state(state, model, name, policy, self.distinct_scores)
+
+
+def origin_state(origin: Origin) -> list[Any]:
+    """Return an origin as plain values."""
+    return [origin.topic, origin.topic_id, origin.partition]

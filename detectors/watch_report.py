@@ -1,0 +1,127 @@
+"""The report of one watch, or of several that hold different scored partitions."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+
+from detectors.cells import CONFUSION, KNOWN, MADE
+from detectors.findings import mature_figures, total_figures
+from detectors.fixed import Ints
+from detectors.model_version import ModelVersion
+from detectors.panes import CLASS_BITS, MAX_CLASS, PANE_MS, SEGMENT_BITS, pane_of
+from detectors.river.metrics import label_metric
+from detectors.watch import Watch
+from schemas.figures import AgedFigures
+from schemas.report import JoinCounts, ModelReport, Report, Rung
+from schemas.scored import Status
+
+
+def report(watches: Sequence[Watch]) -> Report:
+    """Return what the watches know so far.
+
+    >>> report([Watch()]).join.predictions
+    0
+    """
+    versions = [(watch, version) for watch in watches for versions in watch.models.values() for version in versions.values()]
+    versions.sort(key=lambda pair: (pair[1].model_id, pair[1].name))
+    events: Counter[str] = Counter()
+    for watch in watches:
+        events.update(watch.events)
+    return Report(
+        join=_join(watches, [version for _, version in versions], [_watermark(watch, version) for watch, version in versions]),
+        models=[_model(version) for _, version in versions],
+        events={name: events[name] for name in sorted(events)},
+    )
+
+
+def _join(watches: Sequence[Watch], versions: list[ModelVersion], watermarks: list[int]) -> JoinCounts:
+    counts = np.zeros(len(Status), dtype=np.int64)
+    for watch in watches:
+        for each in watch.counts.values():
+            counts += each
+    n = {status: int(counts[status]) for status in Status}
+    joined = sum(_labelled(version.sums.tables["total_known"].rows[_apart(version)]) for version in versions)
+    fates = [_fates(version, watermark) for version, watermark in zip(versions, watermarks, strict=True)]
+    expired = sum(fate[0] for fate in fates)
+    return JoinCounts(
+        predictions=n[Status.PREDICTION],
+        outcomes=n[Status.JOINED] + n[Status.CORRECTION] + n[Status.WAITING],
+        joined=joined,
+        pending=n[Status.PREDICTION] - joined - expired,
+        orphan=n[Status.WAITING],
+        duplicate=n[Status.DUPLICATE],
+        conflict=n[Status.CONFLICT],
+        corrected=n[Status.SUPERSEDED],
+        expired=expired,
+        late=sum(fate[1] for fate in fates),
+        dead_letter=n[Status.DEAD_LETTER],
+    )
+
+
+def _apart(version: ModelVersion) -> Ints:
+    """Return which rows of the totals are disjoint and cover everything: the aggregate of real traffic, and each kind of probe."""
+    keys = version.sums.tables["total_known"].keys
+    return np.array(
+        [i for i, segment in enumerate(keys.tolist()) if segment == 0 or version.sums.segments.is_probe(segment)], dtype=np.int64
+    )
+
+
+def _labelled(rows: Ints) -> int:
+    return int(rows[..., [KNOWN.at[name] for name in (*CONFUSION, "abstained")]].sum())
+
+
+def _watermark(watch: Watch, version: ModelVersion) -> int:
+    time = watch.time_ms()
+    return version.watermark_ms if time is None else max(version.watermark_ms, time - version.policy.lateness_ms)
+
+
+def _fates(version: ModelVersion, watermark_ms: int) -> tuple[int, int]:
+    """Return how many predictions have expired without a label, and how many labels came after the horizon."""
+    if version.horizon_ms is None:
+        return 0, 0
+    made, known = version.sums.tables["made"], version.sums.tables["known"]
+    real = [segment == 0 or version.sums.segments.is_probe(segment) for segment in range(len(version.sums.segments))]
+    kept = np.array(real, dtype=bool)
+
+    def of(keys: Ints) -> tuple[Ints, Ints]:
+        start = pane_of(keys) * PANE_MS
+        width = np.full(len(keys), PANE_MS, dtype=np.int64)
+        for wide, frontier in version.sums.frontiers.items():
+            width[start < frontier] = wide
+        past = start + width + version.horizon_ms <= watermark_ms
+        return past, kept[keys >> CLASS_BITS & ((1 << SEGMENT_BITS) - 1)]
+
+    past, apart = of(made.keys)
+    predictions = int(made.rows[past & apart, MADE.at["n"]].sum())
+    past, apart = of(known.keys)
+    late = (known.keys & MAX_CLASS) > version.ladder.ages.index(version.horizon_ms) + 1
+    return predictions - _labelled(known.rows[past & apart]), _labelled(known.rows[late & apart])
+
+
+def _model(version: ModelVersion) -> ModelReport:
+    segments = [number for number in range(len(version.sums.segments)) if not version.sums.segments.is_probe(number)]
+    segments.sort(key=lambda number: sorted(version.sums.segments.name(number).items()))
+    chosen = np.array(segments, dtype=np.int64)
+    figures = total_figures(version, chosen)
+    ladder, mature = version.ladder, []
+    if ladder.mature is not None and len(version.mature_sums["made"].keys):
+        age_s = ladder.age_ms(ladder.mature) / 1000
+        mature = [AgedFigures(**msgspec.structs.asdict(one), age_s=age_s, mature=True) for one in mature_figures(version, chosen)]
+    counts = {cell: int(getattr(figures[0], cell)) for cell in CONFUSION}
+    return ModelReport(
+        model_id=version.model_id,
+        model_version=version.name,
+        segments=figures,
+        mature=mature,
+        ladder=[_rung(version, rung) for rung in ladder.rungs()],
+        state={"watermark_ms": version.watermark_ms, "open_incidents": len(version.incidents.open), "notes": len(version.notes)},
+        river={name: label_metric(name, **counts) for name in version.policy.metrics},
+    )
+
+
+def _rung(version: ModelVersion, rung: int) -> Rung:
+    ladder = version.ladder
+    coverage = ladder.coverage[rung - 1] if 0 < rung <= len(ladder.coverage) else None
+    return Rung(age_s=ladder.age_ms(rung) / 1000, mature=rung == ladder.mature, label_coverage=coverage)
