@@ -1,0 +1,150 @@
+"""The join as a Faust app: ``gnomon worker join``, or ``faust -A streams.join worker``.
+
+Importing it connects to nothing. Any number of workers share the source partitions; any of them may read any partition.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from faust.types import TP
+from redis.asyncio import Redis
+
+from detectors.joiner import Joiner
+from schemas.codec import Limits
+from schemas.policy import Policy, parse_policy
+from streams.batches import Batch
+from streams.engine import REFUSED, Agent, App, die, new_app, retry
+from streams.guard import Guard, RedisMemory, RefusedError
+from streams.joining import Joining
+from streams.pending import RedisTable, check_redis
+from streams.producer import ScoredProducer
+from streams.settings import DAY_MS, Settings
+from streams.topics import SCORED, SOURCES
+
+log = logging.getLogger(__name__)
+
+GROUP = "join"
+FRESH_MS = 2_000  # how old the broker's word may be that a partition has no more
+
+
+class JoinWorker:
+    """What lives in a join worker, wired to Faust."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.app: App = new_app(GROUP, settings)
+        self.agent = Agent(self.app, [settings.topic(name) for name in SOURCES], self._handle, load=self._load)
+        self.redis: Any = None
+        self.producer: ScoredProducer | None = None
+        self.joining: Joining | None = None
+        self.guard: Guard | None = None
+        self.app.task(self._ticker)
+        self.app.task(self._guarding)
+        self.app.on_before_shutdown.connect(self._close)
+
+    def _connect(self) -> Joining:
+        settings = self.settings
+        self.redis = Redis.from_url(settings.redis, socket_timeout=5, socket_connect_timeout=5)
+        self.guard = Guard(
+            settings, (*SOURCES, SCORED, "dead-letters"), RedisMemory(self.redis, settings.prefix), group=settings.topic(GROUP)
+        )
+        self.producer = ScoredProducer(settings, die)
+        table = RedisTable(self.redis, settings.prefix, wait_replicas=settings.redis_wait_replicas)
+        return Joining(settings, new_joiner(settings), table, self.producer, self.agent.crash)
+
+    async def _load(self, partitions: set[TP], owned: Callable[[], bool]) -> dict[TP, int]:
+        """Begin with the partitions that a rebalance gave; nothing is read meanwhile."""
+        if self.joining is None:
+            self.joining = self._connect()
+            for finding in await retry("Redis", lambda: check_redis(self.redis)):
+                if finding.fatal:
+                    die(f"Redis: {finding.text}", REFUSED)
+                log.warning("Redis: %s", finding.text)
+        guard = self.guard
+        assert guard is not None  # noqa: S101  made with ``joining``
+        try:
+            facts = await retry("the record of topics", guard.check)
+            for loss in await guard.check_offsets():
+                log.error("%s", loss)
+        except RefusedError as error:
+            die(str(error), REFUSED)
+        if owned():
+            self.joining.own(facts, partitions)
+        return {}  # from the committed offsets
+
+    async def _handle(self, batches: list[Batch]) -> None:
+        assert self.joining is not None  # noqa: S101  loaded before the first batch
+        await self.joining.step(batches)
+
+    async def _ticker(self) -> None:
+        interval_s, idle_at = self.settings.tick_interval_ms / 1000, 0.0
+        while True:
+            await asyncio.sleep(interval_s)
+            joining = self.joining
+            if joining is None or self.app.rebalancing:
+                continue
+            if time.monotonic() >= idle_at:
+                await self._look_for_ends(joining)
+                idle_at = time.monotonic() + min(1.0, (self.settings.idle_timeout_ms or 0) / 4000)
+            try:
+                await joining.tick()
+            except asyncio.CancelledError:
+                raise
+            except Exception:
+                die("a tick could not be produced")
+
+    async def _look_for_ends(self, joining: Joining) -> None:
+        count, generation = self.app.rebalancing_count, self.app.consumer_generation_id
+        ends = await self.app.consumer.read_to_end()
+        if (count, generation) != (self.app.rebalancing_count, self.app.consumer_generation_id) or self.app.rebalancing:
+            return
+        # A worker that was frozen must not take its own old knowledge for the end of a partition that is another's by now.
+        oldest = int(time.time() * 1000) - FRESH_MS
+        joining.at_end((tp.topic, tp.partition) for tp, position in ends.items() if (position.fetched_at_ms or 0) >= oldest)
+
+    async def _guarding(self) -> None:
+        while True:
+            await asyncio.sleep(self.settings.guard_interval_ms / 1000)
+            if self.joining is None or self.guard is None or self.app.rebalancing:
+                continue
+            try:
+                self.joining.grown(await self.guard.check())
+            except RefusedError as error:
+                die(str(error), REFUSED)
+            except Exception as error:  # Kafka or Redis are away: those who need them say so
+                log.warning("the topics could not be checked: %s", error)
+
+    async def _close(self, *_: Any, **__: Any) -> None:
+        if self.producer is not None:
+            await asyncio.to_thread(self.producer.close)
+        if self.redis is not None:
+            await self.redis.aclose()
+
+
+def new_joiner(settings: Settings) -> Joiner:
+    """Return the join as the settings say.
+
+    Raises
+    ------
+    schemas.policy.PolicyError
+        If the policy file has a fault.
+    OSError
+        If it cannot be read.
+
+    """
+    return Joiner(
+        parse_policy(settings.policy.read_text()) if settings.policy else Policy(),
+        settings.secret_key.encode(),
+        Limits(max_bytes=settings.max_message_bytes),
+        max_skew_ms=settings.max_skew_ms,
+        max_age_ms=int(settings.pending_max_age_days * DAY_MS),
+        outage_ms=int(settings.outage_days * DAY_MS),
+        keep_payload=settings.dead_letter_payload,
+    )
+
+
+worker = JoinWorker(Settings.from_env())
+app = worker.app

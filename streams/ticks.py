@@ -1,0 +1,72 @@
+"""How far event time has come in each source partition that a worker reads: what its watermark ticks say."""
+
+from collections.abc import Iterable, Mapping
+
+from schemas.scored import Origin, Tick
+
+
+class Highs:
+    """The greatest event time of each source partition, of records whose rows are produced.
+
+    An idle partition (read to its end for the idle timeout) would hold the watch's clock for ever: its time follows the worker's clock,
+    the idle timeout behind, as if its last record had come then.
+
+    Parameters
+    ----------
+    idle_timeout_ms
+        None: a partition's time moves by its records only.
+
+    Examples
+    --------
+    >>> highs, quiet = Highs(1_000), Origin("predictions", "x", 0)
+    >>> highs.own([quiet])
+    >>> highs.at_end([quiet], now_ms=5_000)
+    >>> highs.tick({"predictions": 1}) is None  # not idle for long enough
+    True
+    >>> highs.at_end([quiet], now_ms=6_100)
+    >>> highs.tick({"predictions": 1}).highs
+    [(Origin(topic='predictions', topic_id='x', partition=0), 5100)]
+    >>> highs.tick({"predictions": 1}) is None  # nothing new
+    True
+
+    """
+
+    def __init__(self, idle_timeout_ms: int | None) -> None:
+        self._idle_timeout_ms = idle_timeout_ms
+        self._owned: frozenset[Origin] = frozenset()
+        self._highs: dict[Origin, int] = {}
+        self._said: dict[Origin, int] = {}
+        self._end_since: dict[Origin, int] = {}
+
+    def own(self, origins: Iterable[Origin]) -> None:
+        """Say of these partitions only, from now on; what is known of others is dropped."""
+        self._owned = frozenset(origins)
+        self._highs = {origin: high for origin, high in self._highs.items() if origin in self._owned}
+        self._said.clear()  # the watch may have lost what was said to it
+        self._end_since.clear()
+
+    def produced(self, highs: Mapping[Origin, int]) -> None:
+        """Take note of the greatest event times of a step, once its rows are confirmed."""
+        for origin, high in highs.items():
+            self._end_since.pop(origin, None)
+            if origin in self._owned and high > self._highs.get(origin, high - 1):
+                self._highs[origin] = high
+
+    def at_end(self, origins: Iterable[Origin], now_ms: int) -> None:
+        """Take note of the partitions that are read to their end now; all others are not."""
+        if self._idle_timeout_ms is None:
+            return
+        self._end_since = {origin: self._end_since.get(origin, now_ms) for origin in origins if origin in self._owned}
+        for origin, since in self._end_since.items():
+            if now_ms - since >= self._idle_timeout_ms:
+                self._highs[origin] = max(self._highs.get(origin, 0), now_ms - self._idle_timeout_ms)
+
+    def tick(self, partitions: Mapping[str, int]) -> Tick | None:
+        """Return what has not been said yet; None: nothing new."""
+        news = [(origin, high) for origin, high in sorted(self._highs.items(), key=_place) if self._said.get(origin) != high]
+        self._said.update(news)
+        return Tick(dict(partitions), news) if news else None
+
+
+def _place(item: tuple[Origin, int]) -> tuple[str, int]:
+    return item[0].topic, item[0].partition
