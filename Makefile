@@ -1,0 +1,41 @@
+# `make test` is what CI runs. It installs what it needs: a virtual environment, and as root on Debian a Redis, Java and Maven.
+SHELL := /bin/bash
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help venv services check lint test demo bench clean
+
+help:
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+venv: $(STAMP) ## make .venv with Gnomon and its development tools
+
+$(STAMP): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+services: ## install what integration tests need, as far as rights allow
+	@bash tests/support/install_services
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+check: lint ## ruff, mypy and every test but those that need a broker
+	$(BIN)/pytest -q -m 'not integration'
+
+test: $(STAMP) services lint ## everything: ruff, mypy, all tests, on a real Kafka and a real Redis
+	$(BIN)/pytest -q
+
+demo: $(STAMP) ## Gnomon on one machine, with made-up traffic
+	$(BIN)/gnomon demo
+
+bench: $(STAMP) ## print figures of throughput and detection quality
+	$(BIN)/python -m benchmarks
+
+clean: ## remove caches and the virtual environment
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist ./*.egg-info
