@@ -1,0 +1,1 @@
+"""River's label metrics and drift detectors, by name and made repeatable."""
