@@ -186,7 +186,9 @@ class Incidents:
         # After two alarm-and-clear cycles within a week the third would only be noise: keep one open until it has been quiet for as long.
         family = member.alarm.key.family
         self.clears = [item for item in self.clears if cleared.due_ms - item[0] <= _FLAP_MS]
-        if incident.held_until_ms < 0 and any(item[1] == family for item in self.clears):
+        if incident.held_until_ms >= 0:
+            incident.held_until_ms = cleared.due_ms + _FLAP_MS
+        elif any(item[1] == family for item in self.clears):
             incident.held_until_ms = cleared.due_ms + _FLAP_MS
             incident.why = "it comes and goes: kept open until it has been quiet for 7 days"
             self._news(news, incident, UPDATED)

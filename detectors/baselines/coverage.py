@@ -43,12 +43,19 @@ class CoverageGuard:
             self.recent.append([day, n, labelled])
             self.recent = [item for item in self.recent if day - item[0] < _DAYS]
 
-    def shifted(self) -> bool:
-        """Say whether the last days differ from the baseline by more than 0.2 in logits."""
-        n, labelled = (sum(item[i] for item in self.recent) for i in (1, 2))
+    def shifted(self, onset_ms: int = -1) -> bool:
+        """Say whether the last days differ from the baseline by more than 0.2 in logits, and by more than chance.
+
+        The last seven days are looked at, and those of them since ``onset_ms``: an alarm may come before a week is full of the new pace.
+        """
+        return any(self._differs([item for item in self.recent if item[0] >= day]) for day in (0, onset_ms // DAY_MS))
+
+    def _differs(self, days: list[list[int]]) -> bool:
+        n, labelled = (sum(item[i] for item in days) for i in (1, 2))
         if not n or not self.base[0]:
             return False
-        return abs(_logit(n, labelled) - _logit(*self.base)) > _SHIFT
+        noise = math.sqrt(1 / (labelled + 0.5) + 1 / (n - labelled + 0.5))
+        return abs(_logit(n, labelled) - _logit(*self.base)) > max(_SHIFT, 2 * noise)
 
     def to_state(self) -> list[object]:
         """Return the state as plain values."""

@@ -29,6 +29,7 @@ def phi(series: Floats, dispersion: float) -> float:
 
     Examples
     --------
+    >>> import numpy as np
     >>> even, swing = np.full((64, 2), (5.0, 100.0)), np.full((64, 2), (5.0, 100.0))
     >>> swing[::2, 0] = 20
     >>> phi(even, 0.05 * 0.95), round(phi(swing, 0.125 * 0.875), 1)
@@ -57,6 +58,7 @@ def phi(series: Floats, dispersion: float) -> float:
 def halve(series: Floats) -> Floats:
     """Merge neighbouring buckets of a series shaped (..., buckets, 2); an odd last one stays alone.
 
+    >>> import numpy as np
     >>> halve(np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])).tolist()
     [[4.0, 6.0], [5.0, 6.0]]
     """

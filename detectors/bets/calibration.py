@@ -71,7 +71,9 @@ class CalibrationBet(Bet):
 
     def observe(self, reading: Reading, families: Sequence[Family]) -> Floats:
         """Return the cells and the number of predictions with a score, shape (1, segments, 61)."""
-        bins, out = reading.known_bins, np.empty((1, len(reading.segments), self.width))
+        bins, out = reading.known_bins, np.zeros((1, len(reading.segments), self.width))
+        if not bins.any():
+            return out
         cells = out[0, :, :_CELLS].reshape(len(reading.segments), PANE_GRID, 3)
         cells[..., 0] = BIN.count(bins, "n")
         cells[..., 1] = BIN.count(bins, "positive")
@@ -86,6 +88,8 @@ class CalibrationBet(Bet):
 
     def fault(self, obs: Floats) -> str:
         """Refuse counts and sums that no labels and scores can give."""
+        if not obs.any():
+            return ""
         n, y, s = obs[..., :_CELLS:3], obs[..., 1:_CELLS:3], obs[..., 2:_CELLS:3]
         if (y >= 0).all() and (y <= n).all() and (s >= 0).all() and (s <= n * (1 + 1e-9)).all():
             return ""

@@ -1,0 +1,158 @@
+"""What every bet must do, found by itself."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from detectors.bets import DOWN, UP, discover, odds
+from detectors.bets.rates import RATIOS, RateBet
+from detectors.families import families, family
+
+BETS = discover()
+CASES = [(bet, each, direction) for bet in BETS.values() for each in bet.families for direction in each.directions]
+IDS = [f"{each.name}-{direction:+d}" for _, each, direction in CASES]
+
+
+def observation(bet, n, rate, *, p=0.3):
+    """``n`` events with ``rate`` failures or positives; a calibration bet sees them at scores around ``p``."""
+    if bet.name == "rates":
+        return np.array([float(n), round(n * rate)])
+    cells = np.zeros((20, 3))
+    cell = int(p * 20)
+    cells[cell] = n, round(n * rate), n * (p + 0.02)
+    return np.append(cells.ravel(), float(n))
+
+
+@pytest.mark.parametrize(("bet", "each", "direction"), CASES, ids=IDS)
+class TestEveryBet:
+    def fitted(self, bet, each, direction):
+        total = observation(bet, 10_000, 0.32)
+        fit = bet.fit(total, phi=1.0, tolerance=each.tolerance, direction=direction, parent=None)
+        return fit, bet.table(fit.null, direction)[None]
+
+    def test_loses_on_a_constant(self, bet, each, direction):
+        _, table = self.fitted(bet, each, direction)
+        assert (bet.log_factors(observation(bet, 1000, 0.32)[None], table) <= 1e-12).all()
+
+    def test_wins_in_the_direction_it_is_for(self, bet, each, direction):
+        _, table = self.fitted(bet, each, direction)
+        there = bet.log_factors(observation(bet, 1000, 0.32 + 0.2 * direction)[None], table)
+        assert there.max() > 10
+        leading = int(there.argmax())
+        n, x, expected = bet.tally(observation(bet, 1000, 0.32 + 0.2 * direction)[None], table)[0][
+            min(leading, 0 if bet.name == "rates" else leading)
+        ]
+        assert bet.effect(x / n, expected / n, direction) > each.tolerance
+
+    def test_halves_of_a_pane_add_up_to_the_whole(self, bet, each, direction):
+        _, table = self.fitted(bet, each, direction)
+        half = observation(bet, 400, 0.5)
+        whole = bet.log_factors(2 * half[None], table)
+        np.testing.assert_allclose(whole, 2 * bet.log_factors(half[None], table), rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(bet.tally(2 * half[None], table), 2 * bet.tally(half[None], table))
+
+    def test_monitors_do_not_see_each_other(self, bet, each, direction):
+        _, table = self.fitted(bet, each, direction)
+        obs = np.stack([observation(bet, n, r) for n, r in [(100, 0.1), (300, 0.5), (50, 0.32)]])
+        together = bet.log_factors(obs, table.repeat(3, axis=0))
+        alone = np.concatenate([bet.log_factors(row[None], table) for row in obs])
+        np.testing.assert_array_equal(together, alone)
+
+    def test_no_events_no_evidence(self, bet, each, direction):
+        _, table = self.fitted(bet, each, direction)
+        assert (bet.log_factors(np.zeros((1, bet.width)), table) == 0).all()
+        assert (bet.tally(np.zeros((1, bet.width)), table)[..., 0] == 0).all()
+
+    def test_bad_numbers_have_a_name(self, bet, each, direction):
+        good = observation(bet, 100, 0.3)
+        assert bet.fault(good[None, None]) == ""
+        for bad in (-good, np.where(good > 0, np.nan, good)):
+            assert "expected" in bet.fault(bad[None, None])
+
+    def test_the_clear_test_wins_only_when_it_is_over(self, bet, each, direction):
+        fit, table = self.fitted(bet, each, direction)
+        drifted = observation(bet, 1000, 0.32 + 0.2 * direction)
+        stake = int(bet.log_factors(drifted[None], table)[0].argmax())
+        clear = bet.clear_table(fit, direction=direction, stake=stake, mean=0.32 + 0.2 * direction, tolerance=each.tolerance)
+        assert bet.clear_factors(observation(bet, 1000, 0.32), clear).max() > 5
+        assert bet.clear_factors(drifted, clear).max() < -5
+
+
+@pytest.mark.parametrize("direction", [UP, DOWN])
+@pytest.mark.parametrize("m0", [0.001, 0.05, 0.5, 0.97])
+def test_rate_factors_are_fair_at_the_edge_and_unfair_inside_the_null(direction, m0):
+    """The exact expectation over all outcomes of 12 events."""
+    bet, n = RateBet(), 12
+    table = bet.table(np.array([m0, m0]), direction)[None]
+    factors = np.exp([bet.log_factors(np.array([[n, x]], dtype=float), table)[0] for x in range(n + 1)])
+    for mean, bound in ((m0, 1 + 1e-9), (m0 ** (2 if direction == UP else 0.5), 1.0)):
+        weights = np.array([math.comb(n, x) * mean**x * (1 - mean) ** (n - x) for x in range(n + 1)])
+        assert (weights @ factors <= bound).all()
+    exact = np.array([math.comb(n, x) * m0**x * (1 - m0) ** (n - x) for x in range(n + 1)]) @ factors
+    np.testing.assert_allclose(exact, 1.0)
+
+
+def test_rate_alternatives_are_odds_ratios():
+    table = RateBet().table(np.array([0.05, 0.05]), UP)
+    p = 0.05 * np.exp(table[: len(RATIOS)])
+    np.testing.assert_allclose([odds(each) / odds(0.05) for each in p], RATIOS)
+
+
+def test_calibration_factors_are_fair_for_every_truth_in_the_band():
+    """Exact expectation for one cell whose events have different probabilities inside the band."""
+    bet = BETS["calibration"]
+    for p, tau in itertools.product((0.03, 0.3, 0.62, 0.97), (0.0, 0.1)):
+        cells = np.zeros((20, 3))
+        cells[:, 0], cells[:, 2] = 1000.0, 1000 * (np.arange(20) + 0.5) / 20
+        cells[:, 1] = np.round(cells[:, 2])
+        fit = bet.fit(np.append(cells.ravel(), 20_000.0), phi=1.0, tolerance=tau, direction=UP, parent=np.zeros(bet.terms))
+        table = bet.table(fit.null, UP)[None]
+        edges = 1 / (1 + np.exp(-(np.log(p / (1 - p)) + np.array([-tau, 0.0, tau]))))
+        for truth in itertools.product(edges, repeat=3):
+            expectation = np.zeros(bet.stakes)
+            for outcome in itertools.product((0, 1), repeat=3):
+                chance = np.prod([q if y else 1 - q for q, y in zip(truth, outcome, strict=True)])
+                seen = np.zeros((20, 3))
+                seen[int(p * 20)] = 3, sum(outcome), 3 * p
+                expectation += chance * np.exp(bet.log_factors(np.append(seen.ravel(), 3.0)[None], table)[0])
+            assert (expectation <= 1 + 1e-9).all(), (p, tau, truth)
+
+
+def test_families_are_the_policys():
+    from schemas.policy_models import FAMILIES, OPT_IN_FAMILIES
+
+    assert set(families()) <= set(FAMILIES)
+    assert {name for name, (each, _) in families().items() if each.opt_in} <= set(OPT_IN_FAMILIES)
+
+
+def test_a_family_that_is_not_there_is_named_with_the_nearest():
+    with pytest.raises(KeyError, match="no family 'eror'; did you mean 'error'"):
+        family("eror")
+
+
+def test_counts_of_a_family(reading):
+    bet = BETS["rates"]
+    r = reading(
+        0,
+        segments=[0, 3],
+        tp=[5, 1],
+        fp=[2, 0],
+        tn=[20, 4],
+        fn=[3, 2],
+        made={"n": [40, 9], "abstained": [4, 1], "alerted": [7, 9]},
+        abstained=[1, 0],
+    )
+    expected = {
+        "error": [[30, 5], [7, 2]],
+        "fpr": [[22, 2], [4, 0]],
+        "fnr": [[8, 3], [3, 2]],
+        "prior": [[30, 8], [7, 3]],
+        "coverage": [[40, 31], [9, 7]],
+        "alert_rate": [[36, 7], [8, 8]],
+        "abstention": [[40, 4], [9, 1]],
+    }
+    for name, counts in expected.items():
+        np.testing.assert_array_equal(bet.observe(r, [family(name)])[0], counts, err_msg=name)
+    np.testing.assert_array_equal(bet.observe(r, [family(name) for name in expected]), list(expected.values()))

@@ -1,0 +1,230 @@
+"""Incidents: opened once, joined, escalated, updated, cleared; and the sentences people read."""
+
+import math
+from dataclasses import replace
+
+import msgspec
+import pytest
+
+from detectors.budget import DAY_MS
+from detectors.families import families
+from detectors.incident_events import message, percent
+from detectors.incidents import Incidents
+from detectors.signals import Alarm, Cleared, Estimate, Key, Moved, Note
+
+
+def alarm(family="error", *, segment=0, onset=40, due=50, age=1, rung=1, direction=1, log=0.5, **over):
+    """Days for times."""
+    given = {
+        "key": Key(family, direction, segment, rung),
+        "kind": families()[family][0].kind,
+        "direction": "up" if direction > 0 else "down",
+        "how": "",
+        "needs_labels": families()[family][0].needs_labels,
+        "age_ms": int(age * DAY_MS),
+        "mature": True,
+        "due_ms": due * DAY_MS,
+        "onset_ms": onset * DAY_MS,
+        "end_ms": int((due - age) * DAY_MS),
+        "baseline": Estimate(0.05, 0.04, 0.06, 1000.0),
+        "current": Estimate(0.1, 0.08, 0.12, 300.0),
+        "log_evidence": log,
+        "affected": (segment,) if segment else (),
+    }
+    return Alarm(**given | over)
+
+
+def moved(of, severity, due, rose=True, value=0.15):
+    return Moved(
+        key=of.key,
+        due_ms=due * DAY_MS,
+        current=Estimate(value, value - 0.02, value + 0.02, 500.0),
+        baseline=of.baseline,
+        severity=severity,
+        rose=rose,
+    )
+
+
+def cleared(of, due):
+    return Cleared(key=of.key, due_ms=due * DAY_MS, current=Estimate(0.05, 0.03, 0.07, 400.0))
+
+
+@pytest.fixture
+def incidents():
+    return Incidents("car-loan", "1")
+
+
+def say(incidents, due, *signals):
+    return incidents.apply(signals, due * DAY_MS)
+
+
+def test_an_incident_opens_once_escalates_once_a_level_and_clears(incidents):
+    first = alarm()
+    (opened,) = say(incidents, 50, first)
+    assert (opened.event, opened.severity, opened.scope, opened.kind) == ("opened", "minor", "all", "concept")
+    assert (opened.metric, opened.direction, opened.age_s, opened.time_ms) == ("error", "up", 86_400, 50 * DAY_MS)
+    assert opened.current == first.current
+    assert opened.window == (40 * DAY_MS, 49 * DAY_MS)
+    assert opened.evidence == pytest.approx(math.exp(0.5))
+    assert (opened.threshold, opened.impact, opened.members) == (1.0, None, (first.key,))
+    assert say(incidents, 51) == []
+    (up,) = say(incidents, 52, moved(first, 1, 52))
+    assert (up.event, up.severity, up.current.value) == ("escalated", "major", 0.15)
+    (more,) = say(incidents, 54, moved(first, 1, 54, rose=False, value=0.13))
+    assert (more.event, more.severity, more.current.value) == ("updated", "major", 0.13)
+    (top,) = say(incidents, 55, moved(first, 2, 55))
+    assert (top.event, top.severity) == ("escalated", "critical")
+    (end,) = say(incidents, 60, cleared(first, 60))
+    assert (end.event, end.current.value, end.severity) == ("cleared", 0.05, "critical")
+    assert {event.incident_id for event in (opened, up, more, top, end)} == {opened.incident_id}
+    assert incidents.open == []
+
+
+def test_the_identity_of_an_incident_depends_on_its_first_alarm_only():
+    def identity(version="1", **given):
+        given = {"family": "error"} | given
+        return Incidents("m", version).apply([alarm(given.pop("family"), **given)], 50 * DAY_MS)[0].incident_id
+
+    assert identity() == identity(log=3.0)
+    assert len(identity()) == 16
+    assert len({identity(), identity(version="2"), identity(family="fnr"), identity(due=51), identity(segment=3), identity(rung=2)}) == 6
+
+
+def test_monitors_whose_cohorts_touch_are_one_incident(incidents):
+    say(incidents, 50, alarm(onset=40, due=50))
+    say(incidents, 55, alarm("fnr", onset=55, due=57))  # within seven days of the last alarm's cohort
+    assert len(incidents.open) == 1
+    say(incidents, 60, alarm("alert_rate", onset=45, due=60, age=0, rung=0))  # needs no label: its own
+    assert len(incidents.open) == 2
+
+
+def test_a_change_that_began_earlier_and_ended_apart_is_another_incident(incidents):
+    say(incidents, 50, alarm(onset=90, due=100))
+    say(incidents, 60, alarm("fnr", onset=20, due=60))
+    assert len(incidents.open) == 2
+
+
+def test_an_old_age_allows_a_tenth_of_it(incidents):
+    say(incidents, 500, alarm(onset=100, due=500, age=380))
+    say(incidents, 501, alarm("fnr", onset=60, due=460, age=380, rung=2))  # cohorts 60..80: 20 days before 100
+    assert len(incidents.open) == 1
+
+
+def test_an_active_monitor_with_an_earlier_onset_takes_later_alarms(incidents):
+    first = alarm(onset=40, due=50)
+    say(incidents, 50, first)
+    say(incidents, 300, alarm("fnr", onset=290, due=300))
+    assert len(incidents.open) == 1
+    say(incidents, 301, cleared(first, 301), cleared(alarm("fnr"), 301))
+    (opened,) = say(incidents, 400, alarm("fpr", onset=390, due=400))
+    assert opened.event == "opened"
+
+
+def test_groups_are_named_and_the_scope_says_whether_the_whole_is_silent(incidents):
+    (opened,) = say(incidents, 50, alarm("fnr", segment=7, affected=(3, 7)))
+    assert (opened.scope, opened.segment, opened.affected) == ("group", 7, (3, 7))
+    assert "for group 7" in opened.message
+    assert "affected: group 3, group 7" in opened.message
+    (joined,) = say(incidents, 51, alarm("fnr", due=51))
+    assert (joined.event, joined.scope, joined.segment, joined.affected) == ("updated", "all", 0, (3, 7))
+
+
+def test_twenty_groups_that_join_are_not_twenty_messages(incidents):
+    events = [event for n in range(1, 21) for event in say(incidents, 50 + n, alarm("fnr", segment=n, due=50 + n))]
+    assert [event.event for event in events] == ["opened"] + ["updated"] * 4
+    assert events[-1].affected == tuple(range(1, 17))
+    assert len(incidents.open[0].affected) == 20
+
+
+def test_an_unconfirmed_alarm_is_confirmed_by_the_last_rung(incidents):
+    (opened,) = say(incidents, 50, alarm(kind="label_delay", unconfirmed=True, why="labels come at another pace", mature=False))
+    assert (opened.kind, opened.unconfirmed) == ("label_delay", True)
+    assert "Labels come at another pace." in opened.message
+    (sure,) = say(incidents, 70, alarm(rung=2, age=20, due=70))
+    assert (sure.event, sure.kind, sure.unconfirmed, sure.incident_id) == ("updated", "concept", False, opened.incident_id)
+    assert sure.age_s == 20 * 86_400
+
+
+def test_flapping_keeps_one_incident_open(incidents):
+    events = []
+    for at in (50, 52, 54, 56):
+        one = alarm(onset=at - 2, due=at)
+        events += say(incidents, at, one)
+        events += say(incidents, at + 1, cleared(one, at + 1))
+    assert [event.event for event in events] == ["opened", "cleared", "opened", "updated"]
+    assert "comes and goes" in events[-1].message
+    assert len(incidents.open) == 1
+    assert say(incidents, 63) == []
+    (end,) = say(incidents, 65)
+    assert end.event == "cleared"
+
+
+def test_a_snoozed_incident_speaks_up_when_it_is_critical_or_over(incidents):
+    first = alarm()
+    (opened,) = say(incidents, 50, first)
+    assert incidents.snooze(opened.incident_id, until_ms=100 * DAY_MS)
+    assert say(incidents, 51, moved(first, 1, 51)) == []
+    assert [event.event for event in say(incidents, 52, moved(first, 2, 52))] == ["escalated"]
+    assert [event.event for event in say(incidents, 53, cleared(first, 53))] == ["cleared"]
+    assert not incidents.snooze(opened.incident_id, until_ms=0)
+
+
+def test_acknowledged_judged_accepted(incidents):
+    first = alarm(segment=2)
+    (opened,) = say(incidents, 50, first)
+    assert incidents.acknowledge(opened.incident_id, by="ada", at_ms=5)
+    assert incidents.find(opened.incident_id).acknowledged == ("ada", 5)
+    assert incidents.judge(opened.incident_id, true=False, by="ada", at_ms=6)
+    assert not incidents.judge(opened.incident_id, true=True, by="bob", at_ms=7)
+    events, keys = incidents.accept_baseline(opened.incident_id, by="ada", due_ms=51 * DAY_MS)
+    assert [event.event for event in events] == ["cleared"]
+    assert "Accepted as the new normal by ada." in events[0].message
+    assert keys == [first.key]
+    assert incidents.open == []
+    assert incidents.accept_baseline("nothing", by="ada", due_ms=0) == ([], [])
+
+
+def test_what_pages_nobody_makes_no_incident(incidents):
+    assert (
+        say(incidents, 50, Note(what="armed", key=Key("error", 1, 0, 1), due_ms=0, text=""), cleared(alarm(), 50), moved(alarm(), 2, 50))
+        == []
+    )
+
+
+def test_saved_and_loaded_mid_life(incidents):
+    one, two = alarm(affected=(3,)), alarm("alert_rate", onset=30, due=51, age=0, rung=0)
+    say(incidents, 50, one)
+    say(incidents, 51, two, moved(one, 1, 51))
+    incidents.acknowledge(incidents.open[0].incident_id, by="ada", at_ms=5)
+    say(incidents, 52, cleared(two, 52))
+    wire = msgspec.msgpack.encode(incidents.to_state())
+    again = Incidents.from_state(msgspec.msgpack.decode(wire), "car-loan", "1")
+    assert msgspec.msgpack.encode(again.to_state()) == wire
+    assert say(again, 60, cleared(one, 60)) == say(incidents, 60, cleared(one, 60)) != []
+    with pytest.raises(ValueError, match="version 1, got None"):
+        Incidents.from_state({}, "car-loan", "1")
+
+
+def test_evidence_stays_finite(incidents):
+    (event,) = say(incidents, 50, alarm(log=5_000.0))
+    assert event.evidence == pytest.approx(1e300)
+    assert event.log10_evidence == pytest.approx(5_000 / math.log(10))
+
+
+@pytest.mark.parametrize("family", sorted(families()))
+def test_every_family_has_a_sentence_a_person_can_act_on(family):
+    lead = alarm(
+        family, segment=4, age=0 if not families()[family][0].needs_labels else 30, how="the scores are over-confident", direction=-1
+    )
+    text = message("opened", "car-loan 1", lead, lead.current, (4,), naming={4: "country=DE"}.get)
+    assert "country=DE" in text
+    assert "10.0 % (8.0\u201312.0)" in text
+    assert "since 10 February 1970" in text
+    assert ("at age 30 days" in text) == families()[family][0].needs_labels
+    assert families()[family][0].look in text
+    over = message("cleared", "car-loan 1", replace(lead), Estimate(0.05, 0.03, 0.07, 9), (), naming=str)
+    assert "is back" in over
+
+
+def test_rates_are_written_as_exactly_as_they_are_known():
+    assert percent(Estimate(0.0123, 0.0119, 0.0127, 1e6)) == "1.23 % (1.19\u20131.27)"
