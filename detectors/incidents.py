@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from detectors.families import family
 from detectors.incident_events import CLEARED, ESCALATED, OPENED, SEVERITIES, UPDATED, IncidentEvent, Naming, message
 from detectors.signals import Alarm, Cleared, Estimate, Key, Moved, Signal
 
@@ -67,13 +68,18 @@ class Incident:
 
     def takes(self, alarm: Alarm) -> bool:
         """Say whether an alarm belongs here: the cohorts touch, or a monitor that is still active saw a change begin earlier."""
-        if alarm.needs_labels != self.needs_labels:
+        if alarm.needs_labels != self.needs_labels or pace_of_labels(alarm) != pace_of_labels(self.members[0].alarm):
             return False
         if self.held_until_ms >= 0 and self.member(alarm.key) is not None:
             return True
         slack = max(_NEAR_MS, int(alarm.age_ms * _NEAR_SHARE))
         touch = alarm.onset_ms <= self.end_ms + slack and self.start_ms <= alarm.end_ms + slack
         return touch or any(member.active and member.alarm.onset_ms <= alarm.onset_ms for member in self.members)
+
+
+def pace_of_labels(alarm: Alarm) -> bool:
+    """Say whether an alarm is about when labels come, not about what they say: the one must not hide the other."""
+    return family(alarm.key.family).kind == _LABEL_DELAY
 
 
 class Incidents:
