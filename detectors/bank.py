@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,17 +11,18 @@ from detectors.active import Active
 from detectors.baselines.attribution import e_bh
 from detectors.baselines.coverage import CoverageGuard
 from detectors.baselines.wilson import wilson
-from detectors.bets import Enough, Fit, discover
+from detectors.bets import Enough, Fit
 from detectors.budget import Budget
 from detectors.cells import KNOWN, MADE
 from detectors.fixed import Floats, Ints
 from detectors.kernel import mix
 from detectors.monitors import ARMED
-from detectors.panel import Crossing, Panel, Track
+from detectors.panel import Crossing, Panel
 from detectors.reading import Reading
 from detectors.signals import Alarm, Estimate, Key, Note, Signal
+from detectors.tracks import check_detectors, tracks_of
 from detectors.warmup import DEFAULT, WarmUp
-from schemas.policy_models import ModelPolicy, WatchPolicy
+from schemas.policy_models import ModelPolicy
 
 STATE_VERSION = 1
 MOST_GROUPS = 200
@@ -52,7 +53,9 @@ class Bank:
     Raises
     ------
     ValueError
-        From ``step``, if a count is impossible or a reading is due before the last one; the state is left as it was.
+        If the policy names a River detector that there is not, or one for a quantity that is no rate.
+        From ``step``, if a count is impossible or a reading is due before the last one;
+        the state is left as it was.
 
     References
     ----------
@@ -67,6 +70,7 @@ class Bank:
     """
 
     def __init__(self, *, policy: ModelPolicy) -> None:
+        check_detectors(policy)
         self.policy = policy
         self.rule = Enough(labels=policy.baseline.labels, failures=policy.baseline.failures, days=policy.baseline.days)
         self.budget = Budget(pages=policy.budget.pages, days=policy.budget.days)
@@ -104,6 +108,15 @@ class Bank:
                 if row >= 0:
                     panel.forget(row, self.budget)
 
+    def active(self) -> set[Key]:
+        """Return the monitors that are past an alarm and have not cleared."""
+        return {
+            panel.key(row, self.segments[int(panel.monitors.slot[row])])
+            for panels in self.panels.values()
+            for panel in panels
+            for row in panel.active
+        }
+
     def _row(self, panel: Panel, key: Key) -> int:
         slot = self.segments.index(key.segment) if key.segment in self.segments else -1
         for i, track in enumerate(panel.tracks):
@@ -118,27 +131,7 @@ class Bank:
         return self.panels[reading.rung]
 
     def _build(self, rung: int, mature: bool) -> list[Panel]:
-        panels = []
-        for bet in discover().values():
-            tracks = []
-            for family in bet.families:
-                watch = self.policy.watch.get(family.name, WatchPolicy(enabled=not family.opt_in))
-                if not watch.enabled or family.needs_labels != (rung > 0) or (family.mature_only and not mature):
-                    continue
-                paged_by = watch.detector
-                if paged_by != "bank":
-                    if bet.name != "rates":
-                        raise ValueError(f"watch.{family.name}.detector: expected 'bank', got {paged_by!r}: River's detectors watch rates")
-                    family = replace(family, groups=False)  # noqa: PLW2901  # the same family, watched on the aggregate only
-                tolerance = family.tolerance if watch.tolerance is None else watch.tolerance
-                contract = watch.baseline if mature or not family.needs_labels else None
-                tracks += [
-                    Track(family=family, direction=direction, tolerance=tolerance, paged_by=paged_by, contract=contract)
-                    for direction in family.directions
-                ]
-            if tracks:
-                panels.append(Panel(bet, tracks, rung=rung, rule=self.rule))
-        return panels
+        return [Panel(bet, tracks, rung=rung, rule=self.rule) for bet, tracks in tracks_of(self.policy, rung=rung, mature=mature)]
 
     def _slots(self, segments: Ints) -> Ints:
         top = int(segments[-1])

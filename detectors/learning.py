@@ -1,7 +1,6 @@
 """Baselines in the making: what the earliest panes say, and when that is enough."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,9 +9,7 @@ from detectors.bets import Bet, Enough, Fit
 from detectors.fixed import Floats, Ints
 from detectors.monitors import LEARNING, Monitors
 from detectors.reading import Reading
-
-if TYPE_CHECKING:
-    from detectors.panel import Track
+from detectors.tracks import Track
 
 _DAY_MS = 86_400_000
 _TRIPLE = 3.0
@@ -26,10 +23,11 @@ class Learner:
     aggregate's. It is estimated anew at every tripling of its events up to ``rule.plenty``, unless evidence has once come half-way to an
     alarm: then a change may be in it.
 
-    The series behind the test of over-dispersion is kept in at most 128 buckets of an hour or more, common to all monitors.
+    The series behind the test of over-dispersion is kept in at most 128 buckets of an hour or more, common to all monitors; of a group
+    until its baseline stands.
     """
 
-    def __init__(self, bet: Bet, tracks: "Sequence[Track]", monitors: Monitors, rule: Enough) -> None:
+    def __init__(self, bet: Bet, tracks: Sequence[Track], monitors: Monitors, rule: Enough) -> None:
         self.bet, self.tracks, self.monitors, self.rule = bet, tracks, monitors, rule
         self.origin_ms, self.bucket_ms = -1, HOUR_MS
         self._aggregates: dict[int, int] = {}
@@ -43,7 +41,8 @@ class Learner:
         rows, obs = rows[open_], obs[open_]
         m.total[rows] += obs
         m.first[rows] = np.where(m.first[rows] < 0, reading.start_ms, m.first[rows])
-        m.series[rows, self._bucket(reading.start_ms)] += self.bet.series(obs)
+        tested = (m.slot[rows] == 0) | (m.state[rows] == LEARNING)
+        m.series[rows[tested], self._bucket(reading.start_ms)] += self.bet.series(obs[tested])
         events = self.bet.size(m.total[rows])
         old = reading.end_ms - m.first[rows] >= self.rule.days * _DAY_MS
         late = (events >= self.rule.labels) & old & (events >= m.next_fit[rows])
@@ -80,8 +79,11 @@ class Learner:
             return None
         if m.state[row] == LEARNING and track.family.needs_labels and outcome_days(slot) < self.rule.outcome_days:
             return None
-        own = phi(m.series[row], self.bet.dispersion(m.total[row]))
-        m.phi[row] = max(own, float(m.phi[parent])) if slot else own
+        if not slot or m.state[row] == LEARNING:
+            m.phi[row] = phi(m.series[row], self.bet.dispersion(m.total[row]))
+        if slot:
+            m.phi[row] = max(float(m.phi[row]), float(m.phi[parent]))
+            m.series[row] = 0.0
         fit = self.bet.fit(
             m.total[row],
             phi=float(m.phi[row]),

@@ -105,10 +105,10 @@ class Monitors:
         self.count = len(rows)
 
     def to_state(self) -> dict[str, Any]:
-        """Return the rows in use as type, shape and raw bytes by name. Series of frozen baselines are empty and left out."""
+        """Return the rows in use as type, shape and raw bytes by name. Most series are empty and left out."""
         packed: dict[str, Any] = {name: pack(getattr(self, name)[: self.count]) for name in self._shapes if name != "series"}
-        learning = np.flatnonzero(self.frozen[: self.count] == 0)
-        return packed | {"series": pack(self.series[learning])}
+        rows = np.flatnonzero(self.series[: self.count].any(axis=(1, 2)))
+        return packed | {"series": [pack(rows), pack(self.series[rows])]}
 
     def load(self, state: dict[str, Any]) -> None:
         """Take back what ``to_state`` gave.
@@ -131,7 +131,8 @@ class Monitors:
                     )
                 array[: self.count] = saved
             setattr(self, name, array)
-        self.series[np.flatnonzero(self.frozen[: self.count] == 0)] = unpack(state["series"])
+        rows, series = (unpack(packed) for packed in state["series"])
+        self.series[rows] = series
 
 
 def pack(array: npt.NDArray[Any]) -> Packed:

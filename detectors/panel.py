@@ -8,7 +8,7 @@ import numpy as np
 
 from detectors import budget as pots
 from detectors.active import Active
-from detectors.bets import Bet, Enough, Family, Fit
+from detectors.bets import Bet, Enough, Fit
 from detectors.budget import Budget
 from detectors.fixed import Floats, Ints
 from detectors.kernel import follow, grow, mix
@@ -16,24 +16,9 @@ from detectors.learning import Learner
 from detectors.monitors import ACTIVE, ARMED, LEARNING, Monitors
 from detectors.reading import Reading
 from detectors.signals import Cleared, Key, Signal
+from detectors.tracks import Track
 
 _HOT = np.log(0.5)  # evidence after which a baseline is not estimated again
-
-
-@dataclass(frozen=True, kw_only=True)
-class Track:
-    """A family in one direction, under a policy."""
-
-    family: Family
-    direction: int
-    tolerance: float
-    paged_by: str = "bank"  # or a River detector's name
-    contract: float | None = None
-
-    @property
-    def two_sided(self) -> bool:
-        """Whether the other direction is watched too."""
-        return len(self.family.directions) > 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +76,8 @@ class Panel:
         ``slots`` maps the reading's segments to monitors' slots, -1 where a segment is not watched. Returns crossings, signals, and the
         rows whose baseline was frozen just now, for the first time, with their fit.
         """
+        if not obs.any():
+            return [], [], []
         seen = (self.bet.size(obs) > 0)[self._family_of] & (slots >= 0) & (self._groups[:, None] | (slots == 0))
         tracks, places = np.nonzero(seen)
         if not len(tracks):

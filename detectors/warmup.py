@@ -1,46 +1,24 @@
 """River's drift detectors on the aggregate's rates: without paging while a baseline is made, or as the pager a policy chose."""
 
-from typing import Any, Protocol
+from typing import Any
+
+from detectors.river.drift import RiverWatch
 
 _MOST = 1_000  # zeros and ones of one pane; more are thinned evenly, which makes the watch slower, not faster
 DEFAULT = "adwin"
-
-
-class Watch(Protocol):
-    """What is asked of a detector: eat a pane, say whether it fired, be saved."""
-
-    def step(self, n: int, x: int) -> bool:
-        """Add ``x`` ones in ``n`` events."""
-
-    def to_state(self) -> Any:
-        """Return the state."""
-
-
-def _made(detector: str, parameters: dict[str, Any]) -> Watch:
-    from detectors.river.drift import RiverWatch  # noqa: PLC0415  # River loads only where it watches
-
-    watch: Watch = RiverWatch(detector, parameters)
-    return watch
-
-
-def _loaded(state: Any) -> Watch:
-    from detectors.river.drift import RiverWatch  # noqa: PLC0415
-
-    watch: Watch = RiverWatch.from_state(state)
-    return watch
 
 
 class WarmUp:
     """One detector per (family, rung), fed in rung order with a pane's zeros and ones spread evenly."""
 
     def __init__(self) -> None:
-        self.watches: dict[tuple[str, int], Watch] = {}
+        self.watches: dict[tuple[str, int], RiverWatch] = {}
 
     def step(self, key: tuple[str, int], n: int, x: int, *, detector: str, parameters: dict[str, Any]) -> bool:
         """Add ``x`` failures in ``n`` events; return whether the detector fired."""
         watch = self.watches.get(key)
         if watch is None:
-            watch = self.watches[key] = _made(detector, parameters)
+            watch = self.watches[key] = RiverWatch(detector, parameters)
         if n > _MOST:
             n, x = _MOST, round(x * _MOST / n)
         return watch.step(n, x)
@@ -55,4 +33,4 @@ class WarmUp:
 
     def load(self, state: list[Any]) -> None:
         """Take back what ``to_state`` gave."""
-        self.watches = {(family, rung): _loaded(saved) for family, rung, saved in state}
+        self.watches = {(family, rung): RiverWatch.from_state(saved) for family, rung, saved in state}

@@ -34,8 +34,7 @@ class Silent:
 
 @pytest.fixture(autouse=True)
 def silent(monkeypatch):
-    monkeypatch.setattr("detectors.warmup._made", Silent)
-    monkeypatch.setattr("detectors.warmup._loaded", Silent)
+    monkeypatch.setattr("detectors.warmup.RiverWatch", Silent)
 
 
 def upper(count, level=0.975):

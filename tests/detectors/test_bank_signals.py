@@ -32,18 +32,17 @@ class Scripted:
     def to_state(self):
         return [list(self.given), self.sum]
 
-
-def load(state):
-    watch = Scripted(*state[0])
-    watch.sum = state[1]
-    return watch
+    @classmethod
+    def from_state(cls, state):
+        watch = cls(*state[0])
+        watch.sum = state[1]
+        return watch
 
 
 @pytest.fixture(autouse=True)
 def scripted(monkeypatch):
     Scripted.made = []
-    monkeypatch.setattr("detectors.warmup._made", Scripted)
-    monkeypatch.setattr("detectors.warmup._loaded", load)
+    monkeypatch.setattr("detectors.warmup.RiverWatch", Scripted)
 
 
 def only(*names, **rules):
@@ -121,6 +120,7 @@ def test_an_active_monitor_neither_pages_again_nor_earns(reading):
     bank = Bank(policy=only("error"))
     feed(bank, reading, 30, 0.10)
     feed(bank, reading, 10, 0.30, start=30)
+    assert bank.active() == {Key("error", 1, 0, 1)}
     paid = bank.panels[1][0].monitors.paid[0]
     assert bank.budget.standing.tolist() == [0, 0, 0]
     assert not of(Alarm, feed(bank, reading, 50, 0.50, start=40))
@@ -228,10 +228,27 @@ def test_a_river_detector_may_be_the_pager(reading):
     assert bank.budget.pots.tolist() == [0.0, 0.0, 0.0]  # it has no part in the budget
 
 
-def test_a_river_detector_for_a_quantity_that_is_no_rate_is_refused(reading):
-    bank = Bank(policy=only("calibration", calibration=WatchPolicy(detector="adwin")))
-    with pytest.raises(ValueError, match=r"watch\.calibration\.detector: expected 'bank', got 'adwin'"):
-        bank.step(reading(0, tn=1), CONTEXT)
+def test_a_detector_that_cannot_watch_a_family_is_refused():
+    for name, detector, fault in (
+        ("calibration", "adwin", r"watch\.calibration\.detector: expected 'bank', got 'adwin'"),
+        ("error", "adwim", r"watch\.error: .*adwim.*adwin"),
+    ):
+        with pytest.raises(ValueError, match=fault):
+            Bank(policy=only(name, **{name: WatchPolicy(detector=detector)}))
+
+
+def test_adwin_itself(reading, monkeypatch):
+    """Not a stand-in: in warm-up it remarks, as the pager it pages, and it survives being saved."""
+    monkeypatch.undo()
+    for detector in ("bank", "adwin"):
+        bank, found = Bank(policy=only("error", error=WatchPolicy(detector=detector))), []
+        for start, days, rate in ((0, 15, 0.05), (15, 15, 0.15), (30, 30, 0.1), (60, 5, 0.4)):
+            found += feed(bank, reading, days, rate, start=start, n=300)
+            bank = Bank.from_state(msgspec.msgpack.decode(msgspec.msgpack.encode(bank.to_state())), policy=bank.policy)
+        notes = [day for day, s in found if isinstance(s, Note) and s.what == "warm_up"]
+        assert 15 <= notes[0] <= 17
+        alarms = of(Alarm, found)
+        assert [(day // 60, s.detector) for day, s in alarms] == [(1, detector)]
 
 
 def test_a_contract_value_needs_no_data(reading):

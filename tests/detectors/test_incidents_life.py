@@ -98,6 +98,12 @@ def test_monitors_whose_cohorts_touch_are_one_incident(incidents):
     assert len(incidents.open) == 2
 
 
+def test_when_labels_come_does_not_hide_what_they_say(incidents):
+    say(incidents, 50, alarm("coverage", onset=40, due=50))
+    (other,) = say(incidents, 51, alarm("fnr", onset=41, due=51))
+    assert (other.event, other.kind, len(incidents.open)) == ("opened", "concept", 2)
+
+
 def test_a_change_that_began_earlier_and_ended_apart_is_another_incident(incidents):
     say(incidents, 50, alarm(onset=90, due=100))
     say(incidents, 60, alarm("fnr", onset=20, due=60))
@@ -182,6 +188,17 @@ def test_acknowledged_judged_accepted(incidents):
     assert keys == [first.key]
     assert incidents.open == []
     assert incidents.accept_baseline("nothing", by="ada", due_ms=0) == ([], [])
+
+
+def test_what_a_new_policy_does_not_watch_is_let_go(incidents):
+    one, two = alarm(), alarm("fnr", due=51)
+    say(incidents, 50, one)
+    say(incidents, 51, two)
+    assert incidents.keep({one.key, two.key}, 52 * DAY_MS) == []
+    assert incidents.keep({two.key}, 52 * DAY_MS) == []
+    (end,) = incidents.keep(set(), 53 * DAY_MS)
+    assert (end.event, incidents.open) == ("cleared", [])
+    assert "no longer watches" in end.message
 
 
 def test_what_pages_nobody_makes_no_incident(incidents):

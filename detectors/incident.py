@@ -1,0 +1,71 @@
+"""One incident: which monitors, since when, how bad."""
+
+from dataclasses import dataclass, field
+
+from detectors.families import family
+from detectors.signals import Alarm, Estimate, Key
+
+DAY_MS = 86_400_000
+_NEAR_MS = 7 * DAY_MS
+_NEAR_SHARE = 0.1  # of the age
+LABEL_DELAY = "label_delay"
+
+
+@dataclass(kw_only=True)
+class Member:
+    """A monitor of an incident: its alarm, and what the data since say."""
+
+    alarm: Alarm
+    active: bool = True
+    current: Estimate | None = None  # since the alarm
+    severity: int = 0
+
+
+@dataclass(kw_only=True)
+class Incident:
+    """An open incident. ``start_ms`` to ``end_ms`` are the predictions its alarms rest on."""
+
+    incident_id: str
+    kind: str
+    needs_labels: bool
+    opened_ms: int
+    start_ms: int
+    end_ms: int
+    members: list[Member]
+    severity: int = 0
+    unconfirmed: bool = False
+    why: str = ""
+    affected: list[int] = field(default_factory=list)
+    held_until_ms: int = -1  # flapping: open until nothing fires for a while
+    snoozed_until_ms: int = -1
+    acknowledged: tuple[str, int] | None = None  # by, at
+    verdict: tuple[bool, str, int] | None = None  # true drift, by, at
+
+    @property
+    def lead(self) -> Member:
+        """The member to speak of: still active, the whole before a group, then the strongest evidence."""
+        return max(self.members, key=lambda m: (m.active, not m.alarm.unconfirmed, m.alarm.key.segment == 0, m.alarm.log_evidence))
+
+    @property
+    def active(self) -> bool:
+        """Whether a monitor of it has not cleared."""
+        return any(member.active for member in self.members)
+
+    def member(self, key: Key) -> Member | None:
+        """Return the latest member with this key."""
+        return next((member for member in reversed(self.members) if member.alarm.key == key), None)
+
+    def takes(self, alarm: Alarm) -> bool:
+        """Say whether an alarm belongs here: the cohorts touch, or a monitor that is still active saw a change begin earlier."""
+        if alarm.needs_labels != self.needs_labels or pace_of_labels(alarm) != pace_of_labels(self.members[0].alarm):
+            return False
+        if self.held_until_ms >= 0 and self.member(alarm.key) is not None:
+            return True
+        slack = max(_NEAR_MS, int(alarm.age_ms * _NEAR_SHARE))
+        touch = alarm.onset_ms <= self.end_ms + slack and self.start_ms <= alarm.end_ms + slack
+        return touch or any(member.active and member.alarm.onset_ms <= alarm.onset_ms for member in self.members)
+
+
+def pace_of_labels(alarm: Alarm) -> bool:
+    """Say whether an alarm is about when labels come, not about what they say: the one must not hide the other."""
+    return family(alarm.key.family).kind == LABEL_DELAY

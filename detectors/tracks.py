@@ -1,0 +1,75 @@
+"""Which families a policy watches at which rung, and by what."""
+
+from dataclasses import dataclass, replace
+
+from detectors.bets import Bet, Family, discover
+from detectors.river.drift import RiverWatch
+from schemas.policy_models import ModelPolicy, WatchPolicy
+
+BANK = "bank"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Track:
+    """A family in one direction, under a policy."""
+
+    family: Family
+    direction: int
+    tolerance: float
+    paged_by: str = "bank"  # or a River detector's name
+    contract: float | None = None
+
+    @property
+    def two_sided(self) -> bool:
+        """Whether the other direction is watched too."""
+        return len(self.family.directions) > 1
+
+
+def tracks_of(policy: ModelPolicy, *, rung: int, mature: bool) -> list[tuple[Bet, list[Track]]]:
+    """Return the tracks of one rung by bet; bets without any are left out.
+
+    >>> [(bet.name, len(tracks)) for bet, tracks in tracks_of(ModelPolicy(), rung=1, mature=True)]
+    [('calibration', 1), ('rates', 7)]
+    """
+    found = []
+    for bet in discover().values():
+        tracks = [track for family in bet.families for track in _tracks(family, policy, rung, mature)]
+        if tracks:
+            found.append((bet, tracks))
+    return found
+
+
+def _tracks(family: Family, policy: ModelPolicy, rung: int, mature: bool) -> list[Track]:
+    watch = policy.watch.get(family.name, WatchPolicy(enabled=not family.opt_in))
+    if not watch.enabled or family.needs_labels != (rung > 0) or (family.mature_only and not mature):
+        return []
+    if watch.detector != BANK:  # River's detectors run in a loop: for the aggregate only
+        family = replace(family, groups=False)
+    # A contract speaks of what the labels say in the end, not of those known early.
+    contract = watch.baseline if mature or not family.needs_labels else None
+    tolerance = family.tolerance if watch.tolerance is None else watch.tolerance
+    return [
+        Track(family=family, direction=direction, tolerance=tolerance, paged_by=watch.detector, contract=contract)
+        for direction in family.directions
+    ]
+
+
+def check_detectors(policy: ModelPolicy) -> None:
+    """Refuse a detector that cannot watch its family: better at the start than in the stream.
+
+    Raises
+    ------
+    ValueError
+        If there is no such detector, a parameter is refused, or the family is not a rate.
+
+    """
+    rates = {family.name for family in discover()["rates"].families}
+    for name, watch in policy.watch.items():
+        if not watch.enabled or watch.detector == BANK:
+            continue
+        if name not in rates:
+            raise ValueError(f"watch.{name}.detector: expected 'bank', got {watch.detector!r}: River's detectors watch rates")
+        try:
+            RiverWatch(watch.detector, dict(watch.parameters))  # type: ignore[arg-type]  # a list is refused there by name
+        except ValueError as error:
+            raise ValueError(f"watch.{name}: {error}") from None
