@@ -51,7 +51,7 @@ class RedisTable:
     wait_replicas
         How many replicas must have a write before it counts; one server with replicas only, not a cluster.
     wait_ms
-        How long to wait for them.
+        How long to wait for them; less than the client's socket timeout.
 
     """
 
@@ -63,13 +63,12 @@ class RedisTable:
         max_entries: int = MAX_ENTRIES,
         max_bytes: int = MAX_BYTES,
         wait_replicas: int = 0,
-        wait_ms: int = 5_000,
+        wait_ms: int = 1_000,
     ) -> None:
         if "{" in prefix or "}" in prefix:
             raise ValueError(f"expected a prefix without braces, got {prefix!r}: they delimit Redis's hash tags")
         self._client = client
         self._keys = [f"{{{prefix}p:{tag:x}}}".encode() for tag in range(TAGS)]
-        self._fence = f"{{{prefix}p:fence}}".encode()
         self._limits = (max_entries, max_bytes)
         self._wait = (wait_replicas, wait_ms)
         self._sha = sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
@@ -127,13 +126,13 @@ class RedisTable:
             echo = b"%d" % next(self._echoes)
             calls.append((echo, positions))
             keys = [self.key(lookups[i].key) for i in positions]
-            pipeline.evalsha(self._sha, len(keys), *keys, echo, *self._limits, *_arguments(lookups, positions))
+            # the method evalsha is blocked in a cluster's pipeline, the command is not
+            pipeline.execute_command("EVALSHA", self._sha, len(keys), *keys, echo, *self._limits, *_arguments(lookups, positions))
         if not calls:
             return answers
         replicas, wait_ms = self._wait
         if replicas:
-            # a repeated call may append nothing, and then WAIT waits for nothing: a write of our own stands for all before it
-            pipeline.set(self._fence, calls[-1][0])
+            # waits for all that was written before this connection's last command, by whomever: a repeated call waits for the first one's
             pipeline.execute_command("WAIT", replicas, wait_ms)
         replies = await pipeline.execute(raise_on_error=False)
         if any(isinstance(reply, redis_errors.NoScriptError) for reply in replies):
@@ -142,7 +141,7 @@ class RedisTable:
             if isinstance(reply, Exception):
                 raise reply
         if replicas:
-            *replies, _, reached = replies
+            *replies, reached = replies
             if reached < replicas:
                 raise StoreUnavailable(f"expected {replicas} replicas to have the write within {wait_ms} ms, got {reached}")
         if len(replies) != len(calls):

@@ -70,9 +70,9 @@ def test_rows_known_by_a_time_are_what_was_known_then(entries, now):
             slot = (entry.model, entry.version)
             slots[slot] = min(slots.get(slot, (entry.at, raw)), (entry.at, raw))
         else:
-            outcomes.add((entry.digest, entry.at, raw))
+            outcomes.add((entry.digest, entry.at, entry.rank, raw))
     # of byte-identical records that were packed differently the lowest stands for all
-    kept = {min(o[1:] for o in outcomes if o[0] == digest)[1] for digest in {o[0] for o in outcomes}}
+    kept = {min(o[1:] for o in outcomes if o[0] == digest)[-1] for digest in {o[0] for o in outcomes}}
     for _, raw in slots.values():
         made = decode_entry(raw)
         known = [(o.version if o.version is not None else o.at, r, o) for r in kept if (o := decode_entry(r)).at <= now]

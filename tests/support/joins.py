@@ -68,8 +68,7 @@ def outcome_entries() -> st.SearchStrategy[bytes]:
         st.none() | st.sampled_from(["acted", "dismissed"]),
         st.none() | st.integers(0, 1),
         st.none() | st.integers(0, 1),
-        st.none()
-        | st.lists(st.tuples(st.sampled_from("xy"), st.integers(0, 1), st.just(1)), min_size=1, max_size=2, unique_by=lambda c: c[0]),
+        st.none() | st.lists(_CHECKS, min_size=1, max_size=2, unique_by=lambda check: check[0]).map(sorted),
     )
 
 
