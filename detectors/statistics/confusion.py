@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from detectors.cells import CONFUSION, Layout
 from detectors.fixed import Floats, Ints
-from detectors.statistics.exact import ExactMetric, labels_of
+from detectors.statistics.exact import ExactMetric, labels_of, same_length
 from detectors.statistics.ratio import ratio
 
 _Rate = Callable[[Floats, Floats, Floats, Floats], Floats]
@@ -101,6 +101,7 @@ class ConfusionRate(ExactMetric):
 
     def _events(self, y_true: npt.ArrayLike, y_pred: npt.ArrayLike) -> tuple[Ints | None, dict[str, npt.ArrayLike]]:
         true, predicted = labels_of(y_true, self.pos_val), labels_of(y_pred, self.pos_val)
+        same_length([true, predicted])
         return None, {"tp": predicted & true, "fp": predicted & ~true, "tn": ~predicted & ~true, "fn": ~predicted & true}
 
     def get(self) -> float:

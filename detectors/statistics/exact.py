@@ -37,7 +37,7 @@ class ExactSums:
     def _add(self, sign: Any, *columns: Any, **named: Any) -> None:
         cell, values = self._events(*columns, **named)
         n = max((np.size(value) for value in values.values()), default=0)
-        signs = _signs(sign, n)
+        signs = whole_signs(sign, n)
         added = self.layout.zeros(n)
         for name, value in values.items():
             at = self.layout.at[name]
@@ -113,6 +113,7 @@ class ExactMetric(ExactSums, metrics.base.BinaryMetric):  # type: ignore[misc]
 
     """
 
+    shared = True  # a base, not a statistic
     _fmt = ".6f"
 
     def __init__(self, pos_val: object = True) -> None:
@@ -151,6 +152,8 @@ class ExactMetric(ExactSums, metrics.base.BinaryMetric):  # type: ignore[misc]
 
 class ExactStatistic(ExactSums, stats.base.Univariate):  # type: ignore[misc]
     """A statistic of single values with the face of ``river.stats``."""
+
+    shared = True  # a base, not a statistic
 
     def __init__(self) -> None:
         self._clear()
@@ -248,7 +251,15 @@ def _has_nan(array: npt.NDArray[Any]) -> bool:
     return array.dtype == object and any(isinstance(value, float) and math.isnan(value) for value in array)
 
 
-def _signs(sign: Any, n: int) -> Ints:
+def whole_signs(sign: Any, n: int) -> Ints:
+    """Return weights or signs as whole numbers, shape (n,).
+
+    Raises
+    ------
+    ValueError
+        If one is no whole number.
+
+    """
     signs = np.asarray(sign, dtype=np.float64)
     if not np.isfinite(signs).all() or (signs != np.rint(signs)).any():
         raise ValueError(f"expected whole weights, got {sign}: sums of integers can't hold fractions of an event")

@@ -27,9 +27,9 @@ class Distribution(NamedTuple):
 class ScoreCounts:
     """Counts of negatives and positives per distinct score in each segment; beyond a cap, per cell of equal mass.
 
-    Additive, mergeable, revertible while scores are distinct. When an event brings one distinct score more than ``cap``, the scores so far
-    fix ``cells`` cells of equal mass (of segment 0, the aggregate), and these take over for all segments. The event that does it is
-    the same however events are batched, and so is the result.
+    Additive, mergeable, revertible while scores are distinct. When an event brings one distinct score more than ``cap`` (those that were
+    taken back do not count), the scores so far fix ``cells`` cells of equal mass (of segment 0, the aggregate), and these take over for all
+    segments. The event that does it is the same however events are batched, and so is the result.
 
     Parameters
     ----------
@@ -86,10 +86,11 @@ class ScoreCounts:
         if (segments < -1).any() or (segments >= 1 << 38).any():
             raise ValueError(f"expected segments from -1 on, got {segments.min()} to {segments.max()}")
         start = 0
-        if self.exact:
-            start = self._meet(scores)
-            self._push(segments[:start], scores[:start], labels[:start], signs[:start])
-            if start < len(scores):
+        while self.exact and start < len(scores):
+            stop = start + self._meet(scores[start:])
+            self._push(segments[start:stop], scores[start:stop], labels[start:stop], signs[start:stop])
+            start = stop
+            if start < len(scores) and self._prune() == self.cap:
                 self._to_cells()
         self._push(segments[start:], scores[start:], labels[start:], signs[start:])
 
@@ -134,7 +135,7 @@ class ScoreCounts:
             union = np.union1d(self._scores, scores)
             self._learn(union[~np.isin(union, self._scores)])
             self._push_rows(segments, scores, rows)
-            if len(self._scores) > self.cap:
+            if len(self._scores) > self.cap and self._prune() > self.cap:
                 self._to_cells()
             return self
         self._push_rows(segments, scores, rows)
@@ -142,14 +143,8 @@ class ScoreCounts:
 
     def to_bytes(self) -> bytes:
         """Return the state; the same counts give the same bytes, whatever the order they came in."""
-        self._settle()
+        self._prune()
         keys, rows = self._keys, self._rows
-        if self.exact:
-            place = np.zeros(len(self._ids), dtype=np.int64)
-            place[self._ids] = np.arange(len(self._ids))
-            keys = (keys >> _ID_BITS << _ID_BITS) | place[keys & _MOST]
-            order = np.argsort(keys)
-            keys, rows = keys[order], rows[order]
         head = _HEAD.pack(_MAGIC, self.cap, self.cells, self.exact, len(self._scores), len(keys), 0)
         body = self._scores.astype("<f8").tobytes() + np.diff(keys, prepend=0).astype("<i8").tobytes() + rows.astype("<i8").tobytes()
         return head + zlib.compress(body, 1)
@@ -190,6 +185,20 @@ class ScoreCounts:
             fresh = fresh[first < stop]
         self._learn(fresh)
         return stop
+
+    def _prune(self) -> int:
+        """Forget scores that no event holds any more and number the others in their order; return how many there are."""
+        self._settle()
+        if self.exact:
+            kept = np.isin(self._ids, self._keys & _MOST)
+            place = np.zeros(len(self._ids), dtype=np.int64)
+            place[self._ids[kept]] = np.arange(kept.sum())
+            keys = (self._keys >> _ID_BITS << _ID_BITS) | place[self._keys & _MOST]
+            order = np.argsort(keys)
+            self._keys, self._rows = keys[order], self._rows[order]
+            self._scores = self._scores[kept]
+            self._ids = np.arange(len(self._scores), dtype=np.int64)
+        return len(self._scores)
 
     def _learn(self, fresh: Floats) -> None:
         if len(fresh):

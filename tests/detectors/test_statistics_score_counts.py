@@ -127,3 +127,15 @@ def test_minus_zero_is_zero():
     counts = ScoreCounts()
     counts.update_many([0, 0], [0.0, -0.0], [0, 1])
     assert len(counts.distribution(0).n0) == 1
+
+
+def test_scores_taken_back_leave_room():
+    counts = ScoreCounts(cap=10)
+    for i in range(100):
+        if i >= 10:
+            counts.update_many([0], [(i - 10) / 100], [i % 2], sign=-1)
+        counts.update_many([0], [i / 100], [i % 2])
+    assert counts.exact
+    assert counts.distribution(0).scores.tolist() == [i / 100 for i in range(90, 100)]
+    counts.update_many([0], [0.999], [1])
+    assert not counts.exact
