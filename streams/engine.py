@@ -27,6 +27,7 @@ TESTED = {"faust-streaming": "0.15.3", "aiokafka": "0.14.0", "mode-streaming": "
 FATAL = 70  # exit code: stopped with nothing acknowledged; start it again
 REFUSED = 78  # exit code: something must be put right first; the log says what
 STEP_BYTES = 4 << 20  # payload that one step handles at most, but for its last batch
+LONGEST_PAUSE_S = 5.0  # between two flushes, however long they take
 QUEUE_BATCHES = 32  # batches waiting in a worker, beyond those being handled
 T = TypeVar("T")
 
@@ -218,10 +219,15 @@ class Agent:
 
     async def _flusher(self) -> None:
         # Waiting for a later checkpoint would hang a rebalance or a stop: both wait until everything is acknowledged.
+        interval_s = self.app.gnomon.flush_interval_ms / 1000
+        pause_s = interval_s
         while True:
-            await asyncio.sleep(self.app.gnomon.flush_interval_ms / 1000)
+            await asyncio.sleep(pause_s)
             async with self.step:
+                begun = time.monotonic()
                 await self.flush()
+                # Large states are written less often: no more than a fifth of the time goes into it.
+                pause_s = max(interval_s, min(4 * (time.monotonic() - begun), LONGEST_PAUSE_S))
 
     async def flush(self) -> None:
         """Flush and acknowledge; the caller holds ``step``."""
@@ -246,7 +252,10 @@ class Agent:
 
         try:
             consumer = self.app.consumer
-            offsets = await self._load(set(consumer.assignment()), owned)
+            async with self.step:
+                # Faust has waited until all was acknowledged; what it gave up on is read again, and must not be acknowledged now.
+                self._handled = [event for event in self._handled if event.message.generation_id == generation]
+                offsets = await self._load(set(consumer.assignment()), owned)
             offsets = {tp: offset for tp, offset in offsets.items() if tp in consumer.assignment()}
             if offsets and owned():
                 # Straight to the driver: ``commit`` refuses to go back. Faust then seeks here, up or down.

@@ -1,0 +1,197 @@
+"""The watch's checkpoints: one Redis hash per scored partition, written by one script, so that a state is there whole or not at all.
+
+Fields: ``epoch``, raised by every worker that takes the partition: a write under an older one is refused; ``head``, the position and all of
+the state but the model versions; ``v:`` + model + NUL + version, each a model version. A write holds the head and what changed.
+"""
+
+import asyncio
+import itertools
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from detectors.watch import Watch
+from streams.errors import StoreReplyInvalid, StoreUnavailable, StreamsError
+from streams.guard import REDIS_ERRORS
+from streams.pending import _translated
+
+SCRIPT = Path(__file__).with_suffix(".lua").read_text()
+FORMAT = 1
+_WAIT_MS = 5_000
+_HEAD, _EPOCH, _VERSION = b"head", b"epoch", b"v:"
+_LEVEL = 1  # zlib: integer sums shrink to a fraction, higher levels gain little
+
+
+class FencedError(StreamsError):
+    """Another worker has taken the partition since: what this one holds of it is out of date. Not retriable."""
+
+
+class CheckpointError(StreamsError):
+    """A checkpoint that this program cannot read. Not retriable."""
+
+
+class Position(NamedTuple):
+    """Where the fold stands: of which topic (its id and partition count), and the next offset to fold."""
+
+    topic_id: str
+    partitions: int
+    next: int
+
+
+class Saved(NamedTuple):
+    """A checkpoint as read."""
+
+    watch: Watch
+    position: Position
+
+
+Fields = dict[bytes, bytes]
+
+
+def pack(watch: Watch, position: Position) -> Fields:
+    """Return the fields that bring a checkpoint up to date: the head, and the model versions changed since the last one.
+
+    >>> sorted(pack(Watch(), Position("x", 8, 0)))
+    [b'head']
+    """
+    head = {"format": FORMAT, "position": list(position), "watch": watch.head_state()}
+    fields = {_HEAD: _packed(head)}
+    for model_id, name in sorted(watch.changed):
+        fields[_VERSION + f"{model_id}\0{name}".encode()] = _packed(watch.models[model_id][name].to_state())
+    return fields
+
+
+def unpack(fields: Mapping[bytes, bytes]) -> Saved | None:
+    """Return the state that a hash holds; None: nothing has been written yet.
+
+    Raises
+    ------
+    CheckpointError
+        If it was written by another version of this program, or is damaged.
+
+    Examples
+    --------
+    >>> unpack(pack(Watch(), Position("x", 8, 5))).position.next
+    5
+
+    """
+    if _HEAD not in fields:
+        return None
+    try:
+        head = _head(fields[_HEAD])
+        versions = {}
+        for field, value in fields.items():
+            if field.startswith(_VERSION):
+                model_id, _, name = field.removeprefix(_VERSION).decode().partition("\0")
+                versions[model_id, name] = _unpacked(value)
+        watch = Watch()
+        watch.load(head["watch"], dict(sorted(versions.items())))
+        return Saved(watch, Position(*head["position"]))
+    except (ValueError, KeyError, TypeError, AttributeError, zlib.error, msgspec.MsgspecError) as error:
+        raise CheckpointError(
+            f"a checkpoint cannot be read: {error}; run the version of Gnomon that wrote it, or start under a new prefix"
+        ) from error
+
+
+def _head(data: bytes) -> dict[str, Any]:
+    head: dict[str, Any] = _unpacked(data)
+    if head.get("format") != FORMAT:
+        raise ValueError(f"expected format {FORMAT}, got {head.get('format')!r}")
+    return head
+
+
+def _packed(state: Any) -> bytes:
+    return zlib.compress(msgspec.msgpack.encode(state), _LEVEL)
+
+
+def _unpacked(data: bytes) -> Any:
+    return msgspec.msgpack.decode(zlib.decompress(data))
+
+
+class Checkpoints:
+    """The checkpoints of a deployment, in Redis.
+
+    Parameters
+    ----------
+    client
+        ``redis.asyncio.Redis`` or ``RedisCluster``, with ``decode_responses`` off. It is not closed here.
+    prefix
+        What keys begin with.
+    wait_replicas
+        How many replicas must have a write before it counts; one server with replicas only, not a cluster.
+
+    """
+
+    def __init__(self, client: Any, prefix: str, *, wait_replicas: int = 0) -> None:
+        self._client = client
+        self._prefix = prefix
+        self._wait = wait_replicas
+        self._echoes = itertools.count(1)
+
+    def key(self, partition: int) -> str:
+        """Return the Redis key of a scored partition's checkpoint."""
+        return f"{self._prefix}watch:{partition}"
+
+    async def take(self, partition: int) -> int:
+        """Become the partition's only writer; return the epoch to write under.
+
+        Raises
+        ------
+        StoreUnavailable, StoreError
+            If Redis is away, or refuses for good.
+
+        """
+        epoch: int = await self._call(self._client.hincrby(self.key(partition), _EPOCH, 1))
+        return epoch
+
+    async def read(self, partition: int) -> Fields:
+        """Return a checkpoint's fields; empty: there is none. Take the partition first, or another may write on.
+
+        Raises
+        ------
+        StoreUnavailable, StoreError
+            If Redis is away, or refuses for good.
+
+        """
+        fields: Fields = await self._call(self._client.hgetall(self.key(partition)))
+        return fields
+
+    async def write(self, partition: int, epoch: int, fields: Mapping[bytes, bytes]) -> None:
+        """Write fields, all or none. May be repeated when it failed, and must be.
+
+        Raises
+        ------
+        FencedError
+            If another worker has taken the partition: nothing is written.
+        StoreUnavailable, StoreError
+            If Redis is away, or refuses for good.
+
+        """
+        echo = b"%d" % next(self._echoes)
+        flat = [part for field in fields.items() for part in field]
+        if self._wait:
+            pipeline = self._client.pipeline(transaction=False)
+            pipeline.eval(SCRIPT, 1, self.key(partition), echo, epoch, *flat)
+            pipeline.execute_command("WAIT", self._wait, _WAIT_MS)
+            reply, reached = await self._call(pipeline.execute())
+            if reached < self._wait:
+                raise StoreUnavailable(f"expected {self._wait} replicas to have the checkpoint within {_WAIT_MS} ms, got {reached}")
+        else:
+            reply = await self._call(self._client.eval(SCRIPT, 1, self.key(partition), echo, epoch, *flat))
+        if not isinstance(reply, list) or len(reply) != 2 or reply[0] != echo:
+            raise StoreReplyInvalid(f"expected the reply to call {echo.decode()}, got another's")
+        if reply[1] != b"%d" % epoch:
+            raise FencedError(
+                f"the checkpoint of scored partition {partition} was taken by another worker (epoch {reply[1].decode()}, ours is {epoch}): "
+                "nothing was written; this worker has been out of the group, and its state is out of date"
+            )
+
+    async def _call(self, call: Any) -> Any:
+        # Whoever waits may be cancelled; a conversation cut in half would leave the connection one answer off.
+        try:
+            return await asyncio.shield(asyncio.ensure_future(call))
+        except REDIS_ERRORS as error:
+            raise _translated(error) from error

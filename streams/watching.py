@@ -1,0 +1,185 @@
+"""The watch worker's step: scored records to the fold, its findings to Kafka, its state to Redis; then, and only then, it is done.
+
+Faust, which calls it, is in ``streams.watch``; the fold itself, which is pure, in ``detectors.watch``.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import msgspec
+
+from detectors.watch import SourceRecreatedError, Watch
+from schemas.findings import Event, EventType, to_binary
+from schemas.scored import decode
+from streams.batches import Batch
+from streams.checkpoint import Checkpoints, Position, pack, unpack
+from streams.engine import retry
+from streams.guard import Facts, RefusedError
+from streams.joining import Produces
+from streams.producer import Message
+from streams.settings import Settings
+
+log = logging.getLogger(__name__)
+
+CRASH_POINTS = ("taken", "scored-read", "folded", "findings-produced", "checkpointing", "checkpointed")
+BREATH_RECORDS = 64  # folded between two chances for other tasks
+_TOPICS = {"drift": "drift", "fatigue": "fatigue", "retrain": "retrain", "budget": "drift", "statistics": "statistics"}
+
+
+@dataclass
+class Held:
+    """One scored partition in this worker's hands."""
+
+    watch: Watch
+    epoch: int
+    next: int  # offset to fold
+    saved: int | None  # that offset at the last checkpoint; None: there is none
+
+
+Taken = dict[int, Held]
+
+
+class Watching:
+    """The folds of a worker's scored partitions.
+
+    Parameters
+    ----------
+    settings
+        Names.
+    checkpoints
+        Where state is kept; retriable errors are waited out.
+    producer
+        Where findings go.
+    crash
+        Called with the name of each point at which a test may end the process: ``CRASH_POINTS``.
+
+    """
+
+    def __init__(self, settings: Settings, checkpoints: Checkpoints, producer: Produces, crash: Callable[[str], None]) -> None:
+        self._checkpoints = checkpoints
+        self._producer = producer
+        self._crash = crash
+        self._topics = {event: settings.topic(_TOPICS[event.value.split(".")[1]]) for event in EventType}
+        self._facts = Facts("", 0)
+        self._within = False
+        self.held: Taken = {}
+
+    async def take(self, facts: Facts, partitions: Iterable[int]) -> Taken:
+        """Become the only writer of partitions and return their state, beside what is held; ``own`` puts it to use.
+
+        What is held, and nobody has taken meanwhile, is kept; all else is read from the checkpoints.
+
+        Raises
+        ------
+        RefusedError
+            If a checkpoint is of another topic than Kafka has now.
+        CheckpointError
+            If a checkpoint cannot be read.
+
+        """
+        self._facts = facts
+        taken: Taken = {}
+        for partition in sorted(partitions):
+            epoch = await retry("checkpoints", partial(self._checkpoints.take, partition))
+            self._crash("taken")
+            held = self.held.get(partition)
+            if held is not None and epoch == held.epoch + 1 and held.saved == held.next:
+                taken[partition] = Held(held.watch, epoch, held.next, held.saved)
+                continue
+            saved = unpack(await retry("checkpoints", partial(self._checkpoints.read, partition)))
+            if saved is None:
+                taken[partition] = Held(Watch(), epoch, 0, None)
+                continue
+            self._check(partition, saved.position)
+            taken[partition] = Held(saved.watch, epoch, saved.position.next, saved.position.next)
+            await asyncio.sleep(0)
+        return taken
+
+    def _check(self, partition: int, position: Position) -> None:
+        if (position.topic_id, position.partitions) != self._facts:
+            raise RefusedError(
+                f"the checkpoint of scored partition {partition} was made from topic id {position.topic_id} with {position.partitions} "
+                f"partitions, Kafka has id {self._facts.topic_id} with {self._facts.partitions}: "
+                "restore the topic, or start under a new prefix"
+            )
+
+    def own(self, taken: Taken) -> None:
+        """Fold these partitions from now on, and no others."""
+        self.held = taken
+
+    async def step(self, batches: Sequence[Batch]) -> None:
+        """Fold batches; when it returns, what they let the watch find is confirmed by Kafka. They are done when ``flush`` is.
+
+        Raises
+        ------
+        RefusedError
+            If a source topic was created anew, or a record is none of ours.
+        DeliveryError
+            If Kafka refuses a finding for good.
+
+        """
+        self._crash("scored-read")
+        self._within = True
+        messages: list[Message] = []
+        folded = 0
+        for batch in batches:
+            held = self.held[batch.partition]
+            for offset, value in zip(batch.offsets.tolist(), batch.values, strict=True):
+                if offset < held.next:
+                    continue  # folded before the checkpoint
+                messages += [self._message(event) for event in self._fold(held.watch, batch, offset, value)]
+                held.next = offset + 1
+                folded += 1
+                if folded % BREATH_RECORDS == 0:
+                    await asyncio.sleep(0)
+        self._crash("folded")
+        await self._producer.produce(messages)
+        self._within = False
+        self._crash("findings-produced")
+
+    @staticmethod
+    def _fold(watch: Watch, batch: Batch, offset: int, value: bytes | None) -> list[Event]:
+        try:
+            return watch.apply(decode(value or b""))
+        except SourceRecreatedError as error:
+            raise RefusedError(str(error)) from error
+        except msgspec.DecodeError as error:
+            raise RefusedError(
+                f"{batch.topic}[{batch.partition}] at offset {offset}: expected a scored record, got something else ({error}); "
+                "nothing but join workers of this version may write there"
+            ) from error
+
+    def _message(self, event: Event) -> Message:
+        headers, value = to_binary(event)
+        return Message(self._topics[event.type], None, event.data.model_id.encode(), value, headers)
+
+    async def flush(self) -> None:
+        """Write the checkpoint of every partition that has moved.
+
+        Raises
+        ------
+        FencedError
+            If another worker has taken one of them.
+        StoreError
+            If Redis refuses for good.
+        RuntimeError
+            If a step was cut short: what it found may not have gone out.
+
+        """
+        if self._within:
+            raise RuntimeError("the last step was cut short: its findings may not have gone out, so its state must not be kept")
+        moved = {partition: held for partition, held in self.held.items() if held.next != (held.saved or 0)}
+        if not moved:
+            return
+        self._crash("checkpointing")
+        await asyncio.gather(*(self._write(partition, held) for partition, held in moved.items()))
+        self._crash("checkpointed")
+
+    async def _write(self, partition: int, held: Held) -> None:
+        fields = pack(held.watch, Position(*self._facts, held.next))
+        await retry("checkpoints", lambda: self._checkpoints.write(partition, held.epoch, fields))
+        held.watch.changed.clear()
+        held.saved = held.next
