@@ -119,6 +119,22 @@ def test_workers_join_leave_and_die_and_nothing_is_lost(kafka: Broker, prefix: s
             assert sum(b <= a for a, b in pairwise(offsets)) <= 4
 
 
+def test_a_rebalance_repeats_nothing_that_was_acknowledged(kafka: Broker, prefix: str, tmp_path: Path) -> None:
+    """Faust forgets what is acknowledged and not committed before it gives a partition up."""
+    topic, seldom = f"{prefix}t", {"GNOMON_COMMIT_INTERVAL_MS": "60000"}
+    kafka.create_topics({topic: 2})
+    produce(kafka.bootstrap, topic, 2, range(1000))
+    with processes() as started:
+        started.append(engine_worker(tmp_path, kafka.bootstrap, prefix, [topic], name="first", **seldom))
+        wait_for(lambda: len(handled(tmp_path)) == 1000, "the first handles all")
+        started.append(engine_worker(tmp_path, kafka.bootstrap, prefix, [topic], name="second", **seldom))
+        wait_for(lambda: 500 in committed(kafka.bootstrap, f"{prefix}engine", topic, 2), "the first commits what it gives up")
+        produce(kafka.bootstrap, topic, 2, range(1000, 1100))
+        wait_for(lambda: bool(handled(tmp_path, "second")) and len(handled(tmp_path)) >= 1100, "both handle the rest")
+        assert [worker.stop()[0] for worker in started] == [0, 0]
+    assert len(handled(tmp_path)) == 1100
+
+
 def test_a_checkpoint_is_never_behind_the_commit(kafka: Broker, prefix: str, tmp_path: Path) -> None:
     topic, often = f"{prefix}t", {"GNOMON_BATCH_RECORDS": "500", "GNOMON_COMMIT_INTERVAL_MS": "20"}
     kafka.create_topics({topic: 1})

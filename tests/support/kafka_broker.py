@@ -130,10 +130,10 @@ class Broker:
     def _wait(self, check: Callable[[], None]) -> None:
         """Wait until a topic can be created; ``check`` raises when waiting is in vain."""
         deadline = time.monotonic() + START_TIMEOUT_S
-        probe = f"probe-{time.time_ns()}"
         admin = self.admin()
         while True:
             check()
+            probe = f"probe-{time.time_ns()}"  # a new one each time: one that was made too slowly would be there already
             try:
                 admin.create_topics([NewTopic(probe, 1, 1)], request_timeout=2)[probe].result(3)
                 admin.delete_topics([probe])[probe].result(10)
