@@ -92,7 +92,7 @@ def key_for(request_id: str, row: int, secret: bytes) -> bytes:
     return Keys(secret)(request_id, row)
 
 
-def pack_prediction(record: Prediction, raw: bytes, policy: ModelPolicy) -> bytes:
+def pack_prediction(record: Prediction, raw: bytes, policy: ModelPolicy, at_ms: int | None = None) -> bytes:
     """Return the entry of a prediction.
 
     Parameters
@@ -103,6 +103,8 @@ def pack_prediction(record: Prediction, raw: bytes, policy: ModelPolicy) -> byte
         Its bytes as they came.
     policy
         Of its model.
+    at_ms
+        Its timestamp as epoch ms, where that is known already.
 
     Examples
     --------
@@ -126,12 +128,12 @@ def pack_prediction(record: Prediction, raw: bytes, policy: ModelPolicy) -> byte
         PredictionEntry(
             record.model_id,
             record.model_version,
-            epoch_ms(record.timestamp),
+            epoch_ms(record.timestamp) if at_ms is None else at_ms,
             score,
             flags | ALERTED if alerted else flags,
             label,
             blake2b(raw, digest_size=DIGEST_BYTES).digest(),
-            _money(record.amount),
+            round(record.amount * MONEY) if record.amount else 0,
             _subgroups(record.subgroups, policy) if record.subgroups else b"",
             _money(record.compute_cost),
             len(features) if features else 0,
@@ -143,7 +145,7 @@ def pack_prediction(record: Prediction, raw: bytes, policy: ModelPolicy) -> byte
     )
 
 
-def pack_outcome(record: Outcome, raw: bytes) -> bytes:
+def pack_outcome(record: Outcome, raw: bytes, at_ms: int | None = None) -> bytes:
     """Return the entry of an outcome; ``raw`` is its bytes as they came.
 
     >>> entry = decode_entry(pack_outcome(Outcome(request_id="a", timestamp=7, true_label=True, cost=0.25), b"raw"))
@@ -153,7 +155,7 @@ def pack_outcome(record: Outcome, raw: bytes) -> bytes:
     checks = [(name, passed, total) for name, (passed, total) in sorted(record.checks.items())] if record.checks else None
     return encode_entry(
         OutcomeEntry(
-            epoch_ms(record.timestamp),
+            epoch_ms(record.timestamp) if at_ms is None else at_ms,
             blake2b(raw, digest_size=DIGEST_BYTES).digest(),
             _label(record.true_label),
             record.version,

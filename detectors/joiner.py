@@ -26,12 +26,14 @@ from schemas.dead_letter import DeadLetter, dead_letter
 from schemas.fields import epoch_ms
 from schemas.outcome import Outcome
 from schemas.policy import Policy
+from schemas.policy_models import ModelPolicy
 from schemas.prediction import Prediction
 from schemas.scored import Forwarded, Origin, Rows, Status
 
 DAY_MS = 86_400_000
 KINDS: dict[str, type[Prediction] | type[Outcome] | type[Control]] = {"predictions": Prediction, "outcomes": Outcome, "control": Control}
 
+_MAX_HELD = 10_000
 _DEAD_LETTER = Row("", status=int(Status.DEAD_LETTER))
 _LOG_FULL = f"Expected at most {MAX_ENTRIES} records and {MAX_BYTES} bytes of them for one request"
 
@@ -137,6 +139,7 @@ class Joiner:
         self._keep_payload = keep_payload
         self._max_rows = max_rows
         self._prefixes: dict[Origin, bytes] = {}
+        self._held: dict[str, tuple[ModelPolicy, int]] = {}
         ttls = [self.ttl_ms(model) for model in ("", *policy.models)]
         self._longest_ttl_ms = max(ttls) if all(ttls) else 0
 
@@ -210,10 +213,10 @@ class Joiner:
             return Fault(index, Reason.TOO_MANY_RECORDS, f"Expected at most {MAX_INDEX + 1} records in a message")
         try:
             if isinstance(record, Prediction):
-                entry = pack_prediction(record, raw, self._policy.for_model(record.model_id))
-                ttl_ms = self.ttl_ms(record.model_id)
+                policy, ttl_ms = self._held.get(record.model_id) or self._hold(record.model_id)
+                entry = pack_prediction(record, raw, policy, event_ms)
             else:
-                entry = pack_outcome(record, raw)
+                entry = pack_outcome(record, raw, event_ms)
                 ttl_ms = self._longest_ttl_ms if record.model_id is None else self.ttl_ms(record.model_id)
             key = self._key(record.request_id, record.row)
         except (ValueError, OverflowError) as error:
@@ -225,6 +228,12 @@ class Joiner:
         if event_ms > prepared.highs.get(origin, event_ms - 1):
             prepared.highs[origin] = event_ms
         return None
+
+    def _hold(self, model_id: str) -> tuple[ModelPolicy, int]:
+        held = self._policy.for_model(model_id), self.ttl_ms(model_id)
+        if len(self._held) < _MAX_HELD:  # a name per request would fill the memory
+            self._held[model_id] = held
+        return held
 
     def _letter(self, origin: Origin, source: Source, fault: Fault) -> DeadLetter:
         return dead_letter(
