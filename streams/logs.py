@@ -1,10 +1,12 @@
 """Logs on disk: JSON lines, gzipped or not, or Parquet, as bytes per record with their event times."""
 
 import gzip
+import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
@@ -13,7 +15,9 @@ from msgspec import Meta
 
 from schemas.fields import epoch_ms
 
-_UNREADABLE = -(2**62)  # sorts first; the joiner says what is wrong with it
+UNREADABLE = -(2**62)  # sorts first; the joiner says what is wrong with it
+
+_BOM = b"\xef\xbb\xbf"  # what some editors put before UTF-8
 
 
 class ReplayError(Exception):
@@ -22,10 +26,27 @@ class ReplayError(Exception):
 
 @dataclass
 class Log:
-    """Records of a file in its order, with event times in epoch ms, shape (n,)."""
+    """Records of a file in its order.
+
+    ``times`` are event times in epoch ms, shape (n,); of an array of records the earliest. ``numbers``, shape (n,), are the lines' (of
+    Parquet: the rows') numbers in the file, from 0.
+    """
 
     lines: list[bytes]
     times: npt.NDArray[np.int64]
+    numbers: npt.NDArray[np.int64]
+
+    def ordered(self, ties: Literal["bytes", "place"]) -> "Log":
+        """Return the log in order of time; records of equal time in that of their bytes, or of their place in the file."""
+        order = np.argsort(self.times, kind="stable")
+        if ties == "bytes":
+            times = self.times[order]
+            starts = np.flatnonzero(np.concatenate(([True], times[1:] != times[:-1]))) if len(times) else np.zeros(0, dtype=np.intp)
+            ends = np.append(starts[1:], len(times))
+            several = ends - starts > 1
+            for start, end in zip(starts[several].tolist(), ends[several].tolist(), strict=True):
+                order[start:end] = sorted(order[start:end].tolist(), key=self.lines.__getitem__)
+        return Log([self.lines[number] for number in order.tolist()], self.times[order], self.numbers[order])
 
 
 class _Timed(msgspec.Struct, gc=False):
@@ -33,8 +54,8 @@ class _Timed(msgspec.Struct, gc=False):
     at: int | Annotated[datetime, Meta(tz=True)] | None = None  # of control records
 
 
-_decoder = msgspec.json.Decoder(_Timed)
-_batch_decoder = msgspec.json.Decoder(list[_Timed])
+_decode_one: Callable[[bytes], _Timed] = msgspec.json.Decoder(_Timed).decode
+_decode_many: Callable[[bytes], list[_Timed]] = msgspec.json.Decoder(list[_Timed]).decode
 
 
 def read_log(path: Path) -> Log:
@@ -47,33 +68,50 @@ def read_log(path: Path) -> Log:
 
     """
     try:
-        lines = _parquet(path) if path.suffix == ".parquet" else _json_lines(path)
+        lines, numbers = _parquet(path) if path.suffix == ".parquet" else _json_lines(path)
     except FileNotFoundError:
         raise ReplayError(f"expected a log at {path}, found no file; give the path of a .jsonl, .jsonl.gz or .parquet file") from None
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, TypeError, NotImplementedError, zlib.error) as error:
         raise ReplayError(f"expected {path} to be JSON lines, gzip or Parquet by its name, got: {error}") from None
-    return Log(lines, np.array([_time(line) for line in lines], dtype=np.int64))
+    return Log(lines, np.array([_time(line) for line in lines], dtype=np.int64), np.array(numbers, dtype=np.int64))
 
 
-def _json_lines(path: Path) -> list[bytes]:
+def _json_lines(path: Path) -> tuple[list[bytes], list[int]]:
     data = path.read_bytes()
-    if path.suffix == ".gz":
+    if path.suffix == ".gz" and data:
         data = gzip.decompress(data)
-    return [line for line in data.split(b"\n") if line.strip()]
+    lines = data.removeprefix(_BOM).split(b"\n")
+    numbers = [number for number, line in enumerate(lines) if line and not line.isspace()]
+    return [lines[number] for number in numbers], numbers
 
 
-def _parquet(path: Path) -> list[bytes]:
-    import pyarrow.parquet as pq  # noqa: PLC0415  # heavy: only where a Parquet file is read
+def _parquet(path: Path) -> tuple[list[bytes], list[int]]:
+    import pyarrow as pa  # noqa: PLC0415  # heavy: only where a Parquet file is read
+    import pyarrow.parquet as pq  # noqa: PLC0415
 
-    encoder = msgspec.json.Encoder()
-    rows = pq.read_table(path).to_pylist()
-    return [encoder.encode({name: value for name, value in row.items() if value is not None}) for row in rows]
+    encode = msgspec.json.Encoder().encode
+    lines: list[bytes] = []
+    for batch in pq.ParquetFile(path).iter_batches():
+        rows = pa.table({name: _plain(pa, batch.column(name)) for name in batch.schema.names}).to_pylist(maps_as_pydicts="strict")
+        lines += [encode({name: value for name, value in row.items() if value is not None}) for row in rows]
+    return lines, list(range(len(lines)))
+
+
+def _plain(pa: Any, column: Any) -> Any:
+    """Return a column whose values JSON can hold: times to the millisecond, those without a zone in UTC; decimals as floats."""
+    if pa.types.is_timestamp(column.type):
+        return column.cast(pa.timestamp("ms", column.type.tz or "UTC"), safe=False)
+    return column.cast(pa.float64()) if pa.types.is_decimal(column.type) else column
 
 
 def _time(line: bytes) -> int:
     try:
-        record = _batch_decoder.decode(line)[-1] if line[:1] == b"[" else _decoder.decode(line)
-    except (msgspec.MsgspecError, IndexError, RecursionError, ValueError):
-        return _UNREADABLE
+        records = _decode_many(line) if line[:1] == b"[" else (_decode_one(line),)
+    except (msgspec.MsgspecError, RecursionError, ValueError):
+        return UNREADABLE
+    return min(map(_stamp, records), default=UNREADABLE)
+
+
+def _stamp(record: _Timed) -> int:
     stamp = record.timestamp if record.timestamp is not None else record.at
-    return _UNREADABLE if stamp is None or not -(2**62) < (ms := epoch_ms(stamp)) < 2**62 else ms
+    return UNREADABLE if stamp is None or not -(2**62) < (ms := epoch_ms(stamp)) < 2**62 else ms

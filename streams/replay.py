@@ -1,13 +1,15 @@
 """Replay: logs through the same join rule and the same fold, without a broker.
 
-The logs are read whole and put in order of event time, whatever order they stand in; what is equal in time keeps the order of its file.
-At the end of the logs the watermark goes to infinity, so every rung is read.
+The logs are read whole and put in order of event time, whatever order they stand in; predictions or outcomes of equal time are put in
+order of their bytes, so that two files with the same lines give the same replay. Control records of equal time keep the order of their
+file. At the end of the logs the watermark goes to infinity, so every rung is read.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from detectors.joiner import Joiner, SourceBatch
@@ -18,9 +20,12 @@ from schemas.dead_letter import DeadLetter
 from schemas.findings import Event
 from schemas.policy import Policy, encode_policy
 from schemas.report import Report
-from schemas.scored import Forwarded, Origin, Tick
-from streams.logs import Log, read_log
+from schemas.scored import Forwarded, Origin, Scored, Tick
+from streams.logs import UNREADABLE, Log, ReplayError, read_log
 
+__all__ = ["ReplayError", "Replayed", "replay"]
+
+TIMED = ("predictions", "outcomes")
 CHUNK = 4_096  # records that are joined and folded together, then the watermark moves
 _POLICY = Origin("control", "policy", 0)
 
@@ -29,7 +34,7 @@ Progress = Callable[[int, int], None]  # records done, records in all
 
 @dataclass
 class Replayed:
-    """What a replay gave."""
+    """What a replay gave. The offset of a dead letter is its line in the file, from 0."""
 
     report: Report
     events: list[Event] = field(default_factory=list)
@@ -69,22 +74,24 @@ def replay(
     watch = Watch(distinct_scores=REPLAY_SCORES, statistics_every_ms=None)
     result = Replayed(report=Report())
     watch.apply(Forwarded(_POLICY, 0, 0, encode_policy(policy, by="replay", at=started_ms)))
-    logs = {"predictions": read_log(predictions), "outcomes": read_log(outcomes)}
+    logs = {"predictions": read_log(predictions).ordered(ties="bytes"), "outcomes": read_log(outcomes).ordered(ties="bytes")}
     if control is not None:
-        logs["control"] = read_log(control)
+        logs["control"] = read_log(control).ordered(ties="place")
     done, total = 0, sum(len(log.lines) for log in logs.values())
-    for batches, high_ms, lines in _chunks(logs, started_ms):
+    progress(done, total)
+    for batches, high_ms in _chunks(logs, started_ms):
         prepared = joiner.prepare(batches)
         joined = joiner.finish(prepared, table.exchange_now(prepared.lookups))
-        result.dead_letters += [_at_line(letter, lines) for letter in joined.dead_letters]
-        for record in (*joined.rows, *joined.forwarded):
-            result.events += watch.apply(record)
+        result.dead_letters += joined.dead_letters
+        records: list[Scored] = [*joined.rows, *joined.forwarded]
         if high_ms is not None:
-            highs = [(origin(name), high_ms) for name in ("predictions", "outcomes")]
-            result.events += watch.apply(Tick({"predictions": 1, "outcomes": 1}, highs))
+            records.append(Tick(dict.fromkeys(TIMED, 1), [(origin(name), high_ms) for name in TIMED]))
+        for record in records:
+            result.events += watch.apply(record)
         done += sum(len(batch.values) for batch in batches)
         progress(done, total)
     result.events += watch.close()
+    result.dead_letters = [_in_file(letter, logs) for letter in result.dead_letters]
     result.report = report([watch])
     return result
 
@@ -94,34 +101,26 @@ def origin(topic: str) -> Origin:
     return Origin(topic, "replay", 0)
 
 
-def _chunks(logs: dict[str, Log], started_ms: int) -> Iterator[tuple[list[SourceBatch], int | None, dict[str, np.ndarray]]]:
-    """Yield batches in order of event time, the greatest time in them, and which line each offset is."""
+def _chunks(logs: dict[str, Log], started_ms: int) -> Iterator[tuple[list[SourceBatch], int | None]]:
+    """Yield batches of ordered logs in order of event time, and the greatest time in them; None: a time that no clock may follow."""
     names = list(logs)
     times = np.concatenate([log.times for log in logs.values()])
     source = np.repeat(np.arange(len(names)), [len(log.lines) for log in logs.values()])
-    line = np.concatenate([np.arange(len(log.lines)) for log in logs.values()])
-    order = np.lexsort((line, source, times))
-    lines = {name: line[order][source[order] == i] for i, name in enumerate(names)}
+    order = np.argsort(times, kind="stable")
     offset = dict.fromkeys(names, 0)
     for start in range(0, len(order), CHUNK):
         chunk = order[start : start + CHUNK]
+        counts = np.bincount(source[chunk], minlength=len(names)).tolist()
         batches = []
-        for i, name in enumerate(names):
-            picked = line[chunk[source[chunk] == i]].tolist()
-            if picked:
-                first = offset[name]
-                offset[name] = first + len(picked)
-                values = [logs[name].lines[number] for number in picked]
-                batches.append(SourceBatch(origin(name), range(first, offset[name]), [started_ms] * len(picked), values))
+        for name, count in zip(names, counts, strict=True):
+            first, offset[name] = offset[name], offset[name] + count
+            if count:
+                values = logs[name].lines[first : offset[name]]
+                batches.append(SourceBatch(origin(name), range(first, offset[name]), [started_ms] * count, values))
         high = int(times[chunk[-1]])
-        yield batches, high if high <= started_ms else None, lines
+        yield batches, high if UNREADABLE < high <= started_ms else None
 
 
-def _at_line(letter: DeadLetter, lines: dict[str, np.ndarray]) -> DeadLetter:
-    """Return a dead letter with the number of its line, from 0, for its offset."""
-    import msgspec
-
-    return msgspec.structs.replace(letter, offset=int(lines[letter.topic][letter.offset]))
-
-
-
+def _in_file(letter: DeadLetter, logs: dict[str, Log]) -> DeadLetter:
+    """Return a dead letter with the number of its line for its offset, and without the time of the run: two runs give the same."""
+    return msgspec.structs.replace(letter, offset=int(logs[letter.topic].numbers[letter.offset]), at_ms=0)

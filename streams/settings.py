@@ -210,12 +210,15 @@ def describe() -> list[Row]:
     ]
 
 
-def unknown(environ: Mapping[str, str], known: tuple[str, ...] = ()) -> dict[str, str]:
+def unknown(environ: Mapping[str, str] | None = None, known: tuple[str, ...] = ()) -> dict[str, str]:
     """Return the variables that look like settings and are none, each with the nearest one that is (or an empty string).
+
+    By default those of the process's own environment.
 
     >>> unknown({"GNOMON_KAFAK": "x", "HOME": "/"})
     {'GNOMON_KAFAK': 'GNOMON_KAFKA'}
     """
+    environ = os.environ if environ is None else environ
     names = {row.env for row in describe()} | {f"{row.env}_FILE" for row in describe() if row.secret} | set(known)
     strangers = sorted(name for name in environ if name.startswith("GNOMON_") and name not in names)
     return {name: next(iter(difflib.get_close_matches(name, sorted(names), 1)), "") for name in strangers}

@@ -1,0 +1,105 @@
+"""``gnomon check``: is a policy right, and what does it come to."""
+# ruff: noqa: PLC0415  heavy imports stand where they are used, so that ``gnomon --help`` is quick
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from streams.cli.output import clean
+from streams.cli.policies import read_policy
+
+if TYPE_CHECKING:
+    from schemas.policy import Policy
+    from schemas.policy_models import ModelPolicy
+
+
+def check(
+    policy: Annotated[Path, typer.Argument(help="The policy file, TOML.", metavar="POLICY")],
+    model: Annotated[str | None, typer.Option("--model", help="Explain what holds for this model only.", metavar="ID")] = None,
+) -> None:
+    """Check a policy and explain it: every fault at once, or what holds for each model with all defaults filled in.
+
+    Exit status: 0, or 2 if the policy has a fault.
+    """
+    parsed = read_policy(policy)
+    for line in explain(parsed, model):
+        typer.echo(clean(line))
+
+
+def explain(policy: "Policy", model: str | None = None) -> list[str]:
+    """Return what a policy comes to, a line per key; ``*`` marks what differs from the built-in value."""
+    from schemas.policy_models import ModelPolicy
+
+    if model is not None:
+        names = {f"{model}" if model in policy.models else f"{model} (not named in the policy: the defaults)": policy.for_model(model)}
+    else:
+        names = {"every model not named": policy.defaults} | policy.models
+    built_in = dict(_lines(ModelPolicy()))
+    out: list[str] = []
+    for title, resolved in names.items():
+        out += ["", title] if out else [title]
+        out += [f"{' ' if built_in.get(key) == value else '*'} {key:<28} {value}" for key, value in _lines(resolved)]
+    return [*out, "", "* differs from the built-in value"]
+
+
+def _lines(policy: "ModelPolicy") -> list[tuple[str, str]]:
+    from schemas.durations import format_duration
+    from schemas.policy_tables import MODEL
+
+    ages = [format_duration(age) for age in policy.ages_ms or ()]
+    baseline = policy.baseline
+    lines = [
+        ("budget", f"{policy.budget.pages:g} false page(s) in {policy.budget.days:g} days, all monitors together"),
+        ("positive_label", repr(policy.positive_label)),
+        ("threshold", f"{policy.threshold:g}, where a prediction brings no label"),
+        ("ages", ", ".join(ages) or "learnt from the label delays of the baseline window"),
+        ("horizon", "labels never expire" if policy.horizon_ms is None else format_duration(policy.horizon_ms)),
+        ("on_timeout", policy.on_timeout),
+        ("lateness", format_duration(policy.lateness_ms)),
+        ("baseline", _baseline(baseline.days, baseline.labels, baseline.failures, baseline.file)),
+        ("dimensions", "all that arrive, capped" if policy.dimensions is None else ", ".join(policy.dimensions) or "none"),
+        ("intersections", ", ".join(" x ".join(names) for names in policy.intersections) or "none"),
+        ("cost", _cost(policy)),
+        ("claims", ", ".join(f"{name} {value:g}" for name, value in policy.claims.items()) or "none"),
+        ("metrics", ", ".join(policy.metrics) or "none"),
+    ]
+    for family, watch in policy.watch.items():
+        parts = [watch.detector] if watch.enabled else ["off"]
+        parts += [f"{key} {value}" for key, value in watch.parameters.items()]
+        parts += [f"{key} {value:g}" for key in ("tolerance", "baseline") if (value := getattr(watch, key)) is not None]
+        lines.append((f"watch.{family}", ", ".join(parts)))
+    for name, settings in (("fatigue", policy.fatigue), ("retrain", policy.retrain)):
+        table = MODEL[name][1]
+        assert isinstance(table, Mapping)  # noqa: S101  a table of keys
+        lines += [(f"{name}.{key}", _setting(field, getattr(settings, field))) for key, (field, _) in table.items()]
+    return lines
+
+
+def _baseline(days: float, labels: int, failures: int, file: str | None) -> str:
+    if file is not None:
+        return f"the reference set {file}"
+    return f"the first {days:g} days, at least {labels} labels and {failures} failures"
+
+
+def _cost(policy: "ModelPolicy") -> str:
+    if policy.cost is None:
+        return "no matrix: cost is watched where realised costs come"
+    return ", ".join(f"{cell} {_line(*getattr(policy.cost, cell))}" for cell in policy.cost.__struct_fields__)
+
+
+def _line(fixed: float, share: float) -> str:
+    if not share:
+        return f"{fixed:g}"
+    return f"{share:g}*amount" if not fixed else f"{fixed:g} {'+' if share > 0 else '-'} {abs(share):g}*amount"
+
+
+def _setting(field: str, value: object) -> str:
+    from schemas.durations import format_duration
+
+    if value is None:
+        return "held against its own past"
+    if field.endswith("_ms") and isinstance(value, int):
+        return format_duration(value)
+    return f"{value:g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,60 @@
+"""What commands share: mistakes, safe text, whole files."""
+
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NoReturn
+
+import typer
+
+MISTAKE = 2  # exit status: used wrongly; nothing was done
+FOUND = 3  # exit status: an event that ``--fail-on`` names was raised
+TROUBLE = 1  # exit status: Kafka or Redis are away, or refuse
+
+
+def fail(message: str, code: int = MISTAKE) -> NoReturn:
+    """Say what is wrong and what to do, and exit."""
+    typer.echo(f"gnomon: {clean(message, keep_lines=True)}", err=True)
+    raise typer.Exit(code)
+
+
+def clean(text: str, *, keep_lines: bool = False) -> str:
+    r"""Return text of a record as a terminal may see it: what is not printable is a question mark.
+
+    >>> clean("a\x1b[2J\nb"), clean("a\nb", keep_lines=True)
+    ('a?[2J?b', 'a\nb')
+    """
+    return "".join(c if c.isprintable() or (keep_lines and c == "\n") else "?" for c in text)
+
+
+def check_writable(path: Path | None, option: str, *, apart_from: Iterable[Path | None] = ()) -> None:
+    """Exit unless a file can be written there: before the work, not after it."""
+    if path is None:
+        return
+    if path.is_dir() or not path.parent.is_dir():
+        fail(f"{option}: expected a file in a folder that is there, got {path}; make it: mkdir -p {path.parent}")
+    for other in apart_from:
+        if other is not None and other.exists() and path.exists() and path.samefile(other):
+            fail(f"{option}: {path} is one of the files to read; name another")
+
+
+def write(path: Path | None, data: bytes) -> None:
+    """Write a file whole, or leave what was there: a reader never sees half of it."""
+    if path is None:
+        return
+    if path.exists() and not path.is_file():  # a pipe, or /dev/stdout
+        path.write_bytes(data)
+        return
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            file.write(data)
+        Path(file.name).chmod(0o644)
+        Path(file.name).replace(path)
+    except OSError as error:
+        fail(f"cannot write {path}: {error.strerror}", TROUBLE)
+
+
+def on_terminal() -> bool:
+    """Whether a person watches standard error."""
+    return sys.stderr.isatty()

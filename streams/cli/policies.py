@@ -1,0 +1,72 @@
+"""Reading a policy file for a command: every fault at once, with the next thing to type."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from streams.cli.output import fail
+
+if TYPE_CHECKING:
+    from schemas.policy import Policy
+
+
+def read_policy(path: Path) -> "Policy":
+    """Return a policy, or exit with all its faults."""
+    policy, faults = try_policy(path)
+    if policy is None or faults:
+        listed = "\n".join(f"  {fault}" for fault in faults)
+        fail(f"{path} is no policy that can be used:\n{listed}\nThe keys are listed in docs/policy.md; try again with: gnomon check {path}")
+    return policy
+
+
+def try_policy(path: Path) -> tuple["Policy | None", list[str]]:
+    """Return a policy and what is wrong with it; detectors and metrics are looked up too."""
+    from schemas.policy import PolicyError, parse_policy  # noqa: PLC0415  # heavy
+
+    try:
+        policy = parse_policy(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        fail(f"expected a policy (TOML) at {path}, found no file; an empty file stands for the defaults: touch {path}")
+    except OSError as error:
+        fail(f"cannot read {path}: {error.strerror}")
+    except UnicodeDecodeError:
+        return None, ["expected text in UTF-8"]
+    except PolicyError as error:
+        return None, error.faults
+    return policy, _names(policy)
+
+
+def _names(policy: "Policy") -> list[str]:
+    """Return the faults of what a policy names: detectors, their parameters, metrics, files."""
+    from schemas.policy_reader import join  # noqa: PLC0415  # heavy
+
+    faults: list[str] = []
+    for path, model in [("defaults", policy.defaults), *((join("models", name), model) for name, model in policy.models.items())]:
+        faults += [f"{path}.watch.{family}: {fault}" for family, watch in model.watch.items() if (fault := _detector(watch))]
+        faults += [f"{path}.metrics: {fault}" for metric in model.metrics if (fault := _metric(metric))]
+        if model.baseline.file is not None and not Path(model.baseline.file).is_file():
+            faults.append(f"{path}.baseline.file: expected a Parquet file, found none at {model.baseline.file!r}")
+    return list(dict.fromkeys(faults))
+
+
+def _detector(watch: object) -> str | None:
+    from detectors.river.parameters import checked  # noqa: PLC0415  # heavy
+    from schemas.policy_models import WatchPolicy  # noqa: PLC0415  # heavy
+
+    assert isinstance(watch, WatchPolicy)  # noqa: S101
+    if watch.detector == "bank":
+        return None
+    try:
+        checked(watch.detector, watch.parameters)
+    except (ValueError, TypeError) as error:
+        return str(error)
+    return None
+
+
+def _metric(name: str) -> str | None:
+    from detectors.river.metrics import label_metric  # noqa: PLC0415  # heavy
+
+    try:
+        label_metric(name, 1, 1, 1, 1)
+    except ValueError as error:
+        return str(error)
+    return None
