@@ -48,7 +48,7 @@ class Batch:
             np.fromiter((-1 if r.timestamp is None else r.timestamp for r in records), np.int64, len(records)),
             [r.value for r in records],
             [r.headers for r in records] if any(r.headers for r in records) else None,
-            sum(r.serialized_value_size for r in records),
+            sum(r.serialized_value_size for r in records if r.value is not None),
         )
 
 
