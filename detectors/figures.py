@@ -16,7 +16,7 @@ from detectors.statistics.calibration_line import calibration_line
 from detectors.statistics.confusion import rate
 from detectors.statistics.cost import expected_costs, matrix_cost, net_benefit, regret
 from detectors.statistics.debiased_rms import BINS, debiased_rms
-from detectors.statistics.equal_mass import equal_mass_ece
+from detectors.statistics.equal_mass import binned_ece, mass_bins
 from detectors.statistics.ratio import ratio
 from detectors.statistics.score_counts import Distribution
 from schemas.cost import CostMatrix
@@ -79,9 +79,8 @@ def many_figures(
 
     """
     columns = _counts(made, known) | _people(made, known) | _costs(made, known, cost, threshold)
-    if distributions is not None:
-        areas = [np.nan if one is None else float(auc(one.n0, one.n1)) for one in distributions]
-        columns["auc"] = np.array(areas, dtype=np.float64)
+    areas = [np.nan if one is None else float(auc(one.n0, one.n1)) for one in distributions or [None] * len(made)]
+    columns["auc"] = np.array(areas, dtype=np.float64)
     if known_bins is None:
         return _rows(columns)
     top_label = MADE.count(made, "binary") == 0
@@ -165,17 +164,16 @@ def _confidence(bins: Ints, top_label: Any) -> _Columns:
 
 
 def _equal_mass(bins: Ints, distributions: list[Distribution | None] | None) -> list[Interval | None]:
-    """Equal-mass ECE from the distinct scores where they are known, else from the cells of the grid."""
-    grid = equal_mass_ece(*_binned(bins, bins.shape[-2]))
-    out: list[Interval | None] = []
-    for row, n in enumerate(BIN.count(bins, "n").sum(axis=-1).tolist()):
-        one = distributions[row] if distributions is not None else None
-        if one is not None and one.scores is not None and (one.n0 + one.n1).sum() == n:
-            estimate = equal_mass_ece(one.n0 + one.n1, one.n1, one.scores * (one.n0 + one.n1))
-        else:
-            estimate = type(grid)(*(figure[row] for figure in grid))
-        out.append(Interval(value=float(estimate.ece), lo=float(estimate.lo), hi=float(estimate.hi), n=n) if n else None)
-    return out
+    """Return the equal-mass ECE from the distinct scores where they are known, else from the cells of the grid."""
+    joined = mass_bins(*_binned(bins, bins.shape[-2]))
+    total = BIN.count(bins, "n").sum(axis=-1)
+    for row, one in enumerate(distributions or []):
+        if one is not None and one.scores is not None and (one.n0 + one.n1).sum() == total[row]:
+            exact = mass_bins(one.n0 + one.n1, one.n1, one.scores * (one.n0 + one.n1))
+            for column, own in zip(joined, exact, strict=True):
+                column[row] = own
+    estimates = zip(total.tolist(), *(figure.tolist() for figure in binned_ece(*joined)), strict=True)
+    return [Interval(value=ece, lo=lo, hi=hi, n=n) if n else None for n, ece, lo, hi in estimates]
 
 
 def _reliability(bins: Ints) -> list[list[Bin]]:

@@ -47,7 +47,7 @@ def drift_event(version: ModelVersion, event: IncidentEvent) -> Event:
         threshold=event.threshold,
         affected=[name(segment) for segment in event.affected],
         window=Window(from_=rfc3339(start_ms), to=rfc3339(end_ms)),
-        origins=version.spans.between(start_ms, end_ms),
+        origins=version.spans.between(start_ms, end_ms, event.time_ms),
         impact=None,
         message=event.message,
         unconfirmed=event.unconfirmed,

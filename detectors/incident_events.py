@@ -84,8 +84,20 @@ def percent(estimate: Estimate) -> str:
     return f"{value} % ({lo}–{hi})"  # noqa: RUF001  # a range is written with a dash
 
 
-def message(event: str, model: str, lead: Alarm, current: Estimate, affected: tuple[int, ...], *, naming: Naming, why: str = "") -> str:
+def message(
+    event: str,
+    model: str,
+    lead: Alarm,
+    current: Estimate,
+    affected: tuple[int, ...] = (),
+    *,
+    naming: Naming,
+    why: str = "",
+    closed: str = "",
+) -> str:
     """Say in a sentence or three what changed, for whom, since when, and where to look.
+
+    ``why`` is added to it; ``closed`` is why an incident ends although the change may still be there.
 
     Examples
     --------
@@ -101,7 +113,10 @@ read at age 190 days; no group stands out. Look at positives that the model miss
     whom = model if lead.key.segment == 0 else f"{model} for {naming(lead.key.segment)}"
     since = f"among predictions made since {day(lead.onset_ms)}, read {_age(lead.age_ms)}"
     if event == CLEARED:
-        return f"{_subject(what.noun, whom)} is back: {percent(current)} since the alarm, {percent(lead.baseline)} before.{_because(why)}"
+        if closed:
+            return f"Closed: {what.noun} of {whom}.{_because(closed)}"
+        subject, base = _subject(what.noun, whom), percent(lead.baseline)
+        return f"{subject} is back: {percent(current)} lately, against a baseline of {base}.{_because(why)}"
     if lead.key.family == "calibration":
         words = {"up": "that turned out positive", "down": "that turned out negative"}.get(lead.direction, "that went against the score")
         change = (

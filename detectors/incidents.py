@@ -157,7 +157,7 @@ class Incidents:
         parts = (self.model_id, self.model_version, alarm.kind, alarm.due_ms, *alarm.key)
         return hashlib.blake2b("\0".join(map(str, parts)).encode(), digest_size=8).hexdigest()
 
-    def _event(self, incident: Incident, event: str, due_ms: int, naming: Naming) -> IncidentEvent:
+    def _event(self, incident: Incident, event: str, due_ms: int, naming: Naming, closed: str = "") -> IncidentEvent:
         member = incident.lead
         lead, affected = member.alarm, tuple(incident.affected)
         current = member.current if member.current is not None and member.current.n > 0 else lead.current
@@ -182,8 +182,10 @@ class Incidents:
             window=(incident.start_ms, incident.end_ms),
             members=tuple(each.alarm.key for each in incident.members),
             unconfirmed=incident.unconfirmed,
-            why=incident.why,
-            message=message(event, f"{self.model_id} {self.model_version}", lead, current, affected, naming=naming, why=incident.why),
+            why=closed or incident.why,
+            message=message(
+                event, f"{self.model_id} {self.model_version}", lead, current, affected, naming=naming, why=incident.why, closed=closed
+            ),
         )
 
     def acknowledge(self, incident_id: str, *, by: str, at_ms: int) -> bool:
@@ -215,10 +217,9 @@ class Incidents:
         incident = self.find(incident_id)
         if incident is None:
             return [], []
-        incident.why = f"accepted as the new normal by {by}"
         keys = [member.alarm.key for member in incident.members]
         self.open.remove(incident)
-        return [self._event(incident, CLEARED, due_ms, naming)], keys
+        return [self._event(incident, CLEARED, due_ms, naming, f"accepted as the new normal by {by}")], keys
 
     def keep(self, active: set[Key], due_ms: int, naming: Naming = "group {}".format) -> list[IncidentEvent]:
         """Let go of monitors that are watched no longer, after a change of policy; an incident that has none left is closed."""
@@ -228,9 +229,8 @@ class Incidents:
             for member in lost:
                 member.active = False
             if lost and not incident.active:
-                incident.why = "the policy no longer watches it"
                 self.open.remove(incident)
-                events.append(self._event(incident, CLEARED, due_ms, naming))
+                events.append(self._event(incident, CLEARED, due_ms, naming, "the policy no longer watches it"))
         return events
 
     def find(self, incident_id: str) -> Incident | None:

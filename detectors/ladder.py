@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from detectors.fixed import Ints
-from detectors.panes import MAX_CLASS, PANE_MS, widest
+from detectors.panes import MAX_CLASS, PANE_MS, floor_to, widest
 
 MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
 # fmt: off
@@ -22,6 +22,7 @@ PANE_SHARE = 0.12  # of the age: the pane that a rung reads
 FIRST_PANE_EVENTS = 8  # predictions that a pane read at age 0 should hold
 
 UNDECIDED, ENABLED, DISABLED = 0, 1, 2
+ALWAYS = -(2**62)
 
 
 class Ladder:
@@ -65,6 +66,7 @@ class Ladder:
         self.learnt_ms: int | None = None  # end of the first predictions' panes
         self.mature: int | None = len(self.ages) if self.status[-1] == ENABLED else None
         self.first_width_ms = PANE_MS
+        self.enabled_ms = [ALWAYS] * len(self.ages)  # from when on each age is read
         self._bounds = np.array(self.ages, dtype=np.int64)
 
     def age_class(self, age_ms: Ints) -> Ints:
@@ -76,8 +78,9 @@ class Ladder:
         return [0, *(k + 1 for k, status in enumerate(self.status) if status == ENABLED)]
 
     def undecided(self) -> list[int]:
-        """Return the rungs that may yet be read."""
-        return [k + 1 for k, status in enumerate(self.status) if status == UNDECIDED]
+        """Return the rungs that may yet be read; the one decided last may still turn out to be the mature one."""
+        last = [len(self.coverage)] if self.coverage and self.mature is None else []
+        return last + [k + 1 for k, status in enumerate(self.status) if status == UNDECIDED]
 
     def age_ms(self, rung: int) -> int:
         """Return a rung's age."""
@@ -94,28 +97,35 @@ class Ladder:
         self.first_width_ms = min(widest(FIRST_PANE_EVENTS * per_event), DAY_MS)
 
     def next_decision(self) -> tuple[int, int] | None:
-        """Return when the next age can be decided, epoch ms, and its index in ``ages``; None: nothing is left to decide."""
+        """Return when the next age can be decided and the end of the first predictions' panes as it reads them; None: nothing is left."""
         k = len(self.coverage)
         if self.learnt_ms is None or k == len(self.ages) or self.status[k] != UNDECIDED:
             return None
-        return self.learnt_ms + self.ages[k], k
+        end_ms = -floor_to(-self.learnt_ms, self.width_ms(k + 1))
+        return end_ms + self.ages[k], end_ms
 
-    def decide(self, coverage: float) -> None:
+    def decide(self, coverage: float, now_ms: int) -> None:
         """Decide the next age from the share of the first predictions that were labelled by it."""
         k = len(self.coverage)
         self.coverage.append(coverage)
         before = self.coverage[k - 1] if k else 0.0
         if self.mature is None and k and before >= MIN_COVERAGE and coverage - before < SETTLED:
-            self._settle(k - 1)
+            self._settle(k - 1, now_ms)
             return
         last = next((self.coverage[i] for i in range(k - 1, -1, -1) if self.status[i] == ENABLED), 0.0)
         enough = coverage >= max(MIN_COVERAGE, MIN_RATIO * last, last + MIN_STEP)
-        self.status[k] = ENABLED if enough else DISABLED
+        self.status[k] = DISABLED
+        if enough:
+            self._enable(k, now_ms)
         if k == len(self.ages) - 1:
-            self._settle(k)
+            self._settle(k, now_ms)
 
-    def _settle(self, k: int) -> None:
-        self.status[k] = ENABLED
+    def _enable(self, k: int, now_ms: int) -> None:
+        if self.status[k] != ENABLED:
+            self.status[k], self.enabled_ms[k] = ENABLED, now_ms
+
+    def _settle(self, k: int, now_ms: int) -> None:
+        self._enable(k, now_ms)
         self.status[k + 1 :] = [DISABLED] * (len(self.ages) - k - 1)
         self.mature = k + 1
 
@@ -128,6 +138,7 @@ class Ladder:
             "learnt_ms": self.learnt_ms,
             "mature": self.mature,
             "first_width_ms": self.first_width_ms,
+            "enabled_ms": list(self.enabled_ms),
         }
 
     @classmethod
@@ -136,5 +147,5 @@ class Ladder:
         ladder = cls(tuple(state["ages"]))  # the status says which are learnt
         ladder.status, ladder.coverage = list(state["status"]), list(state["coverage"])
         ladder.learnt_ms, ladder.mature = state["learnt_ms"], state["mature"]
-        ladder.first_width_ms = state["first_width_ms"]
+        ladder.first_width_ms, ladder.enabled_ms = state["first_width_ms"], list(state["enabled_ms"])
         return ladder

@@ -8,8 +8,8 @@ import numpy as np
 
 from detectors.bank import Bank, StepContext
 from detectors.cells import BIN, KNOWN, MADE
+from detectors.findings import drift_event
 from detectors.fixed import Ints
-from detectors.incident_events import IncidentEvent
 from detectors.incidents import Incidents
 from detectors.ladder import LEARN_FROM, Ladder
 from detectors.panes import WIDTHS_MS, SumTable, floor_to
@@ -18,6 +18,7 @@ from detectors.signals import Key, Note
 from detectors.spans import Spans
 from detectors.timeouts import time_out
 from detectors.version_sums import BEGINNING, VersionSums
+from schemas.findings import Event
 from schemas.policy_models import ModelPolicy
 from schemas.scored import Rows
 
@@ -85,9 +86,9 @@ class ModelVersion:
             self.bank = Bank.from_state(self.bank.to_state(), policy=policy)
             self.policy = policy
 
-    def advance(self, watermark_ms: int, share: Share) -> list[IncidentEvent]:
+    def advance(self, watermark_ms: int, share: Share) -> list[Event]:
         """Read every pane that is due by the watermark, in due order; return what the incidents say."""
-        events: list[IncidentEvent] = []
+        events: list[Event] = []
         self.watermark_ms = max(watermark_ms, self.watermark_ms)
         if not len(self.sums.tables["made"].keys):
             return events
@@ -97,7 +98,8 @@ class ModelVersion:
             if not self._step_until(until, share, events):
                 continue  # the first predictions are complete: what is due next may have changed
             if decision is not None and decision[0] <= watermark_ms:
-                self._decide(*decision)
+                now_ms, end_ms = decision
+                self.ladder.decide(self.sums.labelled_share(end_ms, len(self.ladder.coverage) + 1), now_ms)
             elif watermark_ms == END and self._learn_at_end():
                 continue
             else:
@@ -105,7 +107,7 @@ class ModelVersion:
         self._pass(watermark_ms)
         return events
 
-    def _step_until(self, until_ms: int, share: Share, events: list[IncidentEvent]) -> bool:
+    def _step_until(self, until_ms: int, share: Share, events: list[Event]) -> bool:
         """Step what is due; return False where the first predictions became complete on the way."""
         for step in self._due(until_ms):
             reading = self._read(step)
@@ -113,7 +115,7 @@ class ModelVersion:
             signals = self.bank.step(reading, StepContext(share=share(step.due_ms), outcome_days=self._outcome_days(step.due_ms)))
             self.notes = (self.notes + [signal for signal in signals if isinstance(signal, Note)])[-MAX_NOTES:]
             if signals or self.incidents.open:
-                events += self.incidents.apply(signals, step.due_ms, self.segment_text)
+                events += [drift_event(self, event) for event in self.incidents.apply(signals, step.due_ms, self.segment_text)]
             if step.rung == 0 and self.ladder.learnt_ms is None and self._learnt(reading):
                 return False
         return True
@@ -130,14 +132,9 @@ class ModelVersion:
             if end > since:
                 starts = self.sums.starts(width, since, end)
                 # a rung that was decided late reads what is overdue now, not in the past
-                dues = np.maximum(starts + width + age, self._enabled_ms(rung))
+                dues = np.maximum(starts + width + age, self.ladder.enabled_ms[rung - 1] if rung else BEGINNING)
                 steps += [Step(due, rung, start) for due, start in zip(dues.tolist(), starts.tolist(), strict=True)]
         return sorted(steps, key=lambda step: (step.due_ms, step.rung, step.start_ms))
-
-    def _enabled_ms(self, rung: int) -> int:
-        if rung == 0 or self.ladder.learnt_ms is None or rung > len(self.ladder.coverage):
-            return BEGINNING
-        return self.ladder.learnt_ms + self.ladder.ages[rung - 1]
 
     def _read(self, step: Step) -> Reading:
         width, age = self.ladder.width_ms(step.rung), self.ladder.age_ms(step.rung)
@@ -182,12 +179,6 @@ class ModelVersion:
         self.ladder.start(self.learning.first_ms, self.read_to[0])
         return True
 
-    def _decide(self, at_ms: int, k: int) -> None:
-        learnt_ms = self.ladder.learnt_ms
-        if learnt_ms is None:
-            raise ValueError(f"expected the first predictions to be complete at {at_ms}")
-        self.ladder.decide(self.sums.labelled_share(learnt_ms, k + 1))
-
     def _pass(self, watermark_ms: int) -> None:
         """Close what the watermark has passed: later predictions are late there; panes that all rungs have read may merge."""
         rungs = self.ladder.rungs()
@@ -205,6 +196,7 @@ class ModelVersion:
             unread = [self.read_to[rung] for rung in rungs if self.ladder.width_ms(rung) < width]
             frontiers[width] = floor_to(min(unread, default=self.read_to[rungs[-1]]), width)
         self.sums.merge(frontiers)
+        self.spans.fold_up(watermark_ms)
 
     def segment_text(self, segment: int) -> str:
         """Return a segment as text for people."""

@@ -1,4 +1,4 @@
-"""Where the evidence lies in the source topics."""
+"""Where the evidence lies in the source topics: offsets by the time of what they hold."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,44 +7,86 @@ import numpy as np
 
 from detectors.fixed import Ints
 from detectors.ladder import DAY_MS
+from detectors.panes import floor_to
 from schemas.scored import Origin, Rows
+
+FINE_MS = 300_000
+FINE_DAYS = 3  # days kept in five-minute spans before the watermark; older ones are whole days
+
+Span = tuple[int, int]  # first and last offset
+Found = dict[str, dict[str, Span]]  # topic -> partition -> span
 
 
 @dataclass
 class Spans:
-    """Which source offsets added to each day of predictions: origin -> day -> first and last offset."""
+    """Which source offsets hold the predictions made, and the outcomes known, in each five minutes; later in each day.
 
-    days: dict[Origin, dict[int, tuple[int, int]]] = field(default_factory=dict)
+    What ``between`` says depends on the time at which it is asked, not on what has been read since, nor on when days were folded up.
+    """
+
+    fine: dict[Origin, dict[int, Span]] = field(default_factory=dict)
+    days: dict[Origin, dict[int, Span]] = field(default_factory=dict)
 
     def add(self, rows: Rows, where: Ints) -> None:
         """Note the offsets of the picked rows."""
-        day = rows.column("predicted_at")[where] // DAY_MS
         origin, offset = rows.column("origin")[where], rows.column("offset")[where]
-        order = np.lexsort((offset, day, origin))
-        day, origin, offset = day[order], origin[order], offset[order]
-        first = np.flatnonzero(np.concatenate(([True], (day[1:] != day[:-1]) | (origin[1:] != origin[:-1]))))
-        last = np.concatenate((first[1:], [len(day)])) - 1
-        columns = (origin[first], day[first], offset[first], offset[last])
-        for code, on, low, high in zip(*(column.tolist() for column in columns), strict=True):
-            days = self.days.setdefault(rows.origins[code], {})
-            old = days.get(on, (low, high))
-            days[on] = min(low, old[0]), max(high, old[1])
+        of_prediction = np.array([each.topic == "predictions" for each in rows.origins], dtype=bool)[origin]
+        at = np.where(of_prediction, rows.column("predicted_at")[where], rows.column("known_at")[where])
+        start = floor_to(at, FINE_MS)
+        order = np.lexsort((offset, start, origin))
+        start, origin, offset = start[order], origin[order], offset[order]
+        first = np.flatnonzero(np.concatenate(([True], (start[1:] != start[:-1]) | (origin[1:] != origin[:-1]))))
+        last = np.concatenate((first[1:], [len(start)])) - 1
+        columns = (origin[first], start[first], offset[first], offset[last])
+        for code, begin, low, high in zip(*(column.tolist() for column in columns), strict=True):
+            day = floor_to(begin, DAY_MS)
+            folded = self.days.get(rows.origins[code], {})
+            spans = folded if day in folded else self.fine.setdefault(rows.origins[code], {})
+            _widen(spans, day if day in folded else begin, (low, high))
 
-    def between(self, start_ms: int, end_ms: int) -> dict[str, dict[str, tuple[int, int]]]:
-        """Return topic -> partition -> first and last offset, for predictions made in a span, whole days."""
-        out: dict[str, dict[str, tuple[int, int]]] = {}
-        for origin in sorted(self.days, key=lambda o: (o.topic, o.partition)):
-            among = [span for day, span in self.days[origin].items() if start_ms // DAY_MS <= day <= (end_ms - 1) // DAY_MS]
+    def fold_up(self, watermark_ms: int) -> None:
+        """Fold the five-minute spans of days long past into one span a day."""
+        until = floor_to(watermark_ms - FINE_DAYS * DAY_MS, DAY_MS)
+        for origin, spans in self.fine.items():
+            for begin in [begin for begin in spans if begin < until]:
+                _widen(self.days.setdefault(origin, {}), floor_to(begin, DAY_MS), spans.pop(begin))
+
+    def between(self, start_ms: int, end_ms: int, due_ms: int) -> Found:
+        """Return where the predictions made in a span of time lie, and the outcomes known from its start until it was read."""
+        out: Found = {}
+        since = floor_to(start_ms, DAY_MS)
+        for origin in sorted(self.fine.keys() | self.days.keys(), key=lambda each: (each.topic, each.partition)):
+            until = end_ms if origin.topic == "predictions" else due_ms
+            if due_ms - until > (FINE_DAYS - 1) * DAY_MS:
+                until = floor_to(until + DAY_MS - 1, DAY_MS)
+            among = [span for begin, span in self.days.get(origin, {}).items() if since <= begin < until]
+            among += [span for begin, span in self.fine.get(origin, {}).items() if since <= begin < until and begin + FINE_MS <= due_ms]
             if among:
-                span = min(low for low, _ in among), max(high for _, high in among)
-                out.setdefault(origin.topic, {})[str(origin.partition)] = span
+                whole = min(low for low, _ in among), max(high for _, high in among)
+                out.setdefault(origin.topic, {})[str(origin.partition)] = whole
         return out
 
     def to_state(self) -> list[Any]:
         """Return the state as plain values."""
-        return [[o.topic, o.topic_id, o.partition, [[day, *span] for day, span in days.items()]] for o, days in self.days.items()]
+        return [
+            [
+                [o.topic, o.topic_id, o.partition, [[begin, *span] for begin, span in sorted(by.items())]]
+                for o, by in sorted(spans.items(), key=_place)
+            ]
+            for spans in (self.fine, self.days)
+        ]
 
     @classmethod
     def from_state(cls, state: list[Any]) -> "Spans":
         """Return the spans that ``to_state`` wrote."""
-        return cls({Origin(*origin): {day: (low, high) for day, low, high in days} for *origin, days in state})
+        fine, days = ({Origin(*o): {begin: (low, high) for begin, low, high in by} for *o, by in part} for part in state)
+        return cls(fine, days)
+
+
+def _widen(spans: dict[int, Span], begin: int, span: Span) -> None:
+    low, high = spans.get(begin, span)
+    spans[begin] = min(low, span[0]), max(high, span[1])
+
+
+def _place(item: tuple[Origin, dict[int, Span]]) -> tuple[str, int]:
+    return item[0].topic, item[0].partition

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from detectors.control_desk import decide
-from detectors.findings import drift_event, statistics_events
+from detectors.findings import statistics_events
 from detectors.fixed import Ints
 from detectors.ladder import DAY_MS
 from detectors.model_version import END, ModelVersion
@@ -36,7 +36,7 @@ class SourceRecreatedError(Exception):
 
 
 class Watch:
-    """All models of one scored partition.
+    r"""All models of one scored partition.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class Watch:
     --------
     >>> watch = Watch()
     >>> origin = Origin("predictions", "x", 0)
-    >>> rows = Rows("m", [origin], 1, {"kind": b"\\x01", "status": b"\\x01", "score": np.array([0.7]).tobytes()}, versions=["1"])
+    >>> rows = Rows("m", [origin], 1, {"kind": b"\x01", "status": b"\x01", "score": np.array([0.7]).tobytes()}, versions=["1"])
     >>> watch.apply(rows), watch.apply(rows)  # the second delivery is below the mark
     ([], [])
     >>> watch.models["m"]["1"].sums.tables["total_made"].rows[0, 0]
@@ -163,8 +163,7 @@ class Watch:
             versions = self.models[model_id]
             for name in sorted(versions):
                 version = versions[name]
-                events = version.advance(watermark(model_id), self._share(versions, version))
-                found += [drift_event(version, event) for event in events]
+                found += version.advance(watermark(model_id), self._share(versions, version))
                 self.changed.add((model_id, name))
         return found
 

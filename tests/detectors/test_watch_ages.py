@@ -1,0 +1,76 @@
+"""What was known at an age, timeouts by arithmetic, and the fates of predictions, each against a plain count per request."""
+
+import math
+
+import pytest
+from support.stories import DAY_MS, Record, fold, story
+
+from detectors.cells import KNOWN
+from detectors.watch import Watch
+from detectors.watch_report import report
+from schemas.policy import parse_policy
+
+HORIZON = parse_policy('[models.m]\nages = ["1d"]\nhorizon = "4d"\non_timeout = "negative"\n')
+RECORDS = story(seed=2, days=40, delay_days=3, labelled=0.7)
+
+
+def plain(records: list[Record]) -> dict[str, tuple[int, int, int, float, int | None]]:
+    """request id -> predicted at, known at, predicted, score, label; all by hand."""
+    out = {}
+    made = {record["request_id"]: record for _, topic, record in records if topic == "predictions"}
+    known = {record["request_id"]: record for _, topic, record in records if topic == "outcomes"}
+    for key, p in made.items():
+        o = known.get(key)
+        out[key] = (p["timestamp"], o["timestamp"] if o else 2**62, p["predicted_label"], p["score"], o["true_label"] if o else None)
+    return out
+
+
+def test_the_mature_rung_counts_unlabelled_predictions_as_negatives_and_only_labels_known_by_its_age() -> None:
+    watch, _ = fold(RECORDS, policy=HORIZON)
+    [figures] = [one for one in report([watch]).models[0].mature if not one.segment]
+    cells = {"tp": 0, "fp": 0, "tn": 0, "fn": 0}
+    brier = loss = 0.0
+    for predicted_at, known_at, predicted, score, label in plain(RECORDS).values():
+        y = label if label is not None and known_at - predicted_at <= 4 * DAY_MS else 0
+        cells[("tn", "fp", "fn", "tp")[2 * y + predicted]] += 1
+        brier += (score - y) ** 2
+        loss -= math.log(min(max(score if y else 1 - score, 1e-15), 1 - 1e-15))
+    n = len(plain(RECORDS))
+    assert {cell: getattr(figures, cell) for cell in cells} == cells
+    assert figures.brier == pytest.approx(brier / n, abs=1e-9)
+    assert figures.log_loss == pytest.approx(loss / n, abs=1e-8)
+
+
+def test_pending_expired_and_late_add_up() -> None:
+    watch, _ = fold(RECORDS, policy=HORIZON)
+    join = report([watch]).join
+    rows = plain(RECORDS).values()
+    assert join.joined == sum(label is not None for *_, label in rows)
+    assert join.late == sum(label is not None and known - made > 4 * DAY_MS for made, known, _, _, label in rows)
+    assert join.expired == sum(label is None for *_, label in rows)
+    assert join.pending == 0
+    assert join.predictions == join.joined + join.pending + join.expired
+
+
+def test_without_a_horizon_nothing_expires() -> None:
+    watch, _ = fold(RECORDS)
+    join = report([watch]).join
+    assert (join.expired, join.late) == (0, 0)
+    assert join.pending == sum(label is None for *_, label in plain(RECORDS).values())
+
+
+def test_a_rung_reads_what_was_known_at_its_age_though_a_correction_came_before_it_read() -> None:
+    """Labelled 1 after an hour, corrected to 0 after two days: at the age of a day it was a 1, whenever the records came."""
+    made = {"request_id": "a", "model_id": "m", "model_version": "1", "timestamp": 0, "score": 0.9, "predicted_label": 1}
+    first = {"request_id": "a", "timestamp": 3_600_000, "true_label": 1}
+    second = {"request_id": "a", "timestamp": 2 * DAY_MS, "true_label": 0}
+    for order in ((made, first, second), (second, made, first), (second, first, made)):
+        records = [(r["timestamp"], "predictions" if "score" in r else "outcomes", r) for r in order]
+        watch, _ = fold(records, policy=HORIZON, ticks=False, close=False)
+        assert at_class(watch, 1) == (1, 0)
+        assert at_class(watch, 2) == (0, 1)
+
+
+def at_class(watch: Watch, top: int) -> tuple[int, int]:
+    _, _, known, _, _ = watch.models["m"]["1"].sums.read(0, 10_000, top)
+    return int(known[0, KNOWN.at["tp"]]), int(known[0, KNOWN.at["fp"]])

@@ -1,0 +1,97 @@
+"""The fold: what it finds depends on the log alone, not on how it was cut, ticked or delivered."""
+
+import random
+
+import msgspec
+import numpy as np
+import pytest
+from support.stories import DAY_MS, OUTCOMES, PREDICTIONS, START_MS, findings, fold, state, story, tick
+
+from detectors.watch import SourceRecreatedError, Watch
+from detectors.watch_report import report
+from schemas.findings import EventType
+from schemas.policy import parse_policy
+from schemas.scored import Origin, Rows, Tick
+
+CHANGED = story(seed=1, days=90, per_day=40, change_day=60)
+
+
+def test_a_change_is_found_after_it_began_and_not_before() -> None:
+    _, events = fold(CHANGED)
+    opened = [event for event in events if event.type == EventType.DRIFT_OPENED and event.data.kind.value == "concept"]
+    assert opened
+    assert opened[0].time_ms >= START_MS + 60 * DAY_MS
+    assert opened[0].data.onset >= "2023-02-25"  # some panes of slack before 2 March
+    assert opened[0].data.current.value > opened[0].data.baseline.hi
+
+
+@pytest.mark.parametrize("chunk", [97, 10**9])
+def test_findings_and_state_do_not_depend_on_where_the_log_is_cut_and_ticked(chunk: int) -> None:
+    watch, events = fold(CHANGED, chunk=1_000)
+    other, others = fold(CHANGED, chunk=chunk)
+    assert findings(others) == findings(events)
+    assert findings(events)
+    assert state_but_offsets(other) == state_but_offsets(watch)
+
+
+def state_but_offsets(watch: Watch) -> bytes:
+    return msgspec.msgpack.encode([version.to_state() for named in watch.models.values() for version in named.values()])
+
+
+def test_a_second_delivery_changes_nothing() -> None:
+    watch, _ = fold(CHANGED[:3_000], close=False)
+    before = state(watch)
+    rows = Rows("m", [PREDICTIONS], 1, {"kind": b"\x01", "status": b"\x01", "offset": np.array([5]).tobytes()}, versions=["1"])
+    watch.apply(rows)
+    assert state(watch) == before
+
+
+def test_order_of_arrival_changes_no_figure() -> None:
+    shuffled = random.Random(3).sample(CHANGED, len(CHANGED))
+    watch, _ = fold(CHANGED, close=False)
+    other, _ = fold(shuffled, close=False, ticks=False)
+    assert msgspec.to_builtins(report([other]).models[0].segments) == msgspec.to_builtins(report([watch]).models[0].segments)
+
+
+def test_a_topic_made_anew_is_refused() -> None:
+    watch, _ = fold(CHANGED[:100], close=False)
+    with pytest.raises(SourceRecreatedError, match="created anew"):
+        watch.apply(Tick({"predictions": 1, "outcomes": 1}, [(Origin("predictions", "other", 0), 5)]))
+
+
+def test_time_waits_for_every_source_partition() -> None:
+    watch = Watch()
+    watch.apply(Tick({"predictions": 2, "outcomes": 1}, [(PREDICTIONS, 100), (OUTCOMES, 90)]))
+    assert watch.time_ms() is None
+    watch.apply(Tick({"predictions": 2, "outcomes": 1}, [(Origin("predictions", "p", 1), 80)]))
+    assert watch.time_ms() == 80
+    watch.apply(Tick({"predictions": 2, "outcomes": 1}, [(Origin("predictions", "p", 1), 70)]))
+    assert watch.time_ms() == 80  # a repeated, older tick takes nothing back
+
+
+def test_versions_have_baselines_of_their_own_and_share_the_budget() -> None:
+    two = sorted(story(seed=4, days=60, version="1") + story(seed=5, days=60, version="2"), key=lambda record: record[0])
+    watch, _ = fold(two, close=False)
+    versions = watch.models["m"]
+    late = START_MS + 50 * DAY_MS
+    assert [watch._share(versions, version)(late) for version in versions.values()] == [0.5, 0.5]
+    assert watch._share(versions, versions["1"])(late + 365 * DAY_MS) == 1.0
+
+
+def test_statistics_come_at_most_once_a_second_of_tick_time() -> None:
+    watch = Watch(statistics_every_ms=1_000)
+    fold(CHANGED[:500], watch=watch, close=False, ticks=False)
+    at = CHANGED[499][0]
+    first = watch.apply(tick(at))
+    assert {event.type for event in first} == {EventType.STATISTICS}
+    made = sum(topic == "predictions" for _, topic, _ in CHANGED[:500])
+    assert first[0].data.n_predictions == made
+    assert watch.apply(tick(at + 999)) == []
+
+
+def test_policy_arrives_as_a_record_and_ages_are_those_it_declares() -> None:
+    policy = parse_policy('[models.m]\nages = ["1h", "2d"]\nhorizon = "8d"\non_timeout = "negative"\n')
+    watch, _ = fold(CHANGED[:2_000], policy=policy)
+    ladder = report([watch]).models[0].ladder
+    assert [rung.age_s for rung in ladder] == [0, 3_600, 172_800, 691_200]
+    assert [rung.mature for rung in ladder] == [False, False, False, True]
