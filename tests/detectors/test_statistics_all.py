@@ -237,21 +237,29 @@ def slow_debiased(_, true, score):
 
 
 def slow_equal_mass(_, true, score):
+    from scipy.optimize import brentq
+
     total, before, groups = len(true), 0, {}
     for n, p, y in slow_bins(true, score, 60):
         groups.setdefault(min(math.floor(10 * (before + n / 2) / total), 9), []).append((n, p, y))
         before += n
-    ece = 0.0
+    bins = []
     for cells in groups.values():
-        n = sum(cell[0] for cell in cells)
-        hits = sum(cell[0] * cell[2] for cell in cells)
-        gap = abs(sum(cell[0] * cell[1] for cell in cells) - hits) / n
+        n, hits = sum(cell[0] for cell in cells), sum(cell[0] * cell[2] for cell in cells)
         share = (hits + 0.5) / (n + 1)
-        sd = math.sqrt(share * (1 - share) / n)
-        grid = np.linspace(gap - 10 * sd, gap + 10 * sd, 200_001)
-        density = np.exp(-(((grid - gap) / sd) ** 2) / 2)
-        ece += n / total * (2 * gap - (np.abs(grid) * density).sum() / density.sum())
-    return max(ece, 0.0)
+        bins.append((n / total, abs(sum(cell[0] * cell[1] for cell in cells) - hits) / n, math.sqrt(share * (1 - share) / n)))
+    scale = sum(w * math.hypot(gap, sd) for w, gap, sd in bins)
+
+    def expected(ece):
+        mean = 0.0
+        for w, gap, sd in bins:
+            true_gap = ece * math.hypot(gap, sd) / scale
+            mean += w * (
+                sd * math.sqrt(2 / math.pi) * math.exp(-((true_gap / sd) ** 2) / 2) + true_gap * math.erf(true_gap / sd / math.sqrt(2))
+            )
+        return mean - sum(w * gap for w, gap, _ in bins)
+
+    return brentq(expected, 0.0, 1.0, xtol=1e-14)
 
 
 def slow_line(parameters, true, score):
