@@ -314,6 +314,10 @@ def test_evidence_is_tempered_by_the_baselines_dependence(reading):
             bank.step(reading(at, hours=4, segments=[0, 1], tn=[100 - x, 50 - x // 2], fn=[x, x // 2]), CONTEXT)
         monitors = bank.panels[1][0].monitors
         phis[burst] = monitors.phi[:2].tolist()
+        before = monitors.log_c[0].clip(min=0)
+        bank.step(reading(24 * 40, hours=4, segments=[0, 1], tn=[80, 40], fn=[20, 10]), CONTEXT)
+        gain = RATES.log_factors(np.array([[100.0, 20.0]]), RATES.table(monitors.null[0], UP)[None])[0]
+        np.testing.assert_allclose(monitors.log_c[0] - before, gain / monitors.phi[0], rtol=1e-9)
         edge = monitors.null[0, 0]
         phis[burst].append((edge - monitors.base[0, 0]) * math.sqrt(monitors.base[0, 3]))
     assert phis[0.0][0] == 1.0

@@ -184,7 +184,7 @@ def test_acknowledged_judged_accepted(incidents):
     assert not incidents.judge(opened.incident_id, true=True, by="bob", at_ms=7)
     events, keys = incidents.accept_baseline(opened.incident_id, by="ada", due_ms=51 * DAY_MS)
     assert [event.event for event in events] == ["cleared"]
-    assert "Accepted as the new normal by ada." in events[0].message
+    assert events[0].message == "Closed: error rate of car-loan 1 for group 2. Accepted as the new normal by ada."
     assert keys == [first.key]
     assert incidents.open == []
     assert incidents.accept_baseline("nothing", by="ada", due_ms=0) == ([], [])
