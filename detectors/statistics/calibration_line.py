@@ -40,13 +40,10 @@ def calibration_line(n: npt.ArrayLike, positive: npt.ArrayLike, score: npt.Array
     fits = (hits.sum(axis=-1) > 0) & ((n - hits).sum(axis=-1) > 0) & ((n > 0).sum(axis=-1) > 1)
     a, b = np.zeros(fits.shape), np.ones(fits.shape)
     best = _likelihood(n, hits, x, a, b)
+    done = ~fits
     close = np.zeros(fits.shape, dtype=bool)
     for _ in range(_STEPS):
-        p = expit(a[..., np.newaxis] + b[..., np.newaxis] * x)
-        weight, rest = n * p * (1 - p), hits - n * p
-        s0, s1, s2 = weight.sum(axis=-1), (weight * x).sum(axis=-1), (weight * x * x).sum(axis=-1)
-        g0, g1 = rest.sum(axis=-1), (rest * x).sum(axis=-1)
-        step = np.nan_to_num(np.stack([ratio(s2 * g0 - s1 * g1, s0 * s2 - s1 * s1), ratio(s0 * g1 - s1 * g0, s0 * s2 - s1 * s1)]))
+        step = np.where(done, 0.0, _newton(n, hits, x, a, b))  # a line that stands does not move on with the others
         for _ in range(_STEPS):  # halve a step that overshoots
             value = _likelihood(n, hits, x, a + step[0], b + step[1])
             worse = value < best - 1e-9 * np.abs(best)
@@ -54,11 +51,28 @@ def calibration_line(n: npt.ArrayLike, positive: npt.ArrayLike, score: npt.Array
                 break
             step = np.where(worse, step / 2, step)
         a, b, best = a + step[0], b + step[1], np.maximum(value, best)
-        close = np.abs(step).max(axis=0) < _CLOSE * (1 + np.abs(a) + np.abs(b))
-        if (close | ~fits).all():
+        close |= ~done & (np.abs(step).max(axis=0) < _CLOSE * (1 + np.abs(a) + np.abs(b)))
+        done |= close
+        if done.all():
             break
-    known = fits & close & (s0 * s2 - s1 * s1 > 1e-9 * s0 * s2)
+    s0, s1, s2 = _curvature(n, x, a, b)
+    known = close & (s0 * s2 - s1 * s1 > 1e-9 * s0 * s2)
     return Line(np.where(known, b, np.nan), np.where(known, a, np.nan))
+
+
+def _curvature(n: Floats, x: Floats, a: Floats, b: Floats) -> tuple[Floats, Floats, Floats]:
+    p = expit(a[..., np.newaxis] + b[..., np.newaxis] * x)
+    weight = n * p * (1 - p)
+    return weight.sum(axis=-1), (weight * x).sum(axis=-1), (weight * x * x).sum(axis=-1)
+
+
+def _newton(n: Floats, hits: Floats, x: Floats, a: Floats, b: Floats) -> Floats:
+    """Return the Newton step of intercept and slope, shape (2, ...); 0 where the curvature is gone."""
+    s0, s1, s2 = _curvature(n, x, a, b)
+    rest = hits - n * expit(a[..., np.newaxis] + b[..., np.newaxis] * x)
+    g0, g1 = rest.sum(axis=-1), (rest * x).sum(axis=-1)
+    determinant = s0 * s2 - s1 * s1
+    return np.nan_to_num(np.stack([ratio(s2 * g0 - s1 * g1, determinant), ratio(s0 * g1 - s1 * g0, determinant)]))
 
 
 def _likelihood(n: Floats, hits: Floats, x: Floats, a: Floats, b: Floats) -> Floats:

@@ -1,10 +1,11 @@
 """Expected calibration error over bins of equal mass, with the noise taken out and an interval.
 
 The gap of a bin of n events is seen with noise of variance ``v = y(1 - y) / n`` (y the share with half a success and half a failure
-added), so the mean of the absolute gaps overshoots: at 300 events a perfectly calibrated model shows .06. The estimate asks instead which true
-error would show what is seen. True gaps are taken to be in proportion to ``sqrt(d² + v)``, d the gap seen, and an error e scales them; the
-gap seen in each bin is then a folded normal, whose mean and variance are known. The estimate is the e whose expected error is the one
-seen, 0 if even e = 0 would show more; the interval's ends are the e for which it lies 1.96 standard deviations above and below.
+added), so the mean of the absolute gaps overshoots: at 300 events a perfectly calibrated model shows .06. The estimate asks instead
+which true error would show what is seen. True gaps are taken to be in proportion to ``sqrt(d² + v)``, d the gap seen, and an error e
+scales them; the gap seen in each bin is then a folded normal, whose mean and variance are known. The estimate is the e whose expected
+error is the one seen, 0 if even e = 0 would show more; the interval's ends are the e for which it lies 1.96 standard deviations above
+and below.
 
 In simulations of 100 to 30,000 events, calibrated and not, 93 to 97 % of the intervals hold the true error. Nothing is resampled: the
 same counts give the same bits.

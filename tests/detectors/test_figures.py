@@ -29,7 +29,7 @@ def rows(n, texts=("",), **columns):
 
 def events(n=400, seed=11):
     rng = np.random.default_rng(seed)
-    score = np.where(rng.random(n) < 0.5, rng.random(n).round(1), rng.random(n))
+    score = np.where(rng.random(n) < 0.5, rng.integers(0, 11, n) * 0.1, rng.random(n)).clip(0, 1)
     return {
         "score": score,
         "predicted": score >= 0.5,

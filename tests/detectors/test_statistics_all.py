@@ -20,9 +20,9 @@ METRICS = [case for case in CASES if issubclass(statistics()[case.values[0]], me
 
 
 def columns(name, n=300, seed=3):
-    """Columns for a statistic, and named ones; scores often lie on edges of bins."""
+    """Columns for a statistic, and named ones; half the scores lie on edges of bins, or next to them: 3 * 0.1 is above 0.3."""
     rng = np.random.default_rng(seed)
-    score = np.where(rng.random(n) < 0.5, rng.random(n).round(1), rng.random(n))
+    score = np.where(rng.random(n) < 0.5, rng.integers(0, 11, n) * 0.1, rng.random(n)).clip(0, 1)
     true = rng.random(n) < 0.2 + 0.5 * score
     amount = rng.lognormal(3, 1, n).round(2)
     sent = rng.integers(0, 9, n)
@@ -30,7 +30,7 @@ def columns(name, n=300, seed=3):
         "Share": ([true], {}),
         "MissingFeatures": ([np.stack([sent, rng.integers(0, sent + 1)], axis=1)], {}),
         "MeanLabelDelay": ([rng.integers(0, 10_000_000, n) / 1000], {}),
-        "LabelMaturity": ([np.stack([rng.lognormal(6, 3, n).round(3), true], axis=1)], {}),
+        "LabelMaturity": ([np.stack([age := rng.lognormal(6, 3, n).round(3), true & (age < 10_000)], axis=1)], {}),
         "SelectiveRisk": ([true, np.where(rng.random(n) < 0.2, None, rng.random(n) < 0.5)], {}),
         "ConfusionRate": ([true, score > 0.5], {}),
         "DecisionCost": ([true, score > 0.5], {"amount": amount}),

@@ -117,3 +117,4 @@ def test_maturity_is_fair_to_those_still_waiting():
 
 def test_coverage_by_hand():
     assert maturity([1, 0], [0, 1]).tolist() == pytest.approx([0.5, 0.5])
+    assert maturity([1, 4], [2, 3]).tolist() == pytest.approx([1 / 9, 1 - (1 - 1 / 9) * (1 - 4 / 5.5)])
