@@ -7,6 +7,7 @@ file. At the end of the logs the watermark goes to infinity, so every rung is re
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -27,7 +28,7 @@ __all__ = ["ReplayError", "Replayed", "replay"]
 
 TIMED = ("predictions", "outcomes")
 CHUNK = 4_096  # records that are joined and folded together, then the watermark moves
-_POLICY = Origin("control", "policy", 0)
+_POLICY = Origin("control", "replay", 1)  # beside the log, which is partition 0
 
 Progress = Callable[[int, int], None]  # records done, records in all
 
@@ -83,9 +84,8 @@ def replay(
         prepared = joiner.prepare(batches)
         joined = joiner.finish(prepared, table.exchange_now(prepared.lookups))
         result.dead_letters += joined.dead_letters
-        records: list[Scored] = [*joined.rows, *joined.forwarded]
-        if high_ms is not None:
-            records.append(Tick(dict.fromkeys(TIMED, 1), [(origin(name), high_ms) for name in TIMED]))
+        ticks = [] if high_ms is None else [Tick(dict.fromkeys(TIMED, 1), [(origin(name), high_ms) for name in TIMED])]
+        records: list[Scored] = [*joined.rows, *ticks, *joined.forwarded]
         for record in records:
             result.events += watch.apply(record)
         done += sum(len(batch.values) for batch in batches)
@@ -108,8 +108,11 @@ def _chunks(logs: dict[str, Log], started_ms: int) -> Iterator[tuple[list[Source
     source = np.repeat(np.arange(len(names)), [len(log.lines) for log in logs.values()])
     order = np.argsort(times, kind="stable")
     offset = dict.fromkeys(names, 0)
-    for start in range(0, len(order), CHUNK):
-        chunk = order[start : start + CHUNK]
+    # A decision holds from its time on, however records are chunked: its chunk ends with it, and the watermark moves before it is taken.
+    decisions = np.flatnonzero(source[order] == names.index("control")) + 1 if "control" in names else np.zeros(0, dtype=np.intp)
+    cuts = np.union1d(np.arange(0, len(order), CHUNK), decisions)
+    for start, end in pairwise([*cuts[cuts < len(order)].tolist(), len(order)]):
+        chunk = order[start:end]
         counts = np.bincount(source[chunk], minlength=len(names)).tolist()
         batches = []
         for name, count in zip(names, counts, strict=True):
