@@ -7,19 +7,22 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from faust.types import TP
 from redis.asyncio import Redis
 
 from detectors.joiner import Joiner
+from detectors.pending import DictTable, PendingTable
 from schemas.codec import Limits
 from schemas.policy import Policy, parse_policy
 from streams.batches import Batch
 from streams.engine import REFUSED, Agent, App, die, new_app, retry
-from streams.guard import Guard, RedisMemory, RefusedError
+from streams.guard import DictMemory, Guard, Memory, RedisMemory, RefusedError
 from streams.joining import Joining
 from streams.pending import RedisTable, check_redis
+from streams.policy_start import put_in_force
 from streams.producer import ScoredProducer
 from streams.settings import DAY_MS, Settings
 from streams.topics import SCORED, SOURCES
@@ -41,28 +44,33 @@ class JoinWorker:
         self.producer: ScoredProducer | None = None
         self.joining: Joining | None = None
         self.guard: Guard | None = None
+        self.in_force = False  # the policy file
         self.app.task(self._ticker)
         self.app.task(self._guarding)
         self.app.on_before_shutdown.connect(self._close)
 
-    def _connect(self) -> Joining:
+    async def _connect(self) -> Joining:
         settings = self.settings
-        self.redis = Redis.from_url(settings.redis, socket_timeout=5, socket_connect_timeout=5)
-        self.guard = Guard(
-            settings, (*SOURCES, SCORED, "dead-letters"), RedisMemory(self.redis, settings.prefix), group=settings.topic(GROUP)
-        )
+        memory: Memory
+        table: PendingTable
+        if settings.in_memory:
+            memory, table = DictMemory(), DictTable()
+        else:
+            self.redis = Redis.from_url(settings.redis, socket_timeout=5, socket_connect_timeout=5)
+            memory = RedisMemory(self.redis, settings.prefix)
+            table = RedisTable(self.redis, settings.prefix, wait_replicas=settings.redis_wait_replicas)
+            for finding in await retry("Redis", lambda: check_redis(self.redis)):
+                if finding.fatal:
+                    die(f"Redis: {finding.text}", REFUSED)
+                log.warning("Redis: %s", finding.text)
+        self.guard = Guard(settings, (*SOURCES, SCORED, "dead-letters"), memory, group=settings.topic(GROUP))
         self.producer = ScoredProducer(settings, die)
-        table = RedisTable(self.redis, settings.prefix, wait_replicas=settings.redis_wait_replicas)
         return Joining(settings, new_joiner(settings), table, self.producer, self.agent.crash)
 
     async def _load(self, partitions: set[TP], owned: Callable[[], bool]) -> dict[TP, int]:
         """Begin with the partitions that a rebalance gave; nothing is read meanwhile."""
         if self.joining is None:
-            self.joining = self._connect()
-            for finding in await retry("Redis", lambda: check_redis(self.redis)):
-                if finding.fatal:
-                    die(f"Redis: {finding.text}", REFUSED)
-                log.warning("Redis: %s", finding.text)
+            self.joining = await self._connect()
         guard = self.guard
         assert guard is not None  # noqa: S101  made with ``joining``
         try:
@@ -71,6 +79,11 @@ class JoinWorker:
                 log.error("%s", loss)
         except RefusedError as error:
             die(str(error), REFUSED)
+        if not self.in_force and owned():
+            assert self.producer is not None  # noqa: S101  made with ``joining``
+            group = self.settings.topic(GROUP)
+            await retry("the policy", partial(put_in_force, self.redis, self.settings, facts, self.producer, group=group))
+            self.in_force = True
         if owned():
             self.joining.own(facts, partitions)
         return {}  # from the committed offsets

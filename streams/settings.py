@@ -65,7 +65,12 @@ class Settings:
     kafka_cert_file: Path | None = setting("GNOMON_KAFKA_CERT_FILE", "our certificate, for mutual TLS (PEM)", None)
     kafka_key_file: Path | None = setting("GNOMON_KAFKA_KEY_FILE", "the key of our certificate (PEM)", None)
     kafka_key_password: str = setting("GNOMON_KAFKA_KEY_PASSWORD", "password of that key", "", secret=True)
-    redis: str = setting("GNOMON_REDIS", "Redis URL: redis://, rediss:// (TLS) or unix://", "redis://localhost:6379/0", secret=True)
+    redis: str = setting(
+        "GNOMON_REDIS",
+        "Redis URL: redis://, rediss:// (TLS), unix://; memory:// keeps all in one worker's memory, for a look",
+        "redis://localhost:6379/0",
+        secret=True,
+    )
     redis_wait_replicas: int = setting("GNOMON_REDIS_WAIT_REPLICAS", "replicas that must have a write before it counts as durable", 0)
     policy: Path | None = setting("GNOMON_POLICY", "the policy file (TOML); default: built-in policy for every model", None)
     prefix: str = setting("GNOMON_PREFIX", "what the names of topics, groups and keys begin with", "gnomon.")
@@ -143,8 +148,8 @@ class Settings:
         """Raise ``SettingsError`` where settings contradict each other."""
         if self.kafka_protocol.startswith("SASL") and not (self.kafka_username and self.kafka_password):
             raise SettingsError(f"GNOMON_KAFKA_PROTOCOL is {self.kafka_protocol}: set GNOMON_KAFKA_USERNAME and GNOMON_KAFKA_PASSWORD")
-        if urlsplit(self.redis).scheme not in {"redis", "rediss", "unix"}:
-            raise SettingsError("GNOMON_REDIS: expected a URL that begins with redis://, rediss:// or unix://")
+        if urlsplit(self.redis).scheme not in {"redis", "rediss", "unix", "memory"}:
+            raise SettingsError("GNOMON_REDIS: expected a URL that begins with redis://, rediss://, unix:// or memory://")
         for name in (
             "source_partitions",
             "scored_partitions",
@@ -155,6 +160,11 @@ class Settings:
         ):
             if getattr(self, name) < 1:
                 raise SettingsError(f"GNOMON_{name.upper()}: expected 1 or more, got {getattr(self, name)}")
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether there is no Redis: nothing outlives the worker, and there can be one worker only."""
+        return self.redis.startswith("memory:")
 
     def topic(self, name: str) -> str:
         """Return the name in Kafka of a topic, or of a consumer group.

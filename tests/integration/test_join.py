@@ -1,6 +1,8 @@
 """The join on a real Kafka and a real Redis: whatever dies whenever, every record is counted once and every pair is there once."""
 
 import json
+import signal
+import sys
 import time
 from pathlib import Path
 
@@ -61,7 +63,8 @@ def test_a_crash_at_any_point_changes_nothing(kafka: Broker, redis_url: str, pre
         assert out.dropped > 0  # rows did come twice, and were recognised
 
 
-def test_workers_killed_under_load(kafka: Broker, redis_url: str, prefix: str, tmp_path: Path) -> None:
+def test_workers_killed_and_frozen_under_load(kafka: Broker, redis_url: str, prefix: str, tmp_path: Path) -> None:
+    """One dies; one is frozen until its partitions are another's, and then goes on with what it had in hand."""
     settings, total = provision(kafka, prefix), 0
     parts = [traffic(seed, 1500, f"part{seed}-") for seed in range(5)]
     with processes() as started:
@@ -70,10 +73,17 @@ def test_workers_killed_under_load(kafka: Broker, redis_url: str, prefix: str, t
             total += len(part.records)
             started.append(join_worker(tmp_path, settings, redis_url, str(turn), GNOMON_BATCH_RECORDS="100"))
             time.sleep(2)
-            if turn % 2:
-                started[turn - 1].kill()
+            if turn == 1:
+                started[0].kill()
+            if turn == 3:
+                started[2].process.send_signal(signal.SIGSTOP)
         wait_for(lambda: done(settings, total), "all is joined", 60)
-    check(settings, *parts)
+        started[2].process.send_signal(signal.SIGCONT)
+        last = traffic(9, 300, "last")
+        send(settings, last.records)
+        wait_for(lambda: done(settings, total + len(last.records)), "the last are joined too", 60)
+        assert started[2].stop()[0] in {0, 70}, started[2].text()  # it goes on as a member, or has ended itself
+    check(settings, *parts, last)
 
 
 def test_redis_dies_and_returns(kafka: Broker, own_redis: RedisServer, prefix: str, tmp_path: Path) -> None:
@@ -129,3 +139,14 @@ def test_an_outcome_that_never_meets_its_prediction_waits(kafka: Broker, redis_u
         wait_for(lambda: done(settings, 1), "it is read")
         assert started[0].stop()[0] == 0
     assert read_scored(settings).records == {Status.WAITING: 1}
+
+
+def test_faust_can_start_it_too(kafka: Broker, redis_url: str, prefix: str, tmp_path: Path) -> None:
+    settings, sent = provision(kafka, prefix), traffic(6, 100)
+    send(settings, sent.records)
+    command = [str(Path(sys.executable).with_name("faust")), "-A", "streams.join", "worker", "-l", "warn"]
+    with processes() as started:
+        started.append(join_worker(tmp_path, settings, redis_url, command=command))
+        wait_for(lambda: done(settings, len(sent.records)), "all is joined")
+        assert started[0].stop()[0] == 0, started[0].text()
+    check(settings, sent)

@@ -70,7 +70,7 @@ def send(settings: Settings, records: list[tuple[str, bytes]], seed: int = 0) ->
     assert producer.flush(30) == 0
 
 
-def join_worker(folder: Path, settings: Settings, redis_url: str, name: str = "0", **env: str) -> Process:
+def join_worker(folder: Path, settings: Settings, redis_url: str, name: str = "0", command: list[str] | None = None, **env: str) -> Process:
     """Start a join worker."""
     base = {
         "GNOMON_KAFKA": settings.kafka,
@@ -79,7 +79,7 @@ def join_worker(folder: Path, settings: Settings, redis_url: str, name: str = "0
         "GNOMON_SESSION_TIMEOUT_MS": "6000",
     }
     base |= {"GNOMON_DATA_DIR": str(folder / f"data-{name}"), "GNOMON_SECRET_KEY": "tests", "GNOMON_COMMIT_INTERVAL_MS": "200"}
-    return Process([sys.executable, "-c", RUN], {**base, **env}, folder / f"log-{name}")
+    return Process(command or [sys.executable, "-c", RUN], {**base, **env}, folder / f"log-{name}")
 
 
 def done(settings: Settings, sent: int) -> bool:

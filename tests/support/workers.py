@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 HERE = Path(__file__).parent
 
@@ -90,9 +90,15 @@ def produce(bootstrap: str, topic: str, partitions: int, values: range, **config
 
 def committed(bootstrap: str, group: str, topic: str, partitions: int) -> list[int]:
     """Return a group's committed offset of each partition; negative: none."""
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": group})
+    consumer, deadline = Consumer({"bootstrap.servers": bootstrap, "group.id": group}), time.monotonic() + 20
     try:
-        return [tp.offset for tp in consumer.committed([TopicPartition(topic, p) for p in range(partitions)], timeout=20)]
+        while True:
+            try:
+                return [tp.offset for tp in consumer.committed([TopicPartition(topic, p) for p in range(partitions)], timeout=20)]
+            except KafkaException:  # a new broker's coordinator takes its time
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
     finally:
         consumer.close()
 
