@@ -24,7 +24,7 @@ def decide(watch: Watch, control: Control) -> list[Event]:
     """
     if control.type == ControlType.POLICY:
         try:
-            watch.use(decode_policy(control))
+            return watch.use(decode_policy(control))
         except PolicyError:
             return []
     found: list[Event] = []

@@ -80,11 +80,14 @@ class ModelVersion:
         self.sums.add(rows, where, self.ladder)
         self.spans.add(rows, where)
 
-    def use(self, policy: ModelPolicy) -> None:
-        """Follow another policy from here on."""
-        if policy != self.policy:
-            self.bank = Bank.from_state(self.bank.to_state(), policy=policy)
-            self.policy = policy
+    def use(self, policy: ModelPolicy) -> list[Event]:
+        """Follow another policy from here on; incidents of families that it drops are closed."""
+        if policy == self.policy:
+            return []
+        self.bank = Bank.from_state(self.bank.to_state(), policy=policy)
+        self.policy = policy
+        events = self.incidents.keep(self.bank.active(), max(self.watermark_ms, BEGINNING), self.segment_text)
+        return [drift_event(self, event) for event in events]
 
     def advance(self, watermark_ms: int, share: Share) -> list[Event]:
         """Read every pane that is due by the watermark, in due order; return what the incidents say."""

@@ -196,13 +196,15 @@ class Watch:
         self.marks[place] = mark
         return decide(self, msgspec.json.decode(forwarded.record, type=Control))
 
-    def use(self, policy: Policy) -> None:
-        """Follow another policy from here on."""
+    def use(self, policy: Policy) -> list[Event]:
+        """Follow another policy from here on; return the events of incidents that it closes."""
         self.policy = policy
-        for model_id, versions in self.models.items():
-            for name, version in versions.items():
-                version.use(policy.for_model(model_id))
+        found: list[Event] = []
+        for model_id, versions in sorted(self.models.items()):
+            for name, version in sorted(versions.items()):
+                found += version.use(policy.for_model(model_id))
                 self.changed.add((model_id, name))
+        return found
 
     def head_state(self) -> dict[str, Any]:
         """Return all of the state but the model versions, as plain values and bytes; versioned."""

@@ -36,9 +36,19 @@ Load = Callable[[set[TP], Callable[[], bool]], Awaitable[dict[TP, int]]]
 Flush = Callable[[], Awaitable[None]]
 
 
+class NoWeb(faust.App.BootStrategy):  # type: ignore[misc]  # Faust is untyped here
+    """Never starts Faust's web server: it listens on 0.0.0.0, shows tables and asks for no password.
+
+    The setting alone does not keep it away, since ``faust worker`` turns it on again unless told ``--without-web``.
+    """
+
+    enable_web = False
+
+
 class App(faust.App):  # type: ignore[misc]  # Faust is untyped here
     """A Faust app that exits within its drain timeout when told to stop, drained or not."""
 
+    BootStrategy = NoWeb
     gnomon: Settings
 
     def _create_directories(self) -> None:
@@ -90,7 +100,7 @@ def new_app(name: str, settings: Settings) -> App:
         broker_rebalance_timeout=60.0,
         broker_request_timeout=max(30.0, settings.session_timeout_ms / 1000),
         producer_request_timeout=30.0,
-        web_enabled=False,  # it listens on 0.0.0.0, shows tables and asks for no password
+        web_enabled=False,  # see NoWeb
         worker_redirect_stdouts=False,
     )
     app.gnomon = settings
