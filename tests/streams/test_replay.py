@@ -47,7 +47,7 @@ def test_no_change_is_no_alarm(tmp_path):
 @pytest.mark.parametrize("seed", [1, 2])
 def test_the_order_of_lines_makes_no_difference(tmp_path, changed, seed):
     made, known = [list(lines) for lines in changed]
-    made += [prediction("same-time", START_MS, 0.5), prediction("same-time", START_MS, 0.75), b"{", made[17]]
+    made += [prediction("same-time", START_MS, 0.5), prediction("same-time", START_MS, 0.75), b"{", b"}", b"]", b"[", made[17]]
     known += [outcome("0-3", START_MS + DAY_MS, 1, version=2), outcome("0-3", START_MS + DAY_MS, 0, version=2), known[5]]
     in_order = run(tmp_path / "in-order", made, known, policy=QUICK)
     random.Random(seed).shuffle(made)
