@@ -9,7 +9,7 @@ import itertools
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -20,7 +20,6 @@ from streams.pending import _translated
 
 SCRIPT = Path(__file__).with_suffix(".lua").read_text()
 FORMAT = 1
-_WAIT_MS = 5_000
 _HEAD, _EPOCH, _VERSION = b"head", b"epoch", b"v:"
 _LEVEL = 1  # zlib: integer sums shrink to a fraction, higher levels gain little
 
@@ -111,7 +110,43 @@ def _unpacked(data: bytes) -> Any:
     return msgspec.msgpack.decode(zlib.decompress(data))
 
 
-class Checkpoints:
+class Checkpoints(Protocol):
+    """Where checkpoints are kept: see ``RedisCheckpoints``."""
+
+    async def take(self, partition: int) -> int:
+        """Become the partition's only writer; return the epoch to write under."""
+
+    async def read(self, partition: int) -> Fields:
+        """Return a checkpoint's fields; empty: there is none."""
+
+    async def write(self, partition: int, epoch: int, fields: Mapping[bytes, bytes]) -> None:
+        """Write fields, all or none; raises ``FencedError`` where another has taken the partition."""
+
+
+class DictCheckpoints:
+    """Checkpoints in this process alone."""
+
+    def __init__(self) -> None:
+        self.hashes: dict[int, Fields] = {}
+        self.epochs: dict[int, int] = {}
+
+    async def take(self, partition: int) -> int:
+        """Become the partition's only writer; return the epoch to write under."""
+        self.epochs[partition] = self.epochs.get(partition, 0) + 1
+        return self.epochs[partition]
+
+    async def read(self, partition: int) -> Fields:
+        """Return a checkpoint's fields; empty: there is none."""
+        return dict(self.hashes.get(partition, {}))
+
+    async def write(self, partition: int, epoch: int, fields: Mapping[bytes, bytes]) -> None:
+        """Write fields, all or none; raises ``FencedError`` where another has taken the partition."""
+        if self.epochs.get(partition, 0) != epoch:
+            raise _fenced(partition, epoch, self.epochs.get(partition, 0))
+        self.hashes.setdefault(partition, {}).update(fields)
+
+
+class RedisCheckpoints:
     """The checkpoints of a deployment, in Redis.
 
     Parameters
@@ -122,13 +157,15 @@ class Checkpoints:
         What keys begin with.
     wait_replicas
         How many replicas must have a write before it counts; one server with replicas only, not a cluster.
+    wait_ms
+        How long to wait for them.
 
     """
 
-    def __init__(self, client: Any, prefix: str, *, wait_replicas: int = 0) -> None:
+    def __init__(self, client: Any, prefix: str, *, wait_replicas: int = 0, wait_ms: int = 5_000) -> None:
         self._client = client
         self._prefix = prefix
-        self._wait = wait_replicas
+        self._wait = (wait_replicas, wait_ms)
         self._echoes = itertools.count(1)
 
     def key(self, partition: int) -> str:
@@ -172,22 +209,20 @@ class Checkpoints:
         """
         echo = b"%d" % next(self._echoes)
         flat = [part for field in fields.items() for part in field]
-        if self._wait:
+        replicas, wait_ms = self._wait
+        if replicas:
             pipeline = self._client.pipeline(transaction=False)
             pipeline.eval(SCRIPT, 1, self.key(partition), echo, epoch, *flat)
-            pipeline.execute_command("WAIT", self._wait, _WAIT_MS)
+            pipeline.execute_command("WAIT", replicas, wait_ms)
             reply, reached = await self._call(pipeline.execute())
-            if reached < self._wait:
-                raise StoreUnavailable(f"expected {self._wait} replicas to have the checkpoint within {_WAIT_MS} ms, got {reached}")
+            if reached < replicas:
+                raise StoreUnavailable(f"expected {replicas} replicas to have the checkpoint within {wait_ms} ms, got {reached}")
         else:
             reply = await self._call(self._client.eval(SCRIPT, 1, self.key(partition), echo, epoch, *flat))
         if not isinstance(reply, list) or len(reply) != 2 or reply[0] != echo:
             raise StoreReplyInvalid(f"expected the reply to call {echo.decode()}, got another's")
         if reply[1] != b"%d" % epoch:
-            raise FencedError(
-                f"the checkpoint of scored partition {partition} was taken by another worker (epoch {reply[1].decode()}, ours is {epoch}): "
-                "nothing was written; this worker has been out of the group, and its state is out of date"
-            )
+            raise _fenced(partition, epoch, int(reply[1]))
 
     async def _call(self, call: Any) -> Any:
         # Whoever waits may be cancelled; a conversation cut in half would leave the connection one answer off.
@@ -195,3 +230,10 @@ class Checkpoints:
             return await asyncio.shield(asyncio.ensure_future(call))
         except REDIS_ERRORS as error:
             raise _translated(error) from error
+
+
+def _fenced(partition: int, ours: int, theirs: int) -> FencedError:
+    return FencedError(
+        f"the checkpoint of scored partition {partition} was taken by another worker (epoch {theirs}, ours is {ours}): "
+        "nothing was written; this worker has been out of the group, and its state is out of date"
+    )

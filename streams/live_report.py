@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 from detectors.watch import Watch
 from detectors.watch_report import report
 from schemas.report import Report
-from streams.checkpoint import Checkpoints, unpack
+from streams.checkpoint import RedisCheckpoints, unpack
 from streams.guard import RedisMemory
 from streams.settings import Settings
 from streams.topics import SCORED
@@ -36,7 +36,7 @@ async def read_watches(client: Any, settings: Settings) -> list[Watch]:
     """
     known = (await RedisMemory(client, settings.prefix).recall()).get(SCORED)
     count = json.loads(known)["partitions"] if known else settings.scored_partitions
-    checkpoints = Checkpoints(client, settings.prefix)
+    checkpoints = RedisCheckpoints(client, settings.prefix)
     saved = [unpack(await checkpoints.read(partition)) for partition in range(count)]
     return [each.watch for each in saved if each is not None]
 

@@ -12,9 +12,9 @@ from faust.types import TP
 from redis.asyncio import Redis
 
 from streams.batches import Batch
-from streams.checkpoint import CheckpointError, Checkpoints, FencedError
+from streams.checkpoint import CheckpointError, Checkpoints, DictCheckpoints, FencedError, RedisCheckpoints
 from streams.engine import REFUSED, Agent, App, die, new_app, retry
-from streams.guard import Guard, RedisMemory, RefusedError
+from streams.guard import DictMemory, Guard, Memory, RedisMemory, RefusedError
 from streams.pending import check_redis
 from streams.producer import ScoredProducer
 from streams.settings import Settings
@@ -41,22 +41,28 @@ class WatchWorker:
         self.app.task(self._guarding)
         self.app.on_before_shutdown.connect(self._close)
 
-    def _connect(self) -> Watching:
+    async def _connect(self) -> Watching:
         settings = self.settings
-        self.redis = Redis.from_url(settings.redis, socket_timeout=30, socket_connect_timeout=5)  # a checkpoint may be hundreds of MB
-        self.guard = Guard(settings, (SCORED, *WRITES), RedisMemory(self.redis, settings.prefix), group=settings.topic(GROUP))
+        memory: Memory
+        checkpoints: Checkpoints
+        if settings.in_memory:
+            memory, checkpoints = DictMemory(), DictCheckpoints()
+        else:
+            self.redis = Redis.from_url(settings.redis, socket_timeout=30, socket_connect_timeout=5)  # a checkpoint may be large
+            memory = RedisMemory(self.redis, settings.prefix)
+            checkpoints = RedisCheckpoints(self.redis, settings.prefix, wait_replicas=settings.redis_wait_replicas)
+            for finding in await retry("Redis", lambda: check_redis(self.redis)):
+                if finding.fatal:
+                    die(f"Redis: {finding.text}", REFUSED)
+                log.warning("Redis: %s", finding.text)
+        self.guard = Guard(settings, (SCORED, *WRITES), memory, group=settings.topic(GROUP))
         self.producer = ScoredProducer(settings, die)
-        checkpoints = Checkpoints(self.redis, settings.prefix, wait_replicas=settings.redis_wait_replicas)
         return Watching(settings, checkpoints, self.producer, self.agent.crash)
 
     async def _load(self, partitions: set[TP], owned: Callable[[], bool]) -> dict[TP, int]:
         """Take over the partitions that a rebalance gave, and begin where their checkpoints are; nothing is read meanwhile."""
         if self.watching is None:
-            self.watching = self._connect()
-            for finding in await retry("Redis", lambda: check_redis(self.redis)):
-                if finding.fatal:
-                    die(f"Redis: {finding.text}", REFUSED)
-                log.warning("Redis: %s", finding.text)
+            self.watching = await self._connect()
         watching, guard = self.watching, self.guard
         assert guard is not None  # noqa: S101  made with ``watching``
         try:

@@ -25,7 +25,6 @@ from streams.settings import Settings
 log = logging.getLogger(__name__)
 
 CRASH_POINTS = ("taken", "scored-read", "folded", "findings-produced", "checkpointing", "checkpointed")
-BREATH_RECORDS = 64  # folded between two chances for other tasks
 _TOPICS = {"drift": "drift", "fatigue": "fatigue", "retrain": "retrain", "budget": "drift", "statistics": "statistics"}
 
 
@@ -124,33 +123,30 @@ class Watching:
         self._crash("scored-read")
         self._within = True
         messages: list[Message] = []
-        folded = 0
         for batch in batches:
-            held = self.held[batch.partition]
-            for offset, value in zip(batch.offsets.tolist(), batch.values, strict=True):
-                if offset < held.next:
-                    continue  # folded before the checkpoint
-                messages += [self._message(event) for event in self._fold(held.watch, batch, offset, value)]
-                held.next = offset + 1
-                folded += 1
-                if folded % BREATH_RECORDS == 0:
-                    await asyncio.sleep(0)
+            # In a thread: a tick that moves the watermark by months may take seconds, and rebalances and stops must be answered.
+            messages += await asyncio.to_thread(self._fold, self.held[batch.partition], batch)
         self._crash("folded")
         await self._producer.produce(messages)
         self._within = False
         self._crash("findings-produced")
 
-    @staticmethod
-    def _fold(watch: Watch, batch: Batch, offset: int, value: bytes | None) -> list[Event]:
-        try:
-            return watch.apply(decode(value or b""))
-        except SourceRecreatedError as error:
-            raise RefusedError(str(error)) from error
-        except msgspec.DecodeError as error:
-            raise RefusedError(
-                f"{batch.topic}[{batch.partition}] at offset {offset}: expected a scored record, got something else ({error}); "
-                "nothing but join workers of this version may write there"
-            ) from error
+    def _fold(self, held: Held, batch: Batch) -> list[Message]:
+        messages: list[Message] = []
+        for offset, value in zip(batch.offsets.tolist(), batch.values, strict=True):
+            if offset < held.next:
+                continue  # folded before the checkpoint
+            try:
+                messages += [self._message(event) for event in held.watch.apply(decode(value or b""))]
+            except SourceRecreatedError as error:
+                raise RefusedError(str(error)) from error
+            except msgspec.DecodeError as error:
+                raise RefusedError(
+                    f"{batch.topic}[{batch.partition}] at offset {offset}: expected a scored record, got something else ({error}); "
+                    "nothing but join workers of this version may write there"
+                ) from error
+            held.next = offset + 1
+        return messages
 
     def _message(self, event: Event) -> Message:
         headers, value = to_binary(event)
@@ -179,7 +175,7 @@ class Watching:
         self._crash("checkpointed")
 
     async def _write(self, partition: int, held: Held) -> None:
-        fields = pack(held.watch, Position(*self._facts, held.next))
+        fields = await asyncio.to_thread(pack, held.watch, Position(*self._facts, held.next))
         await retry("checkpoints", lambda: self._checkpoints.write(partition, held.epoch, fields))
         held.watch.changed.clear()
         held.saved = held.next

@@ -1,0 +1,153 @@
+"""A fold that is put away and taken back at any point is the same fold: state and findings, byte for byte."""
+
+import json
+import random
+from typing import Any
+
+import msgspec
+import pytest
+from support.stories import DAY_MS, OUTCOMES, PREDICTIONS, START_MS, story, tick
+
+from detectors.joiner import Joiner, SourceBatch
+from detectors.pending import DictTable
+from detectors.watch import Watch
+from schemas.findings import Event, EventType, to_json
+from schemas.policy import encode_policy, parse_policy
+from schemas.scored import Origin, Scored
+from streams.checkpoint import CheckpointError, Fields, Position, Saved, pack, unpack
+
+CONTROL = Origin("control", "c", 0)
+POLICIES = (
+    "",
+    '[models.b]\nages = ["2d", "8d"]\nhorizon = "10d"\non_timeout = "negative"\nbaseline = { days = 14, labels = 100, failures = 10 }\n',
+    '[models.a.watch.error]\ndetector = "adwin"\n[models.b.watch.fnr]\nenabled = false\n[defaults]\nbudget = { pages = 5, days = 30 }\n',
+)
+
+
+def scored_log(seed: int) -> list[Scored]:
+    """Three models, one of them in two versions, that change; late labels, corrections, repeats, controls; cut and ticked at random."""
+    r = random.Random(seed)
+    days = 75
+    records: list[tuple[int, str, dict[str, Any]]] = []
+    for number, (model, version) in enumerate((("a", "1"), ("b", "1"), ("b", "2"), ("c/é", "x y"))):
+        delay, per_day = (0.02, 1.0, 3.0, 0.5)[number], (18, 12, 3, 1)[number]  # the first learns its ages within the run
+        about = {"model": model, "version": version, "change_day": 45, "error_after": 0.6}
+        records += story(seed=seed * 10 + number, days=days, per_day=per_day, delay_days=delay, **about)
+    for at, topic, record in r.sample(records, 300):
+        if topic == "outcomes":
+            later = at + r.randrange(20 * DAY_MS)
+            records.append(
+                (later, topic, record | {"timestamp": later, "version": 1, "true_label": r.randrange(2), "action_taken": "acted"})
+            )
+        else:
+            records.append((at + r.randrange(DAY_MS), topic, record))  # a repeat
+    for i, toml in enumerate(POLICIES):
+        at = START_MS + i * 25 * DAY_MS
+        records.append((at, "control", json.loads(encode_policy(parse_policy(toml), by="ada", at=at))))
+    records.append((START_MS + 65 * DAY_MS, "control", {"type": "baseline", "by": "ada", "at": START_MS + 65 * DAY_MS, "model_id": "a"}))
+    records.sort(key=lambda record: record[0])
+    return joined(records, r)
+
+
+def joined(records: list[tuple[int, str, dict[str, Any]]], r: random.Random) -> list[Scored]:
+    """What the join makes of records, cut and ticked at random."""
+    joiner, table, log = Joiner(parse_policy(""), b"k"), DictTable(), list[Scored]()
+    offsets = {"predictions": 0, "outcomes": 0, "control": 0}
+    start = 0
+    while start < len(records):
+        part = records[start : start + r.choice([1, 30, 200])]
+        start += len(part)
+        batches = []
+        for origin in (CONTROL, PREDICTIONS, OUTCOMES):
+            values = [json.dumps(record).encode() for _, topic, record in part if topic == origin.topic]
+            first = offsets[origin.topic]
+            offsets[origin.topic] += len(values)
+            batches.append(SourceBatch(origin, range(first, first + len(values)), [2**50] * len(values), values))
+        prepared = joiner.prepare(batches)
+        result = joiner.finish(prepared, table.exchange_now(prepared.lookups))
+        log += [*result.forwarded, *result.rows]
+        if r.random() < 0.4:
+            log.append(tick(part[-1][0]))
+    return [*log, tick(records[-1][0] + 60 * DAY_MS)]
+
+
+class Store:
+    """A checkpoint's hash: fields are put over those that are there, as Redis does."""
+
+    def __init__(self) -> None:
+        self.fields: Fields = {}
+
+    def save(self, watch: Watch, position: int) -> None:
+        self.fields.update(pack(watch, Position("t", 1, position)))
+        watch.changed.clear()
+
+    def load(self) -> Saved:
+        saved = unpack(self.fields)
+        assert saved is not None
+        return saved
+
+
+def state(watch: Watch) -> tuple[bytes, dict[tuple[str, str], bytes]]:
+    versions = {(m, n): msgspec.msgpack.encode(v.to_state()) for m, named in watch.models.items() for n, v in named.items()}
+    return msgspec.msgpack.encode(watch.head_state()), versions
+
+
+@pytest.fixture(scope="module")
+def log() -> list[Scored]:
+    return scored_log(1)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(log: list[Scored]) -> tuple[Watch, list[Event]]:
+    watch = Watch()
+    return watch, [event for record in log for event in watch.apply(record)]
+
+
+def test_put_away_and_taken_back_at_random_points(log: list[Scored], undisturbed: tuple[Watch, list[Event]]) -> None:
+    plain, expected = undisturbed
+    r, store, watch, found, restores = random.Random(1), Store(), Watch(), list[Event](), 0
+    for position, record in enumerate(log):
+        found += watch.apply(record)
+        if r.random() < 0.15:
+            store.save(watch, position + 1)
+            if r.random() < 0.5:
+                watch, restores = store.load().watch, restores + 1
+    assert restores > 10
+    assert [to_json(event) for event in found] == [to_json(event) for event in expected]
+    assert state(watch) == state(plain)
+    assert {EventType.DRIFT_OPENED, EventType.DRIFT_CLEARED, EventType.STATISTICS} <= {event.type for event in expected}
+    assert all(version.ladder.learnt_ms is not None for version in plain.models["a"].values())
+
+
+def test_a_crash_repeats_findings_under_the_same_ids_with_the_same_bytes(log: list[Scored], undisturbed: tuple[Watch, list[Event]]) -> None:
+    plain, expected = undisturbed
+    r, store, watch, found, position, crashes = random.Random(3), Store(), Watch(), dict[str, bytes](), 0, 0
+    store.save(watch, 0)
+    while position < len(log):
+        for event in watch.apply(log[position]):
+            assert found.setdefault(event.id, to_json(event)) == to_json(event)
+        position += 1
+        if r.random() < 0.1:
+            store.save(watch, position)
+        if r.random() < 0.05:
+            watch, (_, _, position) = store.load()
+            crashes += 1
+    assert crashes > 10
+    assert found == {event.id: to_json(event) for event in expected}
+    assert state(watch) == state(plain)
+
+
+def test_only_what_changed_is_written(log: list[Scored]) -> None:
+    watch, store = Watch(), Store()
+    for record in log[:200]:
+        watch.apply(record)
+    store.save(watch, 200)
+    assert len(watch.models) == 3
+    assert pack(watch, Position("t", 1, 201)).keys() == {b"head"}
+
+
+def test_a_checkpoint_of_another_format_is_refused() -> None:
+    fields = pack(Watch(), Position("t", 1, 5))
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        unpack({b"head": fields[b"head"][:-3]})
+    assert unpack({b"epoch": b"3"}) is None
