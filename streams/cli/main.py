@@ -2,6 +2,7 @@
 
 import os
 import sys
+from typing import Annotated
 
 import typer
 
@@ -26,16 +27,20 @@ for command in (demo, replay, check, provision, worker, report, schemas):
     app.command()(command)
 
 
+def print_version(wanted: bool) -> None:
+    """Print the version and exit."""
+    if wanted:
+        from importlib.metadata import version  # noqa: PLC0415  # rarely needed
+
+        typer.echo(version("gnomon"))
+        raise typer.Exit
+
+
 @app.callback()
 def root(
-    version: bool = typer.Option(False, "--version", help="Print the version and exit.", is_eager=True),
+    _: Annotated[bool, typer.Option("--version", help="Print the version and exit.", callback=print_version, is_eager=True)] = False,
 ) -> None:
-    """Print the version where it is asked for."""
-    if version:
-        from importlib.metadata import version as installed  # noqa: PLC0415  # rarely needed
-
-        typer.echo(installed("gnomon"))
-        raise typer.Exit
+    """Take the options that stand before the command."""
 
 
 def main() -> None:

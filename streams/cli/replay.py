@@ -118,7 +118,7 @@ def _known_type(name: str) -> str:
     from schemas.findings import EventType
 
     types = [kind.value for kind in EventType if kind is not EventType.STATISTICS]  # a replay gives figures once, in the report
-    known = {*types, *(kind.rsplit(".", 1)[0] for kind in types)}
+    known = {"gnomon", *types, *(kind.rsplit(".", 1)[0] for kind in types)}
     for candidate in (name, f"gnomon.{name}"):
         if candidate in known:
             return candidate

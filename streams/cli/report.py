@@ -20,15 +20,14 @@ def report(
     import asyncio
 
     import msgspec
-    from redis.exceptions import RedisError
-
     from schemas.codec import encode
+    from streams.errors import StreamsError
     from streams.live_report import live_report
 
     try:
         found = asyncio.run(live_report(settings))
-    except (RedisError, OSError) as error:
-        fail(f"Redis cannot be read: {error}; is GNOMON_REDIS right, and does it run?", TROUBLE)
+    except StreamsError as error:
+        fail(f"the checkpoints in Redis cannot be read: {error}; is GNOMON_REDIS right, and does it run?", TROUBLE)
     if out is not None:
         write(out, msgspec.json.format(encode(found), indent=2) + b"\n")
     if as_json:

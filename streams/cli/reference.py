@@ -1,0 +1,225 @@
+"""The generated pages of the docs: ``python -m streams.cli.reference docs`` writes them, a test holds them against the code."""
+# ruff: noqa: PLC0415  each page imports what it is about
+
+import inspect
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, get_args
+
+from typer.models import ArgumentInfo, OptionInfo
+
+NOTE = "<!-- Generated from the code by `python -m streams.cli.reference docs`; change it there. -->"
+
+
+class Parameter(NamedTuple):
+    """An argument or option of a command."""
+
+    shown: str  # as it is typed
+    help: str
+    required: bool
+
+
+def commands() -> dict[str, tuple[str, list[Parameter]]]:
+    """Return each command's help text and its parameters."""
+    from streams.cli.main import app
+
+    found = {}
+    for info in app.registered_commands:
+        callback = info.callback
+        assert callback is not None  # noqa: S101  registered by ``app.command()(function)``
+        parameters = [_parameter(one) for one in inspect.signature(callback).parameters.values()]
+        found[info.name or callback.__name__] = inspect.cleandoc(callback.__doc__ or ""), parameters
+    return found
+
+
+def cli_page() -> str:
+    """Return the page of the command line: every command with its arguments and options."""
+    out = [
+        "# Command line",
+        NOTE,
+        "`gnomon COMMAND --help` shows the same. Exit status: 0 done, 1 Kafka or Redis are away or a check has failed, "
+        "2 a mistake in use, 3 an event that `--fail-on` names was raised.",
+    ]
+    for name, (text, parameters) in commands().items():
+        usage = " ".join(["gnomon", name, *(one.shown if one.required else f"[{one.shown.strip('[]')}]" for one in parameters)])
+        out += [f"## gnomon {name}", _unwrapped(text), f"```text\n{usage}\n```"]
+        if parameters:
+            out.append(_table(("argument or option", "what it does"), [(f"`{one.shown}`", _cell(one.help)) for one in parameters]))
+    return "\n\n".join(out) + "\n"
+
+
+def _parameter(parameter: inspect.Parameter) -> Parameter:
+    info = next(part for part in get_args(parameter.annotation) if isinstance(part, OptionInfo | ArgumentInfo))
+    metavar = info.metavar or parameter.name.upper()
+    required = parameter.default is inspect.Parameter.empty
+    if isinstance(info, ArgumentInfo):
+        return Parameter(metavar, info.help or "", required)
+    # Within ``Annotated`` typer takes the first name for the default, until it reads the signature.
+    names = ", ".join(str(name) for name in (info.default, *(info.param_decls or ())) if str(name).startswith("-"))
+    return Parameter(names if get_args(parameter.annotation)[0] is bool else f"{names} {metavar}", info.help or "", required)
+
+
+def settings_page() -> str:
+    """Return the page of the settings."""
+    from streams.settings import describe
+
+    temporary = tempfile.gettempdir()
+    rows = [
+        (f"`{row.env}`", f"`{row.default.replace(temporary, '<temporary folder>')}`" if row.default else "", _cell(row.doc))
+        for row in describe()
+        if row.env.startswith("GNOMON_")
+    ]
+    secrets = ", ".join(f"`{row.env}`" for row in describe() if row.secret)
+    parts = ["# Settings", NOTE, SETTINGS_INTRODUCTION.format(secrets=secrets), _table(("variable", "default", "what it does"), rows)]
+    return "\n\n".join(parts) + "\n"
+
+
+def report_page() -> str:
+    """Return the page of the report and its figures."""
+    from schemas.json_schemas import schemas
+
+    schema = schemas()["report.schema.json"]
+    out = [
+        "# The report",
+        NOTE,
+        f"`gnomon replay --report FILE` and `gnomon report --out FILE` write it. {schema['description']} The JSON Schema is "
+        "`schemas/json/report.schema.json`. A figure that is undefined is null: a rate of nothing, or one whose fields never came.",
+        "## Report",
+        _fields(schema),
+    ]
+    for name in ("JoinCounts", "ModelReport", "SegmentFigures", "AgedFigures", "Rung", "Bin", "CheckFigures", "Interval"):
+        part = schema["$defs"][name]
+        only = _beyond(part, schema["$defs"]["SegmentFigures"]) if name == "AgedFigures" else part
+        note = " All fields of SegmentFigures, and:" if name == "AgedFigures" else ""
+        out += [f"## {name}", part.get("description", "") + note, _fields(only)]
+    return "\n\n".join(out) + "\n"
+
+
+def records_page() -> str:
+    """Return the page of the records: what goes in, what comes out."""
+    from schemas.codec import Reason
+    from schemas.findings import DATA
+    from schemas.json_schemas import schemas
+
+    every = schemas()
+    out = ["# Records", NOTE, RECORDS_INTRODUCTION]
+    for title, name in (("Prediction", "prediction"), ("Outcome", "outcome"), ("Control", "control")):
+        schema = every[f"{name}.schema.json"]
+        out += [
+            f"## {title}",
+            schema["description"],
+            f"```json\n{json.dumps(EXAMPLES[name], indent=1, ensure_ascii=False)}\n```",
+            _fields(schema),
+        ]
+    letter = every["dead-letter.schema.json"]
+    reasons = ", ".join(f"`{reason.value}`" for reason in Reason)
+    out += ["## Dead letter", letter["description"], _fields(letter), f"Reasons: {reasons}.", "## Events", EVENTS_INTRODUCTION]
+    titles = {kind.__name__: kind for kind in DATA.values()}
+    for title in titles:
+        types = ", ".join(f"`{event.value}`" for event, kind in DATA.items() if kind.__name__ == title)
+        schema = next(schema for schema in every.values() if schema["title"] == title)
+        if title == "StatisticsData":
+            out += [f"### {title}", f"{types}. {schema['description']} The fields are those of [AgedFigures](report.md#agedfigures), and "
+                    "`model_id`, `model_version`, `window`."]  # fmt: skip
+        else:
+            out += [f"### {title}", f"{types}. {schema['description']}", _fields(schema)]
+    return "\n\n".join(out) + "\n"
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "cli.md": cli_page,
+    "settings.md": settings_page,
+    "report.md": report_page,
+    "records.md": records_page,
+}
+
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "prediction": {
+        "request_id": "loan-8812",
+        "model_id": "fraud",
+        "model_version": "7",
+        "timestamp": "2026-01-02T03:04:05Z",
+        "score": 0.91,
+        "predicted_label": 1,
+        "subgroups": {"country": "NL", "channel": "web"},
+        "amount": 1250.0,
+        "alerted": True,
+        "unit": "desk-3",
+    },
+    "outcome": {
+        "request_id": "loan-8812",
+        "timestamp": "2026-02-11T09:00:00Z",
+        "true_label": 0,
+        "action_taken": "dismissed",
+        "review_seconds": 240,
+    },
+    "control": {"type": "ack", "incident_id": "fraud-7-1", "by": "ada", "at": "2026-02-11T10:00:00Z"},
+}
+SETTINGS_INTRODUCTION = """\
+Read from the environment when a command or a worker starts; a value that cannot be used stops it with a message that names the variable.
+How models are watched is not a setting: that is the [policy](policy.md).
+
+Secrets ({secrets}) may also be given as `<NAME>_FILE`, the path of a file that holds the value, or as a file
+named as the setting, without `GNOMON_` and in lower case, in the folder `GNOMON_SECRETS_DIR`. They are masked wherever settings are
+shown."""
+RECORDS_INTRODUCTION = """\
+JSON, one object or an array of them per Kafka message; in files one message per line. Unknown fields are ignored, and for optional fields
+null is the same as absent. Times are RFC 3339 with a zone, or epoch milliseconds. A record that cannot be read becomes a dead letter with
+its reason and the path of the fault, and is counted. The JSON Schemas are in `schemas/json`; `gnomon schemas DIR` writes them."""
+EVENTS_INTRODUCTION = """\
+Events are [CloudEvents 1.0](https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md): on Kafka in binary mode (attributes as
+headers `ce_*`), in files as JSON, one a line. `subject` is `model_id/model_version`, `time` the event time at which it was found. `id` is
+deterministic: a finding that is repeated after a crash has the same id, so consumers can drop the second."""
+
+
+def _fields(schema: Mapping[str, Any]) -> str:
+    required = set(schema.get("required", ()))
+    rows = [
+        (f"`{name}`", _type(part), "required" if name in required else "", _cell(part.get("description", "")))
+        for name, part in schema["properties"].items()
+    ]
+    return _table(("field", "type", "", "what it is"), rows)
+
+
+def _beyond(schema: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
+    return {"properties": {name: part for name, part in schema["properties"].items() if name not in base["properties"]}}
+
+
+def _type(part: Mapping[str, Any]) -> str:
+    """Return a field's type in a word or two."""
+    if "$ref" in part:
+        return str(part["$ref"].rsplit("/", 1)[1])
+    if "anyOf" in part:
+        kinds = [_type(choice) for choice in part["anyOf"] if choice.get("type") != "null"]
+        return " or ".join(dict.fromkeys(kinds))
+    if part.get("type") == "array":
+        return f"array of {_type(part['items'])}" if isinstance(part.get("items"), Mapping) else "array"
+    if "enum" in part or "const" in part:
+        return ", ".join(str(value) for value in part.get("enum", [part.get("const")]))
+    return str(part.get("type", "any"))
+
+
+def _table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    lines = [heads, tuple("---" for _ in heads), *rows]
+    return "\n".join("| " + " | ".join(row) + " |" for row in lines)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _unwrapped(text: str) -> str:
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
+
+
+def main(folder: str) -> None:
+    """Write the pages into a folder."""
+    for name, page in PAGES.items():
+        Path(folder, name).write_text(page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1] if len(sys.argv) > 1 else "docs")
