@@ -40,6 +40,7 @@ class Replayed:
     report: Report
     events: list[Event] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
+    watch: Watch = field(default_factory=Watch)  # as it stood at the end
 
 
 def replay(
@@ -73,7 +74,7 @@ def replay(
     policy = policy or Policy()
     joiner, table = Joiner(policy, b"replay"), DictTable()
     watch = Watch(distinct_scores=REPLAY_SCORES, statistics_every_ms=None)
-    result = Replayed(report=Report())
+    result = Replayed(report=Report(), watch=watch)
     watch.apply(Forwarded(_POLICY, 0, 0, encode_policy(policy, by="replay", at=started_ms)))
     logs = {"predictions": read_log(predictions).ordered(ties="bytes"), "outcomes": read_log(outcomes).ordered(ties="bytes")}
     if control is not None:
