@@ -108,4 +108,6 @@ def heading(command: str) -> str:
     """Return who measured: commit, machine, versions."""
     git = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT, check=False).stdout.strip()
     model = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), "?")
-    return f"`{command}` at {git or 'no commit'}, {time.strftime('%Y-%m-%d')}: {os.cpu_count()} x {model}, Python {platform.python_version()}"
+    return (
+        f"`{command}` at {git or 'no commit'}, {time.strftime('%Y-%m-%d')}: {os.cpu_count()} x {model}, Python {platform.python_version()}"
+    )
