@@ -57,6 +57,10 @@ def processes() -> Iterator[list[Process]]:
     started: list[Process] = []
     try:
         yield started
+    except BaseException as error:
+        for process in started:
+            error.add_note(f"{process.log.name}, exit code {process.process.poll()}: {process.text()[-3000:]}")
+        raise
     finally:
         for process in started:
             if process.process.poll() is None:
