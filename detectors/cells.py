@@ -126,4 +126,4 @@ def grid_cell(score: Floats, bins: int = GRID) -> Ints:
     scaled = np.asarray(score, dtype=np.float64) * bins
     nearest = np.rint(scaled)
     edge = np.where(np.abs(scaled - nearest) <= 1e-12, nearest, np.ceil(scaled))
-    return np.clip(edge - 1, 0, bins - 1).astype(np.int64)
+    return np.asarray(np.clip(edge - 1, 0, bins - 1), dtype=np.int64)
