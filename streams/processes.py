@@ -1,9 +1,12 @@
 """Child processes that stand and fall together."""
 
+import contextlib
 import signal
 import subprocess
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
 
@@ -16,6 +19,8 @@ class Child(NamedTuple):
 
     name: str
     command: Sequence[str]
+    env: Mapping[str, str] | None = None  # None: ours
+    log: Path | None = None  # where its output goes; None: where ours does
 
 
 def supervise(children: Sequence[Child], *, grace_s: float = GRACE_S) -> int:
@@ -33,8 +38,7 @@ def supervise(children: Sequence[Child], *, grace_s: float = GRACE_S) -> int:
     running: list[subprocess.Popen[bytes]] = []
     try:
         for child in children:
-            # A session of its own: Ctrl-C in a terminal reaches us alone, and each child is told once.
-            running += [subprocess.Popen(child.command, start_new_session=True)]  # noqa: S603  our own command
+            running += [start(child)]
         while not told and all(process.poll() is None for process in running):
             time.sleep(POLL_S)
         ended = [process.returncode for process in running if process.poll() is not None]
@@ -44,6 +48,22 @@ def supervise(children: Sequence[Child], *, grace_s: float = GRACE_S) -> int:
         stop(running, signal.SIGKILL, 0)
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def start(child: Child) -> subprocess.Popen[bytes]:
+    """Start a process in a session of its own: Ctrl-C in a terminal reaches us alone, and each child is told once."""
+    with contextlib.ExitStack() as stack:
+        out = None if child.log is None else stack.enter_context(child.log.open("ab"))
+        return subprocess.Popen(child.command, env=child.env, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)  # noqa: S603  our own command
+
+
+def worker_command(name: str, loglevel: str) -> list[str]:
+    """Return the command that runs one of the Faust apps: join or watch.
+
+    Not ``faust -A``: it puts the working directory first on the path, where another ``streams`` may lie.
+    """
+    code = f"from streams.engine import run; from streams.{name} import app; run(app, loglevel={loglevel!r})"
+    return [sys.executable, "-P", "-c", code]
 
 
 def stop(processes: Sequence[subprocess.Popen[bytes]], number: int, grace_s: float) -> None:

@@ -220,6 +220,15 @@ def describe() -> list[Row]:
     ]
 
 
+def child_environment(values: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a child process: ours without our settings, and these instead.
+
+    >>> sorted(name for name in child_environment({"GNOMON_MOCK": "true"}) if name.startswith("GNOMON_"))
+    ['GNOMON_MOCK']
+    """
+    return {name: value for name, value in os.environ.items() if not name.startswith("GNOMON_")} | dict(values)
+
+
 def unknown(environ: Mapping[str, str] | None = None, known: tuple[str, ...] = ()) -> dict[str, str]:
     """Return the variables that look like settings and are none, each with the nearest one that is (or an empty string).
 

@@ -20,6 +20,7 @@ def report(
     import asyncio
 
     import msgspec
+
     from schemas.codec import encode
     from streams.errors import StreamsError
     from streams.live_report import live_report

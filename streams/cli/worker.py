@@ -5,9 +5,11 @@ from typing import Annotated
 
 import typer
 
+from streams.cli.output import fail
 from streams.cli.surroundings import read_settings
 
 APPS = ("join", "watch")
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
 def worker(
@@ -21,14 +23,11 @@ def worker(
     supervisor (systemd, Docker, Kubernetes) starts the worker again. 70: try again; 78: something must be put right first, see the log.
     """
     read_settings()
-    from streams.processes import Child, supervise
+    from streams.processes import Child, supervise, worker_command
+
+    level = loglevel.upper()
+    if level not in LEVELS:
+        fail(f"--loglevel: expected one of {', '.join(LEVELS)}, got {loglevel!r}")
 
     chosen = [name for name, wanted in zip(APPS, (join, watch), strict=True) if wanted] or list(APPS)
-    raise typer.Exit(supervise([Child(name, faust_command(name, loglevel)) for name in chosen]))
-
-
-def faust_command(name: str, loglevel: str) -> list[str]:
-    """Return the command that runs one of the Faust apps."""
-    import sys
-
-    return [sys.executable, "-m", "faust", "--quiet", "--app", f"streams.{name}", "worker", "--loglevel", loglevel, "--without-web"]
+    raise typer.Exit(supervise([Child(name, worker_command(name, level)) for name in chosen]))

@@ -9,8 +9,7 @@ import pytest
 from support.logs import gnomon
 
 from schemas.json_schemas import RECORDS
-from streams.cli.worker import faust_command
-from streams.processes import Child, supervise
+from streams.processes import Child, supervise, worker_command
 
 
 def test_check_shows_what_holds_for_each_model(tmp_path):
@@ -135,8 +134,16 @@ sys.exit(supervise([Child(name, [sys.executable, "-c", child, f"{folder}/{{name}
     assert [(tmp_path / f"{name}.told").read_text() for name in ("a", "b")] == [str(int(number))] * 2
 
 
-@pytest.mark.parametrize("name", ["join", "watch"])
-def test_the_command_of_a_worker_is_one_that_faust_knows(name):
-    result = subprocess.run([*faust_command(name, "INFO"), "--help"], capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
-    assert "Start worker instance" in result.stdout
+def test_a_worker_is_ours_whatever_lies_in_the_working_directory(tmp_path):
+    (tmp_path / "streams").mkdir()
+    (tmp_path / "streams" / "__init__.py").write_text("raise SystemExit(99)")
+    command = worker_command("join", "INFO")
+    command[-1] = command[-1].replace("run(app", "print(app.conf.id) or print(")
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.stdout.startswith("gnomon.join"), result.stderr
+
+
+def test_an_unknown_log_level_is_a_mistake():
+    result = gnomon("worker", "--loglevel", "LOUD")
+    assert result.exit_code == 2
+    assert "WARNING" in result.stderr
