@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from detectors.baselines.wilson import sequence
 from detectors.bets import Bet, Fit
 from detectors.fixed import Floats
 from detectors.monitors import pack, unpack
@@ -15,7 +14,7 @@ _CLEAR = math.log(100.0)  # false clear at most 1 %
 _LEVELS = (1.0, 2.0, 4.0)  # times the tolerance, on the lower bound: minor, major, critical
 _FIRST_UPDATE = 250.0  # events; then four times as many, and so on
 _SOME = 30.0
-_ARRAYS = ("table", "clear", "sums", "log_e", "log_c", "calm")
+_ARRAYS = ("table", "clear", "sums", "log_e", "log_c", "calm", "total")
 
 
 class Active:
@@ -37,6 +36,7 @@ class Active:
         self.key, self.bet, self.table, self.clear, self.baseline = key, bet, table, clear, baseline
         self.phi, self.stake, self.tolerance = phi, stake, tolerance
         self.sums = np.zeros(3)
+        self.total = np.zeros(bet.width)  # observation since the alarm
         self.log_e = np.full(len(bet.clear_factors(np.zeros(bet.width), clear)), -np.inf)
         self.log_c = np.zeros_like(self.log_e)
         self.calm = np.zeros((len(self.log_e), 3))  # since each alternative of the clear test began to win
@@ -63,7 +63,7 @@ class Active:
         n, x, _ = sums.tolist()
         if n <= 0:
             return Estimate(math.nan, 0.0, 1.0, 0.0)
-        lo, hi = sequence(n / self.phi, x / self.phi)
+        lo, hi = self.bet.sequence(n, x, self.phi, self.table)
         return Estimate(x / n, lo, hi, n)
 
     def step(self, obs: Floats, due_ms: int) -> Moved | Cleared | None:
@@ -71,6 +71,7 @@ class Active:
         tally = self.bet.tally(obs[None], self.table[None])[0]
         tally = tally[min(self.stake, len(tally) - 1)]
         self.sums += tally
+        self.total += obs
         self.panes += 1
         share = -math.log(self.panes) - math.log(self.panes + 1)
         factors = self.bet.clear_factors(obs, self.clear) / self.phi
@@ -96,7 +97,8 @@ class Active:
         while self.next_update <= n:
             self.next_update *= 4
         base = Estimate(expected / n, self.baseline.lo, self.baseline.hi, self.baseline.n)
-        return Moved(key=self.key, due_ms=due_ms, current=now, baseline=base, severity=max(self.level, 0), rose=rose)
+        figure = self.bet.figure(self.total, self.table)
+        return Moved(key=self.key, due_ms=due_ms, current=now, baseline=base, severity=max(self.level, 0), rose=rose, figure=figure)
 
     def to_state(self) -> dict[str, Any]:
         """Return the state as plain values and raw bytes."""
@@ -112,6 +114,6 @@ class Active:
         key, table, clear = Key(*state["key"]), unpack(state["table"]), unpack(state["clear"])
         base, phi, tolerance = Estimate(*numbers[:4]), numbers[4], numbers[5]
         active = cls(key=key, bet=bet, table=table, clear=clear, baseline=base, phi=phi, stake=stake, tolerance=tolerance)
-        active.sums, active.log_e, active.log_c, active.calm = (unpack(state[name]) for name in _ARRAYS[2:])
+        active.sums, active.log_e, active.log_c, active.calm, active.total = (unpack(state[name]) for name in _ARRAYS[2:])
         active.panes, active.level, active.next_update = panes, level, numbers[6]
         return active

@@ -10,9 +10,8 @@ import numpy as np
 from detectors.active import Active
 from detectors.baselines.attribution import e_bh
 from detectors.baselines.coverage import CoverageGuard
-from detectors.baselines.wilson import wilson
 from detectors.bets import Enough, Fit
-from detectors.budget import Budget
+from detectors.budget import DAY_MS, Budget
 from detectors.cells import KNOWN, MADE
 from detectors.fixed import Floats, Ints
 from detectors.kernel import mix
@@ -232,7 +231,7 @@ class Bank:
             key=panel.key(row, self.segments[int(m.slot[row])]),
             kind="label_delay" if delayed else track.family.kind,
             direction=bet.direction(track.direction, crossing.stake),
-            how=bet.describe(crossing.stake),
+            how=bet.describe(crossing.stake, fit.null),
             needs_labels=track.family.needs_labels,
             age_ms=reading.age_ms,
             mature=reading.mature,
@@ -240,12 +239,13 @@ class Bank:
             onset_ms=onset_ms,
             end_ms=reading.end_ms,
             baseline=Estimate(base, *bet.interval(fit, base, track.tolerance), size),
-            current=Estimate(mean, *wilson(n / phi, x / phi), n),
+            current=Estimate(mean, *bet.spread(n, x, phi, panel.tables[row]), n),
             log_evidence=crossing.log_evidence,
             detector=track.paged_by,
             unconfirmed=delayed,
             why="labels come at another pace than in the baseline; only the last rung can tell" if delayed else "",
             affected=self._affected(panel, row),
+            per_day=n / (reading.end_ms - onset_ms) * DAY_MS,
         )
         return alarm, fit
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from detectors.cells import BIN, GRID, MADE
 from detectors.figures import Figures, many_figures
-from schemas.drift import Direction, DriftData, Interval, Kind, Scope, Severity, Window
+from schemas.drift import Direction, DriftData, Impact, Interval, Kind, Scope, Severity, Window
 from schemas.fields import rfc3339
 from schemas.figures import SegmentFigures, StatisticsData
 from schemas.findings import Event, EventType, subject
@@ -48,7 +48,7 @@ def drift_event(version: ModelVersion, event: IncidentEvent) -> Event:
         affected=[name(segment) for segment in event.affected],
         window=Window(from_=rfc3339(start_ms), to=rfc3339(end_ms)),
         origins=version.spans.between(start_ms, end_ms, event.time_ms),
-        impact=None,
+        impact=None if event.impact is None else Impact(money_per_day=event.impact),
         message=event.message,
         unconfirmed=event.unconfirmed,
         why=event.why,
@@ -77,12 +77,12 @@ def statistics_events(version: ModelVersion, time_ms: int) -> list[Event]:
             time_ms=time_ms,
             data=StatisticsData(model_id=version.model_id, model_version=version.name, **msgspec.structs.asdict(figures)),
         )
-        for number, figures in zip(chosen.tolist(), total_figures(version, chosen), strict=True)
+        for number, figures in zip(chosen.tolist(), total_figures(version, chosen, intervals=False), strict=True)
     ]
 
 
-def total_figures(version: ModelVersion, chosen: Ints) -> list[SegmentFigures]:
-    """Return the figures of the chosen segments over all labels known so far."""
+def total_figures(version: ModelVersion, chosen: Ints, *, intervals: bool = True) -> list[SegmentFigures]:
+    """Return the figures of the chosen segments over all labels known so far; ``intervals`` as of ``many_figures``."""
     sums, n = version.sums, len(version.sums.segments)
     bins = np.zeros((n, 64, BIN.width), dtype=np.int64)
     flat = sums.tables["total_bins"].dense(n * 64)
@@ -94,6 +94,7 @@ def total_figures(version: ModelVersion, chosen: Ints) -> list[SegmentFigures]:
         distributions=[sums.scores.distribution(segment) for segment in chosen.tolist()],
         cost=version.policy.cost,
         threshold=version.policy.threshold,
+        intervals=intervals,
     )
     return [_figures(version, segment, one) for segment, one in zip(chosen.tolist(), figures, strict=True)]
 

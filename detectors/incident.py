@@ -8,7 +8,7 @@ from detectors.signals import Alarm, Estimate, Key
 DAY_MS = 86_400_000
 _NEAR_MS = 7 * DAY_MS
 _NEAR_SHARE = 0.1  # of the age
-LABEL_DELAY = "label_delay"
+LABEL_DELAY, CLAIM, COST = "label_delay", "claim", "cost"
 
 
 @dataclass(kw_only=True)
@@ -19,6 +19,7 @@ class Member:
     active: bool = True
     current: Estimate | None = None  # since the alarm
     severity: int = 0
+    figure: str = ""
 
 
 @dataclass(kw_only=True)
@@ -57,7 +58,7 @@ class Incident:
 
     def takes(self, alarm: Alarm) -> bool:
         """Say whether an alarm belongs here: the cohorts touch, or a monitor that is still active saw a change begin earlier."""
-        if alarm.needs_labels != self.needs_labels or pace_of_labels(alarm) != pace_of_labels(self.members[0].alarm):
+        if alarm.needs_labels != self.needs_labels or subject(alarm) != subject(self.members[0].alarm):
             return False
         if self.held_until_ms >= 0 and self.member(alarm.key) is not None:
             return True
@@ -66,6 +67,23 @@ class Incident:
         return touch or any(member.active and member.alarm.onset_ms <= alarm.onset_ms for member in self.members)
 
 
-def pace_of_labels(alarm: Alarm) -> bool:
-    """Say whether an alarm is about when labels come, not about what they say: the one must not hide the other."""
-    return family(alarm.key.family).kind == LABEL_DELAY
+def subject(alarm: Alarm) -> str:
+    """Return what an alarm is about, as far as one must not hide the other.
+
+    When labels come is not what they say; and a refuted claim may stand for as long as the model does, whatever else happens.
+    """
+    kind = family(alarm.key.family).kind
+    return kind if kind in (LABEL_DELAY, CLAIM) else ""
+
+
+def loss_per_day(incident: Incident) -> float | None:
+    """Return what the change costs a day, in money, by the monitors of costs: the whole's, or else the group's with the strongest evidence.
+
+    The mean cost of an event less its baseline, times the events of a day since the onset that were labelled at the age of the rung.
+    """
+    costs = [member for member in incident.members if member.alarm.kind == COST]
+    if not costs:
+        return None
+    worst = max(costs, key=lambda m: (m.active, m.alarm.key.segment == 0, m.alarm.log_evidence))
+    seen = worst.current if worst.current is not None and worst.current.n > 0 else worst.alarm.current
+    return (seen.value - worst.alarm.baseline.value) * worst.alarm.per_day

@@ -46,7 +46,7 @@ class IncidentEvent:
     why: str
     message: str
     threshold: float = 1.0
-    impact: None = None
+    impact: float | None = None  # money a day
 
 
 def day(ms: int) -> str:
@@ -84,6 +84,18 @@ def percent(estimate: Estimate) -> str:
     return f"{value} % ({lo}–{hi})"  # noqa: RUF001  # a range is written with a dash
 
 
+def amount(estimate: Estimate) -> str:
+    """Write a sum of money with its interval, with as many decimals as the interval can bear.
+
+    >>> amount(Estimate(5.123, 4.9, 5.35, 900)), amount(Estimate(1204.2, 1100.0, 1310.0, 900))
+    ('5.12 (4.90–5.35)', '1204 (1100–1310)')
+    """
+    width = estimate.hi - estimate.lo
+    digits = 0 if width >= 50 else 2 if width >= 0.05 else 4
+    value, lo, hi = (f"{part:.{digits}f}" for part in estimate[:3])
+    return f"{value} ({lo}–{hi})"  # noqa: RUF001  # a range is written with a dash
+
+
 def message(
     event: str,
     model: str,
@@ -94,10 +106,13 @@ def message(
     naming: Naming,
     why: str = "",
     closed: str = "",
+    figure: str = "",
+    money: float | None = None,
 ) -> str:
     """Say in a sentence or three what changed, for whom, since when, and where to look.
 
-    ``why`` is added to it; ``closed`` is why an incident ends although the change may still be there.
+    ``why`` is added to it; ``closed`` is why an incident ends although the change may still be there; ``figure`` is one more about the
+    data since the alarm, ``money`` what the change costs a day.
 
     Examples
     --------
@@ -112,21 +127,27 @@ read at age 190 days; no group stands out. Look at positives that the model miss
     what = family(lead.key.family)
     whom = model if lead.key.segment == 0 else f"{model} for {naming(lead.key.segment)}"
     since = f"among predictions made since {day(lead.onset_ms)}, read {_age(lead.age_ms)}"
+    write = amount if what.kind == "cost" else percent
+    now, base = write(current), write(lead.baseline)
     if event == CLEARED:
         if closed:
             return f"Closed: {what.noun} of {whom}.{_because(closed)}"
-        subject, base = _subject(what.noun, whom), percent(lead.baseline)
-        return f"{subject} is back: {percent(current)} lately, against a baseline of {base}.{_because(why)}"
-    if lead.key.family == "calibration":
+        noun = f"share of {lead.how}" if what.kind == "score" else what.noun
+        return f"{_subject(noun, whom)} is back: {now} lately, against a baseline of {base}.{_because(why)}"
+    if what.kind == "calibration":
         words = {"up": "that turned out positive", "down": "that turned out negative"}.get(lead.direction, "that went against the score")
-        change = (
-            f"Calibration of {whom} changed: {lead.how}. The share of outcomes {words} is {percent(current)} where "
-            f"{percent(lead.baseline)} was to be expected"
-        )
+        change = f"Calibration of {whom} changed: {lead.how}. The share of outcomes {words} is {now} where {base} was to be expected"
+    elif what.kind == "score":
+        change = f"Scores of {whom} shifted: the share of {lead.how} rose from {base} to {now}"
+    elif what.kind == "claim":
+        change = f"Claimed {what.noun} of {whom} {100 * lead.baseline.value:g} %, production says {now}"
     else:
         verb = "rose" if lead.direction == "up" else "fell"
-        change = f"{_subject(what.noun, whom)} {verb} from {percent(lead.baseline)} to {percent(current)}"
-    return f"{change} {since}; {_groups(lead, affected, naming)}. {what.look}{_because(why)}"
+        change = f"{_subject(what.noun, whom)} {verb} from {base} to {now}"
+    if money is not None:
+        change += f", about {money:,.0f} a day"
+    extra = f" ({figure})" if figure else ""
+    return f"{change}{extra} {since}; {_groups(lead, affected, naming)}. {what.look}{_because(why)}"
 
 
 def _because(why: str) -> str:

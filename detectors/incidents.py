@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from detectors.incident import DAY_MS, LABEL_DELAY, Incident, Member
+from detectors.incident import DAY_MS, LABEL_DELAY, Incident, Member, loss_per_day
 from detectors.incident_events import CLEARED, ESCALATED, OPENED, SEVERITIES, UPDATED, IncidentEvent, Naming, message
 from detectors.signals import Alarm, Cleared, Key, Moved, Signal
 
@@ -107,7 +107,7 @@ class Incidents:
         incident, member = self._find(moved.key)
         if incident is None or member is None:
             return
-        member.current, member.severity = moved.current, max(member.severity, moved.severity)
+        member.current, member.severity, member.figure = moved.current, max(member.severity, moved.severity), moved.figure
         if member.severity > incident.severity:
             incident.severity = member.severity
             self._news(news, incident, ESCALATED)
@@ -183,8 +183,18 @@ class Incidents:
             members=tuple(each.alarm.key for each in incident.members),
             unconfirmed=incident.unconfirmed,
             why=closed or incident.why,
+            impact=loss_per_day(incident),
             message=message(
-                event, f"{self.model_id} {self.model_version}", lead, current, affected, naming=naming, why=incident.why, closed=closed
+                event,
+                f"{self.model_id} {self.model_version}",
+                lead,
+                current,
+                affected,
+                naming=naming,
+                why=incident.why,
+                closed=closed,
+                figure=member.figure,
+                money=loss_per_day(incident) if lead.kind == "cost" else None,
             ),
         )
 

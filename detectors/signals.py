@@ -43,6 +43,7 @@ class Alarm:
     unconfirmed: bool = False  # a younger rung while labels come at another pace than in the baseline
     why: str = ""
     affected: tuple[int, ...] = ()  # groups with evidence at this moment
+    per_day: float = 0.0  # events a day since the onset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +56,7 @@ class Moved:
     baseline: Estimate
     severity: int  # 0 minor, 1 major, 2 critical
     rose: bool  # the severity is higher than ever before in this alarm
+    figure: str = ""  # one more, for people
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -182,7 +182,7 @@ class CalibrationBet(Bet):
         """Return up (more positives than the scores say), down, or both where the scores are too extreme or too tame."""
         return {"the scores are too low": "up", "the scores are too high": "down"}.get(NAMES[stake], "both")
 
-    def describe(self, stake: int) -> str:
+    def describe(self, stake: int, null: Floats | None = None) -> str:
         """Say what is wrong with the scores."""
         return NAMES[stake]
 

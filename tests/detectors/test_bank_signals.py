@@ -180,7 +180,7 @@ def test_families_without_labels_are_read_at_age_zero_only(reading):
     bank.step(reading(0, rung=0, age_h=0, made={"n": 10, "alerted": 2}), CONTEXT)
     bank.step(reading(1, rung=1, tn=8, fn=2), CONTEXT)
     names = {rung: {name for panel in panels for name in panel.families} for rung, panels in bank.panels.items()}
-    assert names[0] == {"alert_rate"}
+    assert names[0] == {"alert_rate", "score"}
     assert names[1] == {"error", "fpr", "fnr", "prior", "coverage", "calibration"}
 
 

@@ -6,8 +6,10 @@ import math
 import numpy as np
 import pytest
 
+from detectors.baselines.wilson import wilson
 from detectors.bets import DOWN, UP, discover, odds
 from detectors.bets.rates import RATIOS, RateBet
+from detectors.bets.scores import ScoreBet
 from detectors.families import families, family
 
 BETS = discover()
@@ -17,8 +19,11 @@ IDS = [f"{each.name}-{direction:+d}" for _, each, direction in CASES]
 
 def observation(bet, n, rate, *, p=0.3):
     """``n`` events with ``rate`` failures or positives; a calibration bet sees them at scores around ``p``."""
+    x = float(round(n * rate))
     if bet.name == "rates":
-        return np.array([float(n), round(n * rate)])
+        return np.array([float(n), x])
+    if bet.name == "scores":  # a failure is a high score
+        return np.array([(n - x) * (cell == 4) + x * (cell == 15) for cell in range(20)])
     cells = np.zeros((20, 3))
     cell = int(p * 20)
     cells[cell] = n, round(n * rate), n * (p + 0.02)
@@ -41,9 +46,8 @@ class TestEveryBet:
         there = bet.log_factors(observation(bet, 1000, 0.32 + 0.2 * direction)[None], table)
         assert there.max() > 10
         leading = int(there.argmax())
-        n, x, expected = bet.tally(observation(bet, 1000, 0.32 + 0.2 * direction)[None], table)[0][
-            min(leading, 0 if bet.name == "rates" else leading)
-        ]
+        tally = bet.tally(observation(bet, 1000, 0.32 + 0.2 * direction)[None], table)[0]
+        n, x, expected = tally[min(leading, len(tally) - 1)]
         assert bet.effect(x / n, expected / n, direction) > each.tolerance
 
     def test_halves_of_a_pane_add_up_to_the_whole(self, bet, each, direction):
@@ -118,6 +122,37 @@ def test_calibration_factors_are_fair_for_every_truth_in_the_band():
                 seen[int(p * 20)] = 3, sum(outcome), 3 * p
                 expectation += chance * np.exp(bet.log_factors(np.append(seen.ravel(), 3.0)[None], table)[0])
             assert (expectation <= 1 + 1e-9).all(), (p, tau, truth)
+
+
+def test_score_factors_are_fair_for_every_share_in_the_band():
+    """Exact expectation of one score per alternative, at the upper edge of its set's share and below it."""
+    bet, total = ScoreBet(), np.arange(20.0, 0.0, -1.0) * 30
+    fit = bet.fit(total, phi=1.0, tolerance=0.05, direction=UP, parent=None)
+    table = bet.table(fit.null, UP)[None]
+    one = np.exp(bet.log_factors(np.eye(20), table.repeat(20, axis=0)))  # by cell of the score, by alternative
+    inside = bet.tally(np.eye(20), table.repeat(20, axis=0))[..., 1] > 0
+    bets = [j for j in range(bet.stakes) if inside[:, j].any() and (one[:, j] != 1).any()]
+    assert len(bets) > 20
+    for j in bets:
+        share = bet.tally(total[None], table)[0, j, 1] / total.sum()
+        edge = wilson(total.sum(), share * total.sum(), 2.58)[1] + 0.05
+        hit, miss = one[inside[:, j], j], one[~inside[:, j], j]
+        assert np.ptp(hit) < 1e-12
+        assert hit[0] > 1 > miss[0]
+        np.testing.assert_allclose(edge * hit[0] + (1 - edge) * miss[0], 1.0)
+
+
+def test_thresholds_stand_next_to_the_scores_where_these_have_few_values():
+    bet, total = ScoreBet(), np.zeros(20)
+    total[9] = 1000.0  # every score is 0.5
+    fit = bet.fit(total, phi=1.0, tolerance=0.05, direction=UP, parent=None)
+    table = bet.table(fit.null, UP)[None]
+    for cell, words in ((12, "scores above 0.5"), (4, "scores up to 0.45")):
+        moved = total * 0.5
+        moved[cell] = 500.0
+        factors = bet.log_factors(moved[None], table)[0]
+        assert factors.max() > 100
+        assert bet.describe(int(factors.argmax()), fit.null) == words
 
 
 def test_families_are_the_policys():
