@@ -8,7 +8,7 @@ import numpy as np
 from detectors.fixed import Ints
 from detectors.ladder import DAY_MS
 from detectors.panes import floor_to
-from schemas.scored import Origin, Rows
+from schemas.scored import Kind, Origin, Rows
 
 FINE_MS = 300_000
 FINE_DAYS = 3  # days kept in five-minute spans before the watermark; older ones are whole days
@@ -19,7 +19,10 @@ Found = dict[str, dict[str, Span]]  # topic -> partition -> span
 
 @dataclass
 class Spans:
-    """Which source offsets hold the predictions made, and the outcomes known, in each five minutes; later in each day.
+    """Which source offsets hold the predictions made in each five minutes; later in each day.
+
+    Predictions only: an outcome that comes before its prediction is joined by the prediction's arrival, so which outcomes have rows of
+    their own depends on the order of arrival.
 
     What ``between`` says depends on the time at which it is asked, not on what has been read since, nor on when days were folded up.
     """
@@ -29,10 +32,11 @@ class Spans:
 
     def add(self, rows: Rows, where: Ints) -> None:
         """Note the offsets of the picked rows."""
+        where = where[rows.column("kind")[where] == Kind.PREDICTION]
+        if not len(where):
+            return
         origin, offset = rows.column("origin")[where], rows.column("offset")[where]
-        of_prediction = np.array([each.topic == "predictions" for each in rows.origins], dtype=bool)[origin]
-        at = np.where(of_prediction, rows.column("predicted_at")[where], rows.column("known_at")[where])
-        start = floor_to(at, FINE_MS)
+        start = floor_to(rows.column("predicted_at")[where], FINE_MS)
         order = np.lexsort((offset, start, origin))
         start, origin, offset = start[order], origin[order], offset[order]
         first = np.flatnonzero(np.concatenate(([True], (start[1:] != start[:-1]) | (origin[1:] != origin[:-1]))))
@@ -52,13 +56,12 @@ class Spans:
                 _widen(self.days.setdefault(origin, {}), floor_to(begin, DAY_MS), spans.pop(begin))
 
     def between(self, start_ms: int, end_ms: int, due_ms: int) -> Found:
-        """Return where the predictions made in a span of time lie, and the outcomes known from its start until it was read."""
+        """Return where the predictions made in a span of time lie, as asked when it was read."""
         out: Found = {}
-        since = floor_to(start_ms, DAY_MS)
+        since, until = floor_to(start_ms, DAY_MS), end_ms
+        if due_ms - until > (FINE_DAYS - 1) * DAY_MS:
+            until = floor_to(until + DAY_MS - 1, DAY_MS)
         for origin in sorted(self.fine.keys() | self.days.keys(), key=lambda each: (each.topic, each.partition)):
-            until = end_ms if origin.topic == "predictions" else due_ms
-            if due_ms - until > (FINE_DAYS - 1) * DAY_MS:
-                until = floor_to(until + DAY_MS - 1, DAY_MS)
             among = [span for begin, span in self.days.get(origin, {}).items() if since <= begin < until]
             among += [span for begin, span in self.fine.get(origin, {}).items() if since <= begin < until and begin + FINE_MS <= due_ms]
             if among:

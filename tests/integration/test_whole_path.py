@@ -1,0 +1,87 @@
+"""The whole path on a real Kafka and a real Redis: what comes out depends on what was sent, and on nothing else."""
+
+import json
+import random
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+from support.kafka_broker import Broker
+from support.stories import DAY_MS, START_MS, story
+from support.whole import Deployment, closing, figures, produce, records, spread
+from support.workers import Process, processes, wait_for
+
+from schemas.findings import EventType
+from streams.replay import replay
+
+pytestmark = pytest.mark.integration
+
+NEVER = {"GNOMON_IDLE_TIMEOUT_MS": "never"}
+POLICY = '[models.b]\nages = ["1d", "4d"]\nbaseline = { days = 20, labels = 100, failures = 10 }\n'
+END_MS = START_MS + 200 * DAY_MS
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_any_order_any_repetition_any_number_of_workers(kafka: Broker, redis_url: str, prefix: str, tmp_path: Path, workers: int) -> None:
+    made = story(seed=5, days=20, per_day=100, model="a") + story(seed=6, days=20, per_day=50, model="b")
+    lines = [(at, topic, json.dumps(record).encode()) for at, topic, record in made]
+    r = random.Random(workers)
+    sent = [line for line in lines for _ in range(r.randint(1, 3))]
+    r.shuffle(sent)
+    with processes() as started:
+        deployment = Deployment(kafka, redis_url, prefix, tmp_path, started)
+        for _ in range(workers):
+            deployment.join()
+            deployment.watch()
+        produce(deployment.settings, spread(sent, deployment.settings, 1))
+        live = deployment.settle()
+        # Statistics come with a tick, and a tick after the last rows: the report must not depend on it.
+        for process in started:
+            assert process.stop()[0] == 0, process.text()
+    for topic in ("predictions", "outcomes"):
+        (tmp_path / topic).with_suffix(".jsonl").write_bytes(b"".join(value + b"\n" for _, name, value in lines if name == topic))
+    played = replay(tmp_path / "predictions.jsonl", tmp_path / "outcomes.jsonl", started_ms=int(time.time() * 1000)).report
+    assert [msgspec.to_builtins(model.segments) for model in live.models] == [
+        msgspec.to_builtins(model.segments) for model in played.models
+    ]
+    assert live.join.duplicate == len(sent) - len(lines)
+    assert msgspec.structs.replace(live.join, duplicate=0) == played.join
+    assert played.join.predictions == 3000
+
+
+def test_kills_change_neither_report_nor_findings(kafka: Broker, redis_url: str, prefix: str, tmp_path: Path) -> None:
+    made, policy = records(), tmp_path / "policy.toml"
+    policy.write_text(POLICY)
+    env = {**NEVER, "GNOMON_POLICY": str(policy), "GNOMON_BATCH_RECORDS": "200"}
+    reports, findings = [], []
+    for kills in (0, 5):
+        with processes() as started:
+            deployment = Deployment(kafka, redis_url, f"{prefix}{kills}.", tmp_path, started)
+            messages = spread(made, deployment.settings, 1) + closing(deployment.settings, END_MS)
+            _send_and_kill(deployment, messages, kills, env)
+            reports.append(deployment.settle(END_MS - DAY_MS))
+            findings.append(deployment.findings())
+    types = {dict(headers)["ce_type"].decode() for headers, _ in findings[0].values()}
+    assert {EventType.DRIFT_OPENED, EventType.DRIFT_CLEARED} <= types
+    assert findings[1] == findings[0]
+    assert figures(reports[1]) == figures(reports[0])
+    assert [rung.age_s for model in reports[0].models if model.model_id == "b" for rung in model.ladder] == [0, 86_400, 345_600]
+
+
+def _send_and_kill(deployment: Deployment, messages: list[tuple[str, int, bytes]], kills: int, env: dict[str, str]) -> None:
+    def begin() -> tuple[Process, Process]:
+        # The same members again: nobody waits for the sessions of the dead.
+        return deployment.join(**env, GNOMON_INSTANCE_ID="j"), deployment.watch(**env, GNOMON_INSTANCE_ID="w")
+
+    r, parts = random.Random(7), kills + 1
+    pair = begin()
+    for part in range(parts):
+        before = sum(deployment.ends("scored"))
+        produce(deployment.settings, messages[part * len(messages) // parts : (part + 1) * len(messages) // parts])
+        if part < kills:
+            wait_for(lambda before=before: sum(deployment.ends("scored")) > before, "rows come")
+            time.sleep(r.random())
+            for process in pair:
+                process.kill()
+            pair = begin()
