@@ -16,6 +16,7 @@ from detectors.findings import statistics_events
 from detectors.fixed import Ints
 from detectors.ladder import DAY_MS
 from detectors.model_version import END, ModelVersion
+from detectors.segments import OTHER
 from schemas.control import Control
 from schemas.findings import Event
 from schemas.policy import Policy, parse_policy
@@ -27,6 +28,8 @@ REPLAY_SCORES = 65_536
 SHARING_DAYS = 30  # a version without predictions for so long leaves its part of the budget to the others
 SOURCES = ("predictions", "outcomes")  # topics that the watch's time waits for
 STATISTICS_EVERY_MS = 1_000
+MAX_MODELS = 1_000  # in a scored partition
+MAX_VERSIONS = 200  # of a model
 
 Mark = tuple[int, int]  # offset, index in the message
 
@@ -99,15 +102,16 @@ class Watch:
         where = self._fresh(rows)
         if not len(where):
             return
-        counts = self.counts.setdefault(rows.model_id, np.zeros(len(Status), dtype=np.int64))
+        counted = rows.model_id if rows.model_id in self.counts or len(self.counts) <= MAX_MODELS else OTHER
+        counts = self.counts.setdefault(counted, np.zeros(len(Status), dtype=np.int64))
         np.add.at(counts, rows.column("status")[where], rows.column("count")[where])
         where = where[rows.column("kind")[where] != Kind.COUNT]
         code = rows.column("version")[where]
         for number in np.unique(code).tolist():
             version = self._version(rows.model_id, rows.versions[number])
             version.add(rows, where[code == number])
-            self.changed.add((rows.model_id, version.name))
-            self._stale.setdefault((rows.model_id, version.name), -END)
+            self.changed.add((version.model_id, version.name))
+            self._stale.setdefault((version.model_id, version.name), -END)
 
     def _fresh(self, rows: Rows) -> Ints:
         """Return which rows are above their origin's mark, and move the marks; a message is held against them as they stood before it."""
@@ -130,7 +134,12 @@ class Watch:
             )
 
     def _version(self, model_id: str, name: str) -> ModelVersion:
+        """Return a model version, new or known; models and versions past the caps share one, so that made-up ids cannot fill the memory."""
+        if model_id not in self.models and len(self.models) >= MAX_MODELS:
+            model_id = OTHER
         versions = self.models.setdefault(model_id, {})
+        if name not in versions and len(versions) >= MAX_VERSIONS:
+            name = OTHER
         if name not in versions:
             versions[name] = ModelVersion(model_id, name, self.policy.for_model(model_id), self.distinct_scores)
         return versions[name]

@@ -13,15 +13,15 @@ from schemas.findings import EventType
 from schemas.policy import parse_policy
 from schemas.scored import Origin, Rows, Tick
 
-CHANGED = story(seed=1, days=90, per_day=40, change_day=60)
+CHANGED = story(seed=1, days=75, per_day=30, change_day=50)
 
 
 def test_a_change_is_found_after_it_began_and_not_before() -> None:
     _, events = fold(CHANGED)
     opened = [event for event in events if event.type == EventType.DRIFT_OPENED and event.data.kind.value == "concept"]
     assert opened
-    assert opened[0].time_ms >= START_MS + 60 * DAY_MS
-    assert opened[0].data.onset >= "2023-02-25"  # some panes of slack before 2 March
+    assert opened[0].time_ms >= START_MS + 50 * DAY_MS
+    assert opened[0].data.onset >= "2023-02-15"  # some panes of slack before 20 February
     assert opened[0].data.current.value > opened[0].data.baseline.hi
 
 
@@ -70,10 +70,10 @@ def test_time_waits_for_every_source_partition() -> None:
 
 
 def test_versions_have_baselines_of_their_own_and_share_the_budget() -> None:
-    two = sorted(story(seed=4, days=60, version="1") + story(seed=5, days=60, version="2"), key=lambda record: record[0])
+    two = sorted(story(seed=4, days=40, per_day=20, version="1") + story(seed=5, days=40, per_day=20, version="2"), key=lambda record: record[0])
     watch, _ = fold(two, close=False)
     versions = watch.models["m"]
-    late = START_MS + 50 * DAY_MS
+    late = START_MS + 35 * DAY_MS
     assert [watch._share(versions, version)(late) for version in versions.values()] == [0.5, 0.5]
     assert watch._share(versions, versions["1"])(late + 365 * DAY_MS) == 1.0
 
@@ -87,6 +87,17 @@ def test_statistics_come_at_most_once_a_second_of_tick_time() -> None:
     made = sum(topic == "predictions" for _, topic, _ in CHANGED[:500])
     assert first[0].data.n_predictions == made
     assert watch.apply(tick(at + 999)) == []
+
+
+def test_models_and_versions_past_the_caps_share_one_and_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("detectors.watch.MAX_MODELS", 2)
+    monkeypatch.setattr("detectors.watch.MAX_VERSIONS", 1)
+    records = [r for model in "abc" for version in "12" for r in story(seed=6, days=1, per_day=5, model=model, version=version)]
+    watch, _ = fold(sorted(records, key=lambda record: record[0]), close=False)
+    assert len(watch.models) == 3  # two and the rest
+    assert "__other__" in watch.models
+    assert all(set(versions) <= {"1", "2", "__other__"} and len(versions) <= 2 for versions in watch.models.values())
+    assert report([watch]).join.predictions == 30
 
 
 def test_policy_arrives_as_a_record_and_ages_are_those_it_declares() -> None:
