@@ -8,6 +8,7 @@ import numpy as np
 
 from detectors.bank import Bank, StepContext
 from detectors.cells import BIN, KNOWN, MADE
+from detectors.cost_cells import with_timeouts
 from detectors.findings import drift_event
 from detectors.fixed import Ints
 from detectors.incidents import Incidents
@@ -16,7 +17,7 @@ from detectors.panes import WIDTHS_MS, SumTable, floor_to
 from detectors.reading import Reading
 from detectors.signals import Key, Note
 from detectors.spans import Spans
-from detectors.timeouts import time_out
+from detectors.timeouts import all_binary, time_out
 from detectors.version_sums import BEGINNING, VersionSums
 from schemas.findings import Event
 from schemas.policy_models import ModelPolicy
@@ -54,7 +55,8 @@ class ModelVersion:
     model_id, name
         Which version of which model.
     policy
-        Of the model. The ladder is frozen by the first one; the rest follows the policy in force.
+        Of the model. The ladder, and the matrix that the evidence on costs goes by, are frozen by the first one; the rest follows the
+        policy in force.
     distinct_scores
         How many distinct scores the AUC counts exactly.
 
@@ -64,7 +66,7 @@ class ModelVersion:
         self.model_id, self.name, self.policy = model_id, name, policy
         self.ladder = Ladder(policy.ages_ms, policy.horizon_ms)
         self.horizon_ms, self.on_timeout = policy.horizon_ms, policy.on_timeout
-        self.sums = VersionSums(distinct_scores)
+        self.sums = VersionSums(distinct_scores, policy.cost, timeouts=policy.on_timeout == "negative" and policy.horizon_ms is not None)
         self.bank = Bank(policy=policy)
         self.incidents = Incidents(model_id, name)
         self.notes: list[Note] = []
@@ -102,6 +104,7 @@ class ModelVersion:
                 continue  # the first predictions are complete: what is due next may have changed
             if decision is not None and decision[0] <= watermark_ms:
                 now_ms, end_ms = decision
+                now_ms = max(now_ms, self.bank.budget.now)  # at the end of a short log a declared rung may have been read before
                 self.ladder.decide(self.sums.labelled_share(end_ms, len(self.ladder.coverage) + 1), now_ms)
             elif watermark_ms == END and self._learn_at_end():
                 continue
@@ -143,8 +146,10 @@ class ModelVersion:
         width, age = self.ladder.width_ms(step.rung), self.ladder.age_ms(step.rung)
         start, end = max(step.start_ms, self.read_to[step.rung]), step.start_ms + width  # narrower where the width has just changed
         segments, made, known, made_bins, known_bins = self.sums.read(start, end, step.rung)
+        costs, twins = self.sums.read_costs(segments, start, end, step.rung)
         if step.rung and self.on_timeout == "negative" and self.horizon_ms is not None and age >= self.horizon_ms:
             known, known_bins = time_out(made, known, made_bins, known_bins)
+            costs = with_timeouts(costs, twins, all_binary(made)) if len(costs) else costs
         mature = step.rung > 0 and step.rung == self.ladder.mature
         if mature:
             self.mature_sums["made"].add(segments, made)
@@ -163,6 +168,7 @@ class ModelVersion:
             known=known,
             made_bins=made_bins,
             known_bins=known_bins,
+            costs=costs,
         )
 
     def _learnt(self, reading: Reading) -> bool:

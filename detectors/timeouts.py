@@ -1,6 +1,7 @@
 """Labels by timeout, as arithmetic: past the horizon, predictions without a label count as negatives."""
 
 import numpy as np
+import numpy.typing as npt
 
 from detectors.cells import BIN, KNOWN, MADE
 from detectors.fixed import Ints, carry
@@ -15,6 +16,7 @@ def time_out(made: Ints, known: Ints, made_bins: Ints, known_bins: Ints) -> tupl
     Unlabelled is what was predicted less what was labelled, so there is no timer and nothing is scanned, and a label that comes late
     corrects itself. Binary labels only: a segment that holds any other prediction is left as it is. Additive, mergeable, revertible.
 
+    >>> from detectors.cells import CONFUSION
     >>> made, known, bins = MADE.zeros(1), KNOWN.zeros(1), np.zeros((1, 20, BIN.width), dtype=np.int64)
     >>> made[0, [MADE.at[name] for name in ("n", "positive", "negative", "binary")]] = 5, 2, 3, 5
     >>> known[0, KNOWN.at["tp"]] = 1
@@ -24,7 +26,7 @@ def time_out(made: Ints, known: Ints, made_bins: Ints, known_bins: Ints) -> tupl
     """
     k, m = KNOWN.at, MADE.at
     out, bins = known.copy(), known_bins.copy()
-    binary = made[:, m["binary"]] == made[:, m["positive"]] + made[:, m["negative"]]
+    binary = all_binary(made)
     for decided, right, wrong, false in (("positive", "tp", "fp", "fp"), ("negative", "tn", "fn", "tn")):
         unlabelled = np.where(binary, made[:, m[decided]] - known[:, k[right]] - known[:, k[wrong]], 0)
         out[:, k[false]] += unlabelled
@@ -43,3 +45,9 @@ def time_out(made: Ints, known: Ints, made_bins: Ints, known_bins: Ints) -> tupl
         columns = [BIN.at[name]] if name == "n" else [BIN.at[name], BIN.at[name] + 1]
         bins[:, :, columns] = np.where(binary[:, np.newaxis, np.newaxis], made_bins[:, :, columns], known_bins[:, :, columns])
     return carry(out, KNOWN.lows), carry(bins, BIN.lows)
+
+
+def all_binary(made: Ints) -> npt.NDArray[np.bool_]:
+    """Say of each row of ``cells.MADE`` whether every prediction in it that was not abstained expects a label of 0 or 1."""
+    m = MADE.at
+    return np.asarray(made[:, m["binary"]] == made[:, m["positive"]] + made[:, m["negative"]])

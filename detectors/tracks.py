@@ -29,7 +29,7 @@ def tracks_of(policy: ModelPolicy, *, rung: int, mature: bool) -> list[tuple[Bet
     """Return the tracks of one rung by bet; bets without any are left out.
 
     >>> [(bet.name, len(tracks)) for bet, tracks in tracks_of(ModelPolicy(), rung=1, mature=True)]
-    [('calibration', 1), ('rates', 7)]
+    [('calibration', 1), ('costs', 1), ('rates', 7)]
     """
     found = []
     for bet in discover().values():

@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from detectors.cells import BIN, CONFUSION, GRID, KNOWN, MADE, PANE_GRID, Layout, grid_cell
+from detectors.cost_cells import COST, PAIRS, cost_rows
 from detectors.fixed import Ints, carry
 from detectors.ladder import DAY_MS, Ladder
 from detectors.panes import (
@@ -24,6 +26,7 @@ from detectors.panes import (
 from detectors.segments import Segments
 from detectors.statistics.score_counts import ScoreCounts
 from detectors.sums import bin_sums, known_sums, made_sums
+from schemas.cost import CostMatrix
 from schemas.scored import Kind, Rows
 
 BEGINNING = -(2**33) * PANE_MS  # the first time that a key can hold
@@ -39,7 +42,10 @@ _TABLES: dict[str, Layout] = {
     "total_bins": BIN,
     "made_days": _DAY,  # by day of prediction
     "label_days": _DAY,  # by day on which labels became known, and segment
+    "cost_cells": COST,
+    "cost_twins": COST,  # of negatives, less those of labelled ones; where labels time out
 }
+_PANES = ("made", "known", "made_bins", "known_bins", "cost_cells", "cost_twins")
 
 
 class VersionSums:
@@ -49,10 +55,15 @@ class VersionSums:
     ----------
     distinct_scores
         How many distinct scores the AUC counts exactly.
+    cost
+        The matrix that the evidence on costs goes by; realised costs need none.
+    timeouts
+        Whether unlabelled predictions count as negatives in the end.
 
     """
 
-    def __init__(self, distinct_scores: int) -> None:
+    def __init__(self, distinct_scores: int, cost: CostMatrix | None = None, *, timeouts: bool = False) -> None:
+        self.cost, self.timeouts = cost, timeouts
         self.segments = Segments()
         self.tables = {name: SumTable(layout) for name, layout in _TABLES.items()}
         self.scores = ScoreCounts(cap=distinct_scores)
@@ -90,10 +101,20 @@ class VersionSums:
             t["total_bins"].add((segment[scored] << TOTAL_BIN_BITS | cell)[of_label], bins[of_label])
             at, picked = at[of_label], segment[scored][of_label]
             self.scores.update_many(picked, score[at], rows.column("label")[where][at], sign[of_label])
+        self._add_costs(rows, where, position, key)
         sign = rows.column("sign")[where].astype(np.int64)[position]
         for chosen, column, table in ((made & (segment == 0), "predicted_at", "made_days"), (label, "known_at", "label_days")):
             day = rows.column(column)[where][position[chosen]] // DAY_MS
             t[table].add(day << SEGMENT_BITS | segment[chosen], sign[chosen, np.newaxis])
+
+    def _add_costs(self, rows: Rows, where: Ints, position: Ints, key: Ints) -> None:
+        for table, at, pair, sums in cost_rows(rows, where, self.cost, timeouts=self.timeouts):
+            place = np.full(len(where), -1, dtype=np.int64)
+            place[at] = np.arange(len(at))
+            mine = place[position]
+            chosen = mine >= 0
+            picked = mine[chosen]
+            self.tables[table].add(key[chosen] << BIN_BITS | pair[picked], sums[picked])
 
     def pane_start(self, ms: Ints) -> Ints:
         """Return the start of the pane that holds each time, as panes are merged now."""
@@ -123,10 +144,23 @@ class VersionSums:
                 _place(flat, (segments[:, np.newaxis] << BIN_BITS | np.arange(PANE_GRID)).ravel(), found, rows)
         return segments, made, known, made_bins, known_bins
 
+    def read_costs(self, segments: Ints, start_ms: int, end_ms: int, top_class: int) -> tuple[Ints, Ints]:
+        """Return the costs of a span of time by segment, known by an age class, and their twins; shape (s, 32, width), or both empty."""
+        out = []
+        for table in ("cost_cells", "cost_twins"):
+            if not (len(self.tables["cost_cells"].keys) or len(self.tables["cost_twins"].keys)):
+                out.append(np.zeros((0, 0, 0), dtype=np.int64))
+                continue
+            costs = np.zeros((len(segments), PAIRS, COST.width), dtype=np.int64)
+            found, rows = self._by_segment(table, start_ms, end_ms, top_class)
+            _place(costs.reshape(-1, COST.width), (segments[:, np.newaxis] << BIN_BITS | np.arange(PAIRS)).ravel(), found, rows)
+            out.append(costs)
+        return out[0], out[1]
+
     def _by_segment(self, name: str, start_ms: int, end_ms: int, top_class: int) -> tuple[Ints, Ints]:
         """Return the sums of a span by segment, or by segment and calibration cell, ascending."""
         table, first, last = self.tables[name], pane_index(start_ms), pane_index(end_ms)
-        binned = table.layout is BIN
+        binned = table.layout is BIN or table.layout is COST
         bits = BIN_BITS if binned else 0
         within = table.span(cell_key(first, 0) << bits, cell_key(last, 0) << bits)
         keys, rows = table.keys[within], table.rows[within]
@@ -144,8 +178,9 @@ class VersionSums:
             if frontier <= old:
                 continue
             self.frontiers[width] = frontier
-            for name, bits in (("made", 0), ("known", 0), ("made_bins", BIN_BITS), ("known_bins", BIN_BITS)):
+            for name in _PANES:
                 table = self.tables[name]
+                bits = 0 if table.layout is MADE or table.layout is KNOWN else BIN_BITS
                 within = table.span(cell_key(pane_index(old), 0) << bits, cell_key(pane_index(frontier), 0) << bits)
                 if within.start == within.stop:
                     continue
@@ -182,12 +217,14 @@ class VersionSums:
             "tables": {name: table.to_state() for name, table in self.tables.items()},
             "scores": self.scores.to_bytes(),
             "frontiers": list(self.frontiers.values()),
+            "cost": msgspec.to_builtins(self.cost),
+            "timeouts": self.timeouts,
         }
 
     @classmethod
     def from_state(cls, state: dict[str, Any], distinct_scores: int) -> "VersionSums":
         """Return the sums that ``to_state`` wrote."""
-        sums = cls(distinct_scores)
+        sums = cls(distinct_scores, msgspec.convert(state["cost"], CostMatrix | None), timeouts=state["timeouts"])
         sums.segments = Segments.from_state(state["segments"])
         sums.tables = {name: SumTable.from_state(layout, state["tables"][name]) for name, layout in _TABLES.items()}
         sums.scores = ScoreCounts.from_bytes(state["scores"])

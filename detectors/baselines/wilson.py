@@ -47,8 +47,16 @@ def sequence(n: float, x: float, alpha: float = 0.05, optimised_for: float = 500
     if n <= 0:
         return 0.0, 1.0
     mean = (x + 0.5) / (n + 1)
-    sigma = math.sqrt(mean * (1 - mean))
+    half = half_width(n, math.sqrt(mean * (1 - mean)), alpha, optimised_for)
+    return max(0.0, x / n - half), min(1.0, x / n + half)
+
+
+def half_width(n: float, sigma: float, alpha: float = 0.05, optimised_for: float = 500.0) -> float:
+    """Return half the width of an interval of a mean that may be looked at after every event; ``sigma`` is one event's deviation.
+
+    >>> round(half_width(1000, 0.3), 3)
+    0.029
+    """
     log = -2 * math.log(alpha)
     rho_squared = (log + math.log(log + 1)) / optimised_for
-    half = sigma * math.sqrt(2 * (n * rho_squared + 1) / (n * n * rho_squared) * math.log(math.sqrt(n * rho_squared + 1) / alpha))
-    return max(0.0, x / n - half), min(1.0, x / n + half)
+    return sigma * math.sqrt(2 * (n * rho_squared + 1) / (n * n * rho_squared) * math.log(math.sqrt(n * rho_squared + 1) / alpha))

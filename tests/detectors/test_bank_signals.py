@@ -181,7 +181,7 @@ def test_families_without_labels_are_read_at_age_zero_only(reading):
     bank.step(reading(1, rung=1, tn=8, fn=2), CONTEXT)
     names = {rung: {name for panel in panels for name in panel.families} for rung, panels in bank.panels.items()}
     assert names[0] == {"alert_rate", "score"}
-    assert names[1] == {"error", "fpr", "fnr", "prior", "coverage", "calibration"}
+    assert names[1] == {"error", "fpr", "fnr", "prior", "coverage", "calibration", "cost"}
 
 
 def test_calibration_waits_for_the_last_rung(reading):

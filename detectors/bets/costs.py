@@ -1,0 +1,174 @@
+"""Bets on the mean cost of an event: nonnegative, of any tail."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from detectors.baselines.wilson import half_width
+from detectors.bets import Bet, Enough, Family, Fit
+from detectors.cost_cells import CELLS, COST, LOWER_ENDS, PAIRS
+from detectors.fixed import Floats
+from detectors.reading import Reading
+
+LAMBDAS = np.array([0.005, 0.01, 0.02, 0.05, 0.1])
+_Z_90, _Z_BOUND = 1.645, 1.96  # the bound holds in 91 to 95 of 100 samples of 1,000 to 10,000 costs, a tenth of them lognormal (sigma 1.5)
+_FLOOR = 1e-3
+_UNKNOWN_CV = 3.0  # of a contract: as skewed as costs often are
+_BULK = 0.9  # share of the mean below the clear test's cap
+_CLEAR = np.array([0.1, 0.3, 1.0])
+_CELL_INDEX = np.arange(float(CELLS))
+
+
+class CostBet(Bet):
+    """Evidence that the mean cost of an event has risen above its baseline.
+
+    One factor ``1 - lam + lam * c / m0`` per event; needs ``c >= 0`` and a mean of at most ``m0`` given the past: no cap, no variance, any
+    tail. Costs are taken at the lower end of their cell, and ``m0`` bounds the mean of the same, so nothing is lost but a little power. The
+    bound is one of 97.5 %, corrected for skewness; with heavy tails about 95 % are left of it.
+
+    Clearing needs a bounded quantity: costs are cut off below which 90 % of the baseline's mean lies, and the null is that their mean is
+    still beyond the midpoint of baseline and alarm, in proportion.
+
+    Observation: events by cell, and the exact sum of costs. Null: (bound, exact mean, mean at the lower ends, coefficient of variation,
+    cut, mean with the cut).
+
+    References
+    ----------
+    Waudby-Smith & Ramdas, JRSS-B 86 (2024): betting on means. Chen, Biometrika 82 (1995): the mean of a skewed distribution.
+
+    Examples
+    --------
+    >>> bet, total = CostBet(), np.zeros(65)
+    >>> total[[0, 25]], total[64] = [900, 100], 1000.0  # a tenth of the events cost 10
+    >>> fit = bet.fit(total, phi=1.0, tolerance=0.1, direction=1, parent=None)
+    >>> fit.value, round(float(fit.null[0]), 2)
+    (1.0, 1.2)
+    >>> double = total.copy(); double[[0, 25]], double[64] = [800, 200], 2000.0
+    >>> bet.log_factors(np.stack([total, double]), bet.table(fit.null, 1)[None].repeat(2, 0))[:, 4].round(1).tolist()
+    [-39.7, 25.9]
+
+    """
+
+    name = "costs"
+    width = CELLS + 1
+    terms = 6
+    stakes = len(LAMBDAS)
+    families = (
+        Family(
+            name="cost",
+            kind="cost",
+            noun="mean cost of a labelled prediction",
+            look="Look at the dearest mistakes since then: there are more of them, or larger stakes.",
+            tolerance=0.1,
+        ),
+    )
+
+    def observe(self, reading: Reading, families: Sequence[Family]) -> Floats:
+        """Return the events by cell and the sum of costs, shape (1, segments, 65)."""
+        out = np.zeros((1, len(reading.segments), self.width))
+        if reading.costs.any():
+            out[0, :, :CELLS] = reading.costs[:, :, :2].reshape(len(reading.segments), 2 * PAIRS)
+            out[0, :, CELLS] = COST.total(reading.costs, "cost").sum(axis=1)
+        return out
+
+    def size(self, obs: Floats) -> Floats:
+        """Return the events whose cost is known."""
+        return np.asarray(obs[..., :CELLS].sum(axis=-1))
+
+    def fault(self, obs: Floats) -> str:
+        """Refuse negative counts, and a sum of costs below that of the cells' lower ends."""
+        if not obs.any():
+            return ""
+        counts, total = obs[..., :CELLS], obs[..., CELLS]
+        if (counts >= 0).all() and (total >= counts @ LOWER_ENDS * (1 - 1e-9)).all():
+            return ""
+        return (
+            f"expected counts >= 0 and a sum of costs not below their cells', got {float(counts.sum()):g} events at {float(total.sum()):g}"
+        )
+
+    def series(self, obs: Floats) -> Floats:
+        """Return (sum of the cells' numbers, events): as costs move they move, and no single cost outweighs a day."""
+        return np.stack([obs[:, :CELLS] @ _CELL_INDEX, obs[:, :CELLS].sum(axis=1)], axis=1)
+
+    def dispersion(self, total: Floats) -> float:
+        """Return the variance of the cells' numbers."""
+        counts = total[:CELLS]
+        n = max(float(counts.sum()), 1.0)
+        return float(counts @ np.square(_CELL_INDEX - counts @ _CELL_INDEX / n)) / n
+
+    def enough(self, total: Floats, two_sided: bool, aggregate: bool, rule: Enough) -> bool:
+        """Say whether there are enough events, and enough that cost something."""
+        n = float(self.size(total))
+        return n >= rule.labels and n - float(total[0]) >= rule.failures
+
+    def fit(self, total: Floats, *, phi: float, tolerance: float, direction: int, parent: Floats | None) -> Fit:
+        """Bound the mean; ``phi`` events count as one."""
+        counts, n = total[:CELLS], float(self.size(total))
+        mean, low = float(total[CELLS]) / n, float(counts @ LOWER_ENDS) / n
+        sd = float(np.sqrt(counts @ np.square(LOWER_ENDS - low) / n))
+        skewness = float(counts @ (LOWER_ENDS - low) ** 3) / n / sd**3 if sd > 0 else 0.0
+        root = float(np.sqrt(n / phi))
+        half = sd / root * (_Z_BOUND + skewness * (1 + 2 * _Z_BOUND**2) / (6 * root))
+        scale = mean / low if low > 0 else 1.0
+        capped = np.minimum(LOWER_ENDS, LOWER_ENDS[:, None]) @ counts / n  # mean with the cut at each lower end
+        at = int(np.argmax(capped >= _BULK * low))
+        null = np.array([max(low + half, _FLOOR), mean, low, sd / low if low > 0 else _UNKNOWN_CV, LOWER_ENDS[at], capped[at]])
+        lo = max(low - _Z_90 * sd / root, 0.0)
+        return Fit(null=null, value=mean, lo=lo * scale, hi=(low + half) * scale, n=n)
+
+    def interval(self, fit: Fit, expected: float, tolerance: float) -> tuple[float, float]:
+        """Return the baseline's."""
+        return fit.lo, fit.hi
+
+    def table(self, null: Floats, direction: int) -> Floats:
+        """Return the log factor of each cell for each stake, then the exact mean and the coefficient of variation."""
+        logs = np.log1p(LAMBDAS * (LOWER_ENDS[:, None] / null[0] - 1))
+        return np.concatenate([logs.ravel(), null[[1, 3]]])
+
+    def log_factors(self, obs: Floats, table: Floats) -> Floats:
+        """Return the log factors, shape (k, stakes)."""
+        logs = table[:, :-2].reshape(len(table), CELLS, self.stakes)
+        return np.asarray((obs[:, :CELLS, None] * logs).sum(axis=1))
+
+    def tally(self, obs: Floats, table: Floats) -> Floats:
+        """Return (events, cost, events * baseline's mean), the same for each stake; shape (k, 1, 3)."""
+        n = self.size(obs)
+        return np.stack([n, obs[:, CELLS], n * table[:, -2]], axis=1)[:, None]
+
+    def effect(self, mean: float, expected: float, direction: int) -> float:
+        """Return by which share the mean has risen."""
+        return mean / max(expected, _FLOOR) - 1
+
+    def gate(self, n: float, effect: float, tolerance: float) -> bool:
+        """Page only if the mean since the onset is above the baseline by the tolerance."""
+        return effect >= tolerance
+
+    def clear_table(self, fit: Fit, *, direction: int, stake: int, mean: float, tolerance: float) -> Floats:
+        """Return the log factor of each cell for each stake of the clear test."""
+        _, exact, _, _, cut, capped = fit.null.tolist()
+        ratio = max((exact + mean) / 2, exact * (1 + tolerance)) / max(exact, _FLOOR)
+        costs = np.minimum(LOWER_ENDS, cut) / max(capped * ratio, _FLOOR)
+        most = min(0.5, 0.9 / max(float(costs.max()) - 1, _FLOOR))
+        return np.asarray(np.log1p(most * _CLEAR[:, None] * (1 - costs)).ravel())
+
+    def clear_factors(self, obs: Floats, table: Floats) -> Floats:
+        """Return the log factors of the clear test."""
+        return np.asarray(table.reshape(len(_CLEAR), CELLS) @ obs[:CELLS])
+
+    def contract(self, value: float) -> Fit | None:
+        """Take the value as it is: it was promised, not estimated."""
+        value = max(value, _FLOOR)
+        return Fit(null=np.array([value, value, value, _UNKNOWN_CV, 20 * value, value]), value=value, lo=value, hi=value, n=0.0)
+
+    def spread(self, n: float, x: float, phi: float, table: Floats) -> tuple[float, float]:
+        """Return the 90 % interval of a mean, its standard deviation in proportion to it as in the baseline."""
+        half = _Z_90 * float(table[-1]) * x / n * float(np.sqrt(phi / n))
+        return max(x / n - half, 0.0), x / n + half
+
+    def sequence(self, n: float, x: float, phi: float, table: Floats) -> tuple[float, float]:
+        """Return the 95 % interval of a mean that may be looked at at any time, likewise."""
+        half = half_width(n / phi, float(table[-1]) * x / n)
+        return max(x / n - half, 0.0), x / n + half
+
+
+BET = CostBet()

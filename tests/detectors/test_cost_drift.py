@@ -1,0 +1,118 @@
+"""Costs through the whole fold: a rise is found and priced, calm costs are quiet, timeouts and corrections count, cuts change nothing."""
+
+import numpy as np
+import pytest
+from support.stories import DAY_MS, START_MS, Record, findings, fold
+
+from detectors.cost_cells import COST, LOWER_ENDS, cost_cell
+from detectors.monitors import ARMED
+from detectors.watch import Watch
+from schemas.findings import EventType
+from schemas.policy import parse_policy
+
+CHANGE = START_MS + 60 * DAY_MS
+MATRIX = parse_policy('[models.m]\nages = ["4d"]\ncost = { fp = 5.0, fn = "amount" }\n')
+TIMEOUT = parse_policy(
+    '[models.m]\nages = ["1d"]\nhorizon = "4d"\non_timeout = "negative"\ncost = { fp = "3 + 0.5*amount", fn = "amount", tn = 0.02 }\n'
+)
+
+
+def priced(*, seed: int, factor: float = 1.0, realised: bool = False, days: int = 100, per_day: int = 60) -> list[Record]:
+    """Frauds missed or flagged; from day 60 on stakes are ``factor`` times as large, errors as many as before."""
+    rng = np.random.default_rng(seed)
+    n = days * per_day
+    at = START_MS + np.sort(rng.integers(0, days * DAY_MS, n))
+    predicted = rng.random(n) < 0.2
+    label = predicted ^ (rng.random(n) < 0.15)
+    stake = rng.lognormal(3.0, 0.8, n) * np.where(at >= CHANGE, factor, 1.0)
+    known = at + (rng.exponential(1.0, n) * DAY_MS).astype(np.int64) + 1
+    records: list[Record] = []
+    for i in range(n):
+        made = {"request_id": f"r{i}", "model_id": "m", "model_version": "1", "timestamp": int(at[i])}
+        made |= {"score": 0.8 if predicted[i] else 0.2, "predicted_label": int(predicted[i]), "amount": round(float(stake[i]), 2)}
+        outcome = {"request_id": f"r{i}", "timestamp": int(known[i]), "true_label": int(label[i])}
+        if realised:
+            del made["amount"]
+            outcome["cost"] = round(float(stake[i]), 2) if label[i] and not predicted[i] else 0.0
+        records += [(int(at[i]), "predictions", made), (int(known[i]), "outcomes", outcome)]
+    return sorted(records, key=lambda record: record[0])
+
+
+@pytest.mark.parametrize("realised", [False, True])
+def test_a_rise_of_costs_is_found_and_priced(realised: bool) -> None:
+    records = priced(seed=21, factor=2.5, realised=realised)
+    _, events = fold(records, policy=parse_policy('[models.m]\nages = ["4d"]\n') if realised else MATRIX)
+    opened = [event for event in events if event.type == EventType.DRIFT_OPENED]
+    assert [event.data.kind.value for event in opened] == ["cost"]
+    assert opened[0].time_ms > CHANGE
+    data = opened[0].data
+    assert data.current.value > 1.3 * data.baseline.value
+    last = [event for event in events if event.data.kind.value == "cost"][-1].data
+    after, before = ([cost for at, cost in costs(records) if (at >= CHANGE) == later] for later in (True, False))
+    true = (np.mean(after) - np.mean(before)) * 60
+    assert last.impact.money_per_day == pytest.approx(true, rel=0.3)
+    assert "a day" in last.message
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_calm_costs_are_quiet(seed: int) -> None:
+    watch, events = fold(priced(seed=seed), policy=MATRIX)
+    assert [event for event in events if event.data.metric == "cost"] == []  # other monitors have their own false alarms
+    [panel] = [panel for panel in watch.models["m"]["1"].bank.panels[1] if panel.bet.name == "costs"]
+    assert (panel.monitors.state[: panel.monitors.count] == ARMED).any()
+
+
+@pytest.mark.parametrize("chunk", [97, 10**9])
+def test_findings_do_not_depend_on_where_the_log_is_cut(chunk: int) -> None:
+    records = priced(seed=21, factor=2.5)
+    _, events = fold(records, policy=MATRIX)
+    assert findings(fold(records, policy=MATRIX, chunk=chunk)[1]) == findings(events) != []
+
+
+def test_cells_hold_what_was_known_at_an_age_and_timeouts_are_negatives() -> None:
+    records = priced(seed=3, days=12)
+    for number, (_, topic, record) in enumerate(records):  # some labels are lost, some corrected two days later, some costs realised
+        if topic == "outcomes" and number % 3 == 0:
+            records[number] = (record["timestamp"], "outcomes", record | {"request_id": "lost"})
+    fixes = [(r["timestamp"] + 2 * DAY_MS, "outcomes", r | {"timestamp": r["timestamp"] + 2 * DAY_MS, "true_label": 1 - r["true_label"]})
+             for _, t, r in records if t == "outcomes" and r["request_id"].endswith("7")]  # fmt: skip
+    records = sorted(records + fixes, key=lambda record: record[0])
+    watch, _ = fold(records, policy=TIMEOUT, close=False, ticks=False)
+    made = {r["request_id"]: r for _, t, r in records if t == "predictions"}
+    known: dict[str, int] = {}
+    for _, topic, r in records:
+        if topic == "outcomes" and r["request_id"] in made and r["timestamp"] - made[r["request_id"]]["timestamp"] <= 4 * DAY_MS:
+            known[r["request_id"]] = r["true_label"]
+    expected, total = np.zeros(64, dtype=np.int64), 0
+    for key, p in made.items():
+        y = known.get(key, 0)
+        cost = {(1, 0): 3 + 0.5 * p["amount"], (0, 1): p["amount"], (0, 0): 0.02, (1, 1): 0.0}[p["predicted_label"], y]
+        expected[cost_cell(np.array([round(cost * 1e4)]))[0]] += 1
+        total += round(cost * 1e4)
+    cells, exact = read(watch)
+    assert cells == expected.tolist()
+    assert exact == pytest.approx(total / 1e4, abs=0.01)  # halves of a ten-thousandth
+    assert len(known) < len(made)
+    assert exact >= LOWER_ENDS @ expected
+
+
+def read(watch: Watch) -> tuple[list[int], float]:
+    """All panes at the rung of the horizon, timed out."""
+    from detectors.cost_cells import with_timeouts
+
+    sums = watch.models["m"]["1"].sums
+    costs, twins = sums.read_costs(np.array([0]), START_MS, START_MS + 13 * DAY_MS, 2)
+    timed_out = with_timeouts(costs, twins, np.array([True]))
+    return timed_out[0, :, :2].reshape(64).tolist(), float(COST.total(timed_out, "cost").sum())
+
+
+def costs(records: list[Record]) -> list[tuple[int, float]]:
+    """(predicted at, cost) of every labelled prediction, by hand."""
+    made = {r["request_id"]: r for _, t, r in records if t == "predictions"}
+    out = []
+    for _, topic, r in records:
+        if topic == "outcomes":
+            p = made[r["request_id"]]
+            matrix = {(1, 0): 5.0, (0, 1): p.get("amount", 0.0)}.get((p["predicted_label"], r["true_label"]), 0.0)
+            out.append((p["timestamp"], r.get("cost", matrix)))
+    return out
