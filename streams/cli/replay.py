@@ -32,6 +32,9 @@ def replay(  # noqa: PLR0917  typer passes them by name
     dead_letters: Annotated[
         Path | None, typer.Option("--dead-letters", help="Write what could not be read here, one JSON a line.", metavar="FILE")
     ] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Write the report here as one self-contained web page.", metavar="FILE")
+    ] = None,
     fail_on: Annotated[
         list[str] | None,
         typer.Option(
@@ -48,14 +51,27 @@ def replay(  # noqa: PLR0917  typer passes them by name
     """
     wanted = [_known_type(name) for name in fail_on or []]
     reads = (predictions, outcomes, policy, control)
-    outputs = {"--report": report, "--events": events, "--dead-letters": dead_letters}
+    outputs = {"--report": report, "--events": events, "--dead-letters": dead_letters, "--html": html}
     for option, path in outputs.items():
         check_writable(path, option, apart_from=reads)
     given = [path.absolute() for path in outputs.values() if path is not None]
     if len(set(given)) < len(given):
-        fail("--report, --events and --dead-letters: expected a file each, got the same twice")
+        fail(f"{', '.join(outputs)}: expected a file each, got the same twice")
     replayed = _run(predictions, outcomes, policy, control)
     _write(replayed, report, events, dead_letters)
+    if html is not None:
+        from streams.report import render
+
+        now_ms = int(time.time() * 1000)
+        page = render(
+            replayed.report,
+            [replayed.watch],
+            replayed.events,
+            title="Gnomon replay",
+            generated_at_ms=now_ms,
+            dead_letters=replayed.dead_letters,
+        )
+        write(html, page.encode())
     if as_json:
         from schemas.codec import encode
 

@@ -49,14 +49,15 @@ _STYLE: Any = {
     "grid.linewidth": 0.6,
     "xtick.color": INK,
     "ytick.color": INK,
-    "legend.frameon": False,
-    "legend.fontsize": 7.5,
 }
 _Locator: Any = AutoDateLocator  # these two have no types
 _Formatter: Any = ConciseDateFormatter
 _METADATA: dict[str, Any] = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 _IDS = re.compile(r'(\bid="|href="#|url\(#)')
 
+FEWEST = 10  # events behind a point of a line of younger labels
+
+Colours = dict[float | None, str]  # by age of the labels, s
 Onset = tuple[int, str, bool]  # epoch ms, the incident's number, whether this chart shows the incident's figure
 
 
@@ -67,6 +68,12 @@ def style() -> Iterator[None]:
         mpl.rcdefaults()
         mpl.rcParams.update(_STYLE)
         yield
+
+
+def colours_of(time: Timeline) -> Colours:
+    """Return a colour for each age of labels that the charts of a version show, the same in all; None is all labels known so far."""
+    ages = sorted({line.age_s for lines in time.lines.values() for line in lines if line.age_s is not None})
+    return dict(zip(ages, YOUNGER, strict=False)) | {None: BLUE}
 
 
 def epoch_ms_of(time: str) -> int:
@@ -89,28 +96,26 @@ def said(line: Line, time: Timeline, *, money: bool = False) -> str:
     return "; ".join(f"{what} {write(float(line.value[i]))} on {when(int(time.start_ms[i]))[:10]}" for what, i in points)
 
 
-def over_time(line: Sequence[Line], time: Timeline, onsets: Sequence[Onset], *, name: str) -> Markup:
+def over_time(line: Sequence[Line], time: Timeline, onsets: Sequence[Onset], *, colours: Colours, name: str) -> Markup:
     """Draw a figure over time, one line for each age of the labels, and where incidents began.
 
-    ``name`` makes the identifiers of the drawing unlike those of the others in the page.
+    ``colours`` is of ``colours_of``. ``name`` makes the identifiers of the drawing unlike those of the others in the page.
     """
     drawing, axes = _figure()
     x = _days((time.start_ms + time.end_ms) // 2)
     *younger, whole = line
-    for colour, one in zip(YOUNGER, younger, strict=False):
-        axes.plot(x, one.value, color=colour, linewidth=1.1, marker="." if len(x) < 3 else None, label=f"known within {age(one.age_s)}")
+    for one in younger:
+        enough = np.where(one.n >= FEWEST, one.value, np.nan)
+        axes.plot(x, enough, color=colours[one.age_s], linewidth=1.1, marker="." if len(x) < 40 else None, markersize=3)
     axes.fill_between(x, whole.lo, whole.hi, color=BLUE, alpha=0.18, linewidth=0)
-    label = "all labels so far" if younger else None
-    axes.plot(x, whole.value, color=BLUE, linewidth=1.4, marker="." if len(x) < 40 else None, markersize=3, label=label)
-    shown = np.concatenate([one.value for one in line])
+    axes.plot(x, whole.value, color=BLUE, linewidth=1.4, marker="." if len(x) < 40 else None, markersize=3)
+    shown = np.concatenate([whole.value, *(one.value[one.n >= FEWEST] for one in younger)])
     high = np.nanpercentile(whole.hi, 90) if np.isfinite(whole.hi).any() else 0.0
     axes.set_ylim(0, min(1.0, max(np.nanmax(shown), float(high), 1e-3) * 1.08) * 1.001)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.10g} %"))
     axes.yaxis.set_major_locator(MaxNLocator(5))
     _time_axis(axes, time)
     _mark(axes, onsets, time)
-    if younger:
-        axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.06), ncols=2, borderaxespad=0, handlelength=1.2, columnspacing=1.0)
     return _svg(drawing, name)
 
 
@@ -171,8 +176,8 @@ def _figure(size: tuple[float, float] = SIZE, *, bottom: float = 0.16) -> tuple[
     drawing = Figure(figsize=size)
     FigureCanvasSVG(drawing)
     wide, high = size
-    left, top = 0.5 / wide, 1 - 0.36 / high
-    return drawing, drawing.add_axes((left, bottom, 1 - left - 0.1 / wide, top - bottom))
+    left, top = 0.5 / wide, 1 - 0.2 / high
+    return drawing, drawing.add_axes((left, bottom, 1 - left - 0.24 / wide, top - bottom))
 
 
 def _days(ms: Ints) -> Floats:
@@ -194,17 +199,17 @@ _ZERO_FORMATS = ["", "%Y", "%b", "%d %b", "%H:%M", "%H:%M"]
 def _mark(axes: Axes, onsets: Sequence[Onset], time: Timeline) -> None:
     """Draw a line where each incident began, with its number; solid where the chart shows the incident's own figure."""
     first, last = int(time.start_ms[0]), int(time.end_ms[-1])
-    taken: list[float] = []
-    for at, number, own in onsets:
+    free = 0.0  # where the next number may stand
+    for at, number, own in sorted(onsets):
         if not first <= at <= last:
             continue
         x = at / DAY_MS
         axes.axvline(x, color=ALARM if own else GREY, linewidth=1.3 if own else 0.8, linestyle="-" if own else (0, (2, 2)), zorder=2)
         share = (at - first) / max(last - first, 1)
-        row = sum(abs(share - other) < 0.04 for other in taken)
-        taken.append(share)
+        place = max(share, free)
+        free = place + 0.035 * len(number)
         axes.text(
-            share + 0.03 * row,
+            place,
             1.005,
             number,
             transform=axes.transAxes,

@@ -19,11 +19,11 @@ METRICS = ("fpr", "fnr", "ppv", "alert_rate", "ece")
 
 @dataclass(frozen=True)
 class Row:
-    """A group's figure: name and value as text, and the drawing."""
+    """A group's figure: name, value and interval as text, and the drawing."""
 
     name: str
     value: str
-    n: int
+    ends: str
     drawing: Markup
     of_group: bool = True
 
@@ -54,11 +54,17 @@ def panels(segments: Sequence[SegmentFigures]) -> list[Panel]:
         top = next(step for step in _STEPS if step >= min(most, 1.0))
         reference = estimates[0].value
         rows = [
-            Row(group(one.segment), interval(each, metric), each.n, interval_drawing(each, top, reference), one is not whole)
+            Row(group(one.segment), *_parted(interval(each, metric)), interval_drawing(each, top, reference), one is not whole)
             for one, each in zip((whole, *groups), estimates, strict=True)
         ]
         out.append(Panel(metric, top, rows))
     return out
+
+
+def _parted(words: str) -> tuple[str, str]:
+    """Return a figure and its interval apart, so that a narrow page breaks the line between them."""
+    value, space, ends = words.partition(" (")
+    return value, f"({ends}" if space else ""
 
 
 def estimate(figures: SegmentFigures, metric: str) -> Interval:

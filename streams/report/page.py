@@ -56,6 +56,7 @@ class Section:
     groups: list[Panel] = field(default_factory=list)
     more_groups: int = 0
     bucket: str = ""
+    legend: list[tuple[str, str]] = field(default_factory=list)  # colour, which labels
     charted: bool = False
 
 
@@ -221,10 +222,12 @@ def _draw(section: Section, time: Timeline | None) -> None:
         drawing = charts.maturity(time.maturity, name=f"{section.anchor}-m")
         section.calibration.append(Chart("Label maturity: share labelled by age", drawing, said))
     section.bucket = age(time.width_ms / 1000)
+    colours = charts.colours_of(time)
+    section.legend = [(colour, "all labels so far" if at is None else f"labels known within {age(at)}") for at, colour in colours.items()]
     for metric in OVER_TIME:
         if metric in time.lines:
             onsets = _onsets(section.told, metric)
-            drawing = charts.over_time(time.lines[metric], time, onsets, name=f"{section.anchor}-{metric}")
+            drawing = charts.over_time(time.lines[metric], time, onsets, colours=colours, name=f"{section.anchor}-{metric}")
             section.over_time.append(Chart(NAMES[metric], drawing, charts.said(time.lines[metric][-1], time)))
     if "cost_per_day" in time.lines:
         line = time.lines["cost_per_day"][-1]

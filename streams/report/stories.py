@@ -10,7 +10,7 @@ from schemas.fatigue import FatigueData
 from schemas.findings import Event, EventType
 from schemas.retrain import BudgetBreached, RetrainCancelled, RetrainRequested
 from streams.report.dots import interval_drawing
-from streams.report.words import age, figure, group, interval, noun, short, thousands, when
+from streams.report.words import age, group, interval, noun, short, thousands, when
 
 _GRAVITY = {Severity.CRITICAL: 0, Severity.MAJOR: 1, Severity.MINOR: 2}
 _CLEARED = (EventType.DRIFT_CLEARED, EventType.FATIGUE_CLEARED)
@@ -71,8 +71,7 @@ def _drift(number: str, thread: list[Event], data: DriftData, cleared: str | Non
         ("baseline", interval(data.baseline, data.metric), data.baseline, False),
         ("current", interval(data.current, data.metric), data.current, True),
     ]
-    move = {"up": "rose", "down": "fell"}.get(data.direction.value, "moved")
-    change = f"{figure(data.baseline.value, data.metric)} to {figure(data.current.value, data.metric)}"
+    change, among, _ = data.message.partition(" among predictions")
     facts = [
         ("Kind", _plain(data.kind)),
         ("Scope", "all predictions" if data.scope is Scope.ALL else "groups; the aggregate is silent"),
@@ -100,7 +99,7 @@ def _drift(number: str, thread: list[Event], data: DriftData, cleared: str | Non
         cleared=cleared,
         severity=data.severity.value,
         scope=data.scope.value,
-        sentence=f"{about}{whom} {move} from {change}",
+        sentence=f"{change} since {when(data.onset)[:10]}" if among and data.onset else f"{about}{whom} changed",
         gravity=_GRAVITY[data.severity],
         chart=_CHART.get(data.metric, data.metric),
         onset_ms=onset_ms.get(data.incident_id),
