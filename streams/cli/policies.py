@@ -7,6 +7,7 @@ from streams.cli.output import fail
 
 if TYPE_CHECKING:
     from schemas.policy import Policy
+    from schemas.policy_models import WatchPolicy
 
 
 def read_policy(path: Path) -> "Policy":
@@ -41,24 +42,21 @@ def _names(policy: "Policy") -> list[str]:
 
     faults: list[str] = []
     for path, model in [("defaults", policy.defaults), *((join("models", name), model) for name, model in policy.models.items())]:
-        faults += [f"{path}.watch.{family}: {fault}" for family, watch in model.watch.items() if (fault := _detector(watch))]
+        faults += [f"{path}.watch.{family}: {fault}" for family, watch in model.watch.items() if (fault := _detector(family, watch))]
         faults += [f"{path}.metrics: {fault}" for metric in model.metrics if (fault := _metric(metric))]
         if model.baseline.file is not None and not Path(model.baseline.file).is_file():
             faults.append(f"{path}.baseline.file: expected a Parquet file, found none at {model.baseline.file!r}")
     return list(dict.fromkeys(faults))
 
 
-def _detector(watch: object) -> str | None:
-    from detectors.river.parameters import checked  # noqa: PLC0415  # heavy
-    from schemas.policy_models import WatchPolicy  # noqa: PLC0415  # heavy
+def _detector(family: str, watch: "WatchPolicy") -> str | None:
+    from detectors.tracks import check_detectors  # noqa: PLC0415  # heavy
+    from schemas.policy_models import ModelPolicy  # noqa: PLC0415  # heavy
 
-    assert isinstance(watch, WatchPolicy)  # noqa: S101
-    if watch.detector == "bank":
-        return None
     try:
-        checked(watch.detector, watch.parameters)
-    except (ValueError, TypeError) as error:
-        return str(error)
+        check_detectors(ModelPolicy(watch={family: watch}))
+    except ValueError as error:
+        return str(error).removeprefix(f"watch.{family}: ").removeprefix(f"watch.{family}.")
     return None
 
 

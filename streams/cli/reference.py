@@ -77,6 +77,27 @@ def settings_page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def policy_page() -> str:
+    """Return the page of the policy."""
+    from streams.cli import reference_policy as policy
+
+    rows = [(f"`{key}`", policy.KEYS[key]) for key in policy.described()]
+    parts = [
+        "# Policy",
+        NOTE,
+        policy.INTRODUCTION,
+        f"```toml\n{policy.EXAMPLE}\n```",
+        "## Keys of a model",
+        _table(("key", "what it says"), rows),
+        "## Families of monitors",
+        "All that are on share the model's budget. Naming a family turns it on and leaves the others as they are; `enabled = false` turns "
+        f"one off. `detector` is `bank` (evidence within the budget) or, for rates, one of River's: {policy.detectors()}. `tolerance` is a "
+        "change that does not matter, `baseline` a contract value instead of what was learnt.",
+        _table(("family", "default", "what it watches"), policy.families()),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
 def report_page() -> str:
     """Return the page of the report and its figures."""
     from schemas.json_schemas import schemas
@@ -132,6 +153,7 @@ def records_page() -> str:
 PAGES: dict[str, Callable[[], str]] = {
     "cli.md": cli_page,
     "settings.md": settings_page,
+    "policy.md": policy_page,
     "report.md": report_page,
     "records.md": records_page,
 }

@@ -10,7 +10,8 @@ import pytest
 import typer.main
 from support.logs import gnomon
 
-from streams.cli import reference
+from schemas.policy import parse_policy
+from streams.cli import reference, reference_policy
 from streams.cli.main import app
 
 ROOT = Path(__file__).parents[2]
@@ -45,6 +46,16 @@ def test_the_docs_of_a_command_that_is_new_are_missing(monkeypatch):
     app.command()(extra)
     assert "## gnomon extra" in reference.PAGES["cli.md"]()
     assert "## gnomon extra" not in (ROOT / "docs" / "cli.md").read_text()
+
+
+def test_every_key_of_a_policy_is_described():
+    assert set(reference_policy.described()) == set(reference_policy.KEYS)
+
+
+def test_the_example_of_the_policy_page_is_a_policy():
+    policy = parse_policy(reference_policy.EXAMPLE).for_model("fraud")
+    assert policy.watch["abstention"].enabled
+    assert policy.watch["fpr"].detector == "adwin"
 
 
 def seconds(*command: str) -> float:

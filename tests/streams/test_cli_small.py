@@ -59,6 +59,7 @@ def test_check_explains_one_model(tmp_path):
         (b"[models.m", "not TOML"),
         (b"\xff", "UTF-8"),
         (b"[defaults.watch.error]\ndetector = 'adwim'", "did you mean 'adwin'?"),
+        (b"[defaults.watch.score]\ndetector = 'adwin'", "defaults.watch.score: detector: expected 'bank', got 'adwin'"),
         (b"[defaults.baseline]\nfile = 'none.parquet'", "none.parquet"),
     ],
 )
@@ -138,7 +139,7 @@ def test_a_worker_is_ours_whatever_lies_in_the_working_directory(tmp_path):
     (tmp_path / "streams").mkdir()
     (tmp_path / "streams" / "__init__.py").write_text("raise SystemExit(99)")
     command = worker_command("join", "INFO")
-    command[-1] = command[-1].replace("run(app", "print(app.conf.id) or print(")
+    command[-1] = command[-1].split("; run(")[0] + "; print(app.conf.id)"
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.stdout.startswith("gnomon.join"), result.stderr
 

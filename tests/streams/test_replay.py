@@ -108,6 +108,16 @@ def test_every_line_is_counted_once(tmp_path):
     assert join.predictions + join.conflict + join.outcomes + join.duplicate + join.dead_letter == len(made) + len(known)
 
 
+@pytest.mark.parametrize("n", [1, 40, 1_300])
+def test_a_log_of_any_length_is_read_to_its_end_under_a_horizon(tmp_path, n):
+    # few predictions: ages are learnt when the log ends, after the horizon's rung has been read
+    made = [prediction(str(i), START_MS + i * 60_000, 0.5) for i in range(n)]
+    known = [outcome(str(i), START_MS + i * 60_000 + DAY_MS // 2, i % 2) for i in range(n)]
+    found = run(tmp_path, made, known, policy=parse_policy('[defaults]\nhorizon = "60d"\non_timeout = "negative"'))
+    assert found.report.join.joined == n
+    assert found.report.models[0].mature[0].n_labelled == n
+
+
 def test_empty_logs_give_an_empty_report(tmp_path):
     found = run(tmp_path, [], [])
     assert found.report.models == []

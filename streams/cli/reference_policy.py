@@ -1,0 +1,89 @@
+"""The generated page of the policy."""
+# ruff: noqa: PLC0415  each page imports what it is about
+
+from collections.abc import Iterator, Mapping
+
+INTRODUCTION = """\
+What is watched of which model, and how many false pages that may cost: a TOML file. `gnomon check POLICY` tells every fault at once, and
+what the policy comes to with all defaults filled in. Unknown keys are refused.
+
+Built-in defaults, then `[defaults]`, then the model's own table are merged key by key. Durations are text: `90s`, `5m`, `1h`, `7d`, `2w`.
+A join worker that starts with `GNOMON_POLICY` puts the file into force by a record on the control topic, unless it is in force already; a
+replay takes it from `--policy`. A control record of type `policy` does the same at any time, for what is watched; what the join decides
+(positive label, threshold, dimensions, horizon) follows the file that its worker was started with, and a version's ages stay as they were
+when its first prediction came."""
+
+EXAMPLE = """\
+[defaults]                                  # every model that is not named
+budget = { pages = 1, days = 30 }
+
+[models.fraud]
+ages = ["1h", "1d", "7d", "30d"]            # judge predictions when they are so old
+horizon = "60d"                             # after that no label is waited for ...
+on_timeout = "negative"                     # ... and none means: not fraud
+baseline = { days = 28, labels = 200, failures = 20 }
+dimensions = ["country", "channel"]
+intersections = [["country", "channel"]]
+cost = { fp = 5.0, fn = "amount" }
+metrics = ["MCC"]
+
+[models.fraud.watch.abstention]             # naming a family turns it on
+[models.fraud.watch.fpr]
+detector = "adwin"                          # one of River's instead of the evidence bank
+delta = 0.002
+[models.fraud.watch.prior]
+enabled = false"""
+
+KEYS = {
+    "budget.pages": "false pages that all monitors of the model together may raise, on average ...",
+    "budget.days": "... in so many days",
+    "positive_label": "the label that counts as positive",
+    "threshold": "where a prediction brings no label: positive if its score is at least this",
+    "ages": "when each prediction is judged, ascending; default: learnt from the label delays of the first 1,000 predictions",
+    "horizon": "after which no label is waited for; default: labels never expire",
+    "on_timeout": "what a missing label past the horizon counts as: `unknown` or `negative` (binary labels)",
+    "lateness": "how much later than the newest record one may still come before the watermark passes it",
+    "baseline.days": "what must have been seen before a monitor may page: days of predictions, ...",
+    "baseline.labels": "... matured labels ...",
+    "baseline.failures": "... and failures among them",
+    "baseline.file": "a Parquet file of a reference set (accepted; not used yet)",
+    "dimensions": "the subgroups to watch; default: all that arrive",
+    "intersections": "lists of dimensions that are also watched together",
+    "cost.tp": 'what a true positive costs: a number, `"amount"`, or a line such as `"25 + 0.3*amount"`; negative is a benefit',
+    "cost.fp": "a false positive, likewise",
+    "cost.tn": "a true negative",
+    "cost.fn": "a false negative",
+    "claims": "what was promised of the model (accepted; not used yet)",
+    "watch": "a table per family of monitors: `enabled`, `detector`, its parameters, `tolerance`, `baseline`",
+    "metrics": "River's label metrics to report, by name",
+    "fatigue": "when alerts to people are too many or too poor, per unit (accepted; not used yet)",
+    "retrain": "when a finding becomes a request to retrain (accepted; not used yet)",
+}
+
+
+def described() -> Iterator[str]:
+    """Yield every key that a model's table may hold, two levels deep where a table is described key by key."""
+    from schemas.policy_models import FAMILIES
+    from schemas.policy_tables import MODEL
+
+    for key, (_, read) in MODEL.items():
+        if isinstance(read, Mapping) and any(name.startswith(f"{key}.") for name in KEYS):
+            yield from (f"{key}.{inner}" for inner in read if inner not in FAMILIES)
+        else:
+            yield key
+
+
+def families() -> list[tuple[str, str, str]]:
+    """Return each family that a policy may name, whether it is on by default, and what it watches."""
+    from detectors.families import families as watched
+    from schemas.policy_models import DEFAULT_FAMILIES, FAMILIES
+
+    nouns = {name: family.noun for name, (family, _) in watched().items()}
+    return [(f"`{name}`", "on" if name in DEFAULT_FAMILIES else "", nouns.get(name, "accepted; not watched yet")) for name in FAMILIES]
+
+
+def detectors() -> str:
+    """Return the names of River's detectors that a policy may choose."""
+    from detectors.river.parameters import KINDS
+
+    return ", ".join(f"`{name}`" for name in KINDS)
