@@ -12,12 +12,21 @@ from typing import Any
 from confluent_kafka import Consumer, Producer, TopicPartition
 from support.flow import join_worker, provision
 from support.kafka_broker import Broker
-from support.stories import DAY_MS, START_MS, story
-from support.workers import Process, committed, wait_for
+from support.stories import DAY_MS, OUTCOMES, PREDICTIONS, START_MS, story, tick
+from support.workers import Process, committed, read_topic, wait_for
 
+from detectors.joiner import Joiner, SourceBatch
+from detectors.pending import DictTable
+from detectors.watch import Watch
+from detectors.watch_report import report
 from schemas.codec import encode
+from schemas.findings import EventType, to_binary
+from schemas.policy import Policy
 from schemas.report import Report
+from schemas.scored import decode
+from schemas.scored import encode as encode_scored
 from streams.live_report import live_report
+from streams.producer import scored_partition
 from streams.settings import Settings
 
 RUN = "from streams.engine import run; from streams.watch import app; run(app, loglevel='WARNING')"
@@ -26,12 +35,13 @@ Record = tuple[int, str, bytes]  # event time, topic, value
 Message = tuple[str, int, bytes]  # topic, partition, value
 
 
-def records(days: int = 75, seed: int = 1) -> list[Record]:
-    """Two models that go wrong on day 45, one of them for good, in order of event time."""
-    made = story(seed=seed, days=days, per_day=25, change_day=45, error_after=0.5, model="a", delay_days=0.5)
-    made += [r for r in story(seed=seed + 1, days=days, per_day=15, change_day=35, error_after=0.6, model="b") if _before(r, 55)]
-    made += [_moved(r, 55) for r in story(seed=seed + 2, days=days - 55, per_day=15, model="b") if r[0] < START_MS + (days - 55) * DAY_MS]
-    return sorted(((at, topic, json.dumps(record).encode()) for at, topic, record in made), key=lambda r: r[0])
+def records(days: int = 75) -> list[Record]:
+    """Two models, in order of event time: one goes wrong on day 45, the other on day 35, and is well again from day 55 on."""
+    made = story(seed=1, days=75, per_day=25, change_day=45, error_after=0.5, model="a", delay_days=0.5)
+    made += [r for r in story(seed=2, days=75, per_day=15, change_day=35, error_after=0.6, model="b") if _before(r, 55)]
+    made += [_moved(r, 55) for r in story(seed=3, days=20, per_day=15, model="b")]
+    lines = [(at, topic, json.dumps(record).encode()) for at, topic, record in made if at < START_MS + days * DAY_MS]
+    return sorted(lines, key=lambda line: line[0])
 
 
 def _before(record: tuple[int, str, dict[str, Any]], day: int) -> bool:
@@ -147,8 +157,39 @@ class Deployment:
         return found
 
 
-def _low(report: Report) -> int:
-    marks = [int(model.state["watermark_ms"] or 0) for model in report.models]
+def refold(settings: Settings) -> tuple[Report, dict[str, tuple[list[tuple[str, bytes]], bytes]]]:
+    """Fold the scored topic in this process, from its beginning: the report, and the findings but for statistics by id."""
+    watches: dict[int, Watch] = {}
+    found = {}
+    for partition, _, value in sorted(read_topic(settings.kafka, settings.topic("scored"))):
+        for event in watches.setdefault(partition, Watch()).apply(decode(value or b"")):
+            if event.type is not EventType.STATISTICS:
+                found[event.id] = to_binary(event)
+    return report([watches[partition] for partition in sorted(watches)]), found
+
+
+def scored(made: Sequence[Record], settings: Settings, cut: int = 100) -> list[Message]:
+    """Return what the join would write to the scored topic, ``cut`` records at a time with a tick after each, and a last one."""
+    joiner, table, messages = Joiner(Policy(), b"k"), DictTable(), list[Message]()
+    offsets = dict.fromkeys(TIMED, 0)
+    count = settings.scored_partitions
+    for start in range(0, len(made), cut):
+        part = made[start : start + cut]
+        batches = []
+        for origin in (PREDICTIONS, OUTCOMES):
+            values = [value for _, topic, value in part if topic == origin.topic]
+            first = offsets[origin.topic]
+            offsets[origin.topic] += len(values)
+            batches.append(SourceBatch(origin, range(first, first + len(values)), [2**50] * len(values), values))
+        prepared = joiner.prepare(batches)
+        rows = joiner.finish(prepared, table.exchange_now(prepared.lookups)).rows
+        messages += [("scored", scored_partition(each.model_id, count), encode_scored(each)) for each in rows]
+        messages += [("scored", p, encode_scored(tick(part[-1][0]))) for p in range(count)]
+    return messages + [("scored", p, encode_scored(tick(made[-1][0] + 60 * DAY_MS))) for p in range(count)]
+
+
+def _low(live: Report) -> int:
+    marks = [int(model.state["watermark_ms"] or 0) for model in live.models]
     return min(marks, default=-1)
 
 
@@ -168,7 +209,7 @@ def read_messages(settings: Settings, topic: str) -> list[tuple[list[tuple[str, 
     return found
 
 
-def figures(report: Report) -> bytes:
+def figures(live: Report) -> bytes:
     """What must not depend on the order, the number or the fate of workers, as bytes: all but how many statistics went out."""
-    events = {name: count for name, count in report.events.items() if name != "gnomon.statistics"}
-    return encode(Report(join=report.join, models=report.models, events=events))
+    events = {name: count for name, count in live.events.items() if name != "gnomon.statistics"}
+    return encode(Report(join=live.join, models=live.models, events=events))
