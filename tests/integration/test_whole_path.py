@@ -1,6 +1,7 @@
 """The whole path on a real Kafka and a real Redis: what comes out depends on what was sent, and on nothing else."""
 
 import json
+import os
 import random
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ from support.whole import Deployment, closing, figures, produce, records, spread
 from support.workers import Process, processes, wait_for
 
 from schemas.findings import EventType
+from streams.logs import read_log
 from streams.replay import replay
 
 pytestmark = pytest.mark.integration
@@ -36,7 +38,6 @@ def test_any_order_any_repetition_any_number_of_workers(kafka: Broker, redis_url
             deployment.watch()
         produce(deployment.settings, spread(sent, deployment.settings, 1))
         live = deployment.settle()
-        # Statistics come with a tick, and a tick after the last rows: the report must not depend on it.
         for process in started:
             assert process.stop()[0] == 0, process.text()
     for topic in ("predictions", "outcomes"):
@@ -85,3 +86,30 @@ def _send_and_kill(deployment: Deployment, messages: list[tuple[str, int, bytes]
             for process in pair:
                 process.kill()
             pair = begin()
+
+
+DATA = Path(os.environ.get("GNOMON_DATA") or Path(__file__).parents[2] / "../shared/data")
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"no event sets at {DATA}: set GNOMON_DATA to their folder")
+@pytest.mark.parametrize("workers", [1, 3])
+def test_compas_on_a_broker_has_its_figures(kafka: Broker, redis_url: str, prefix: str, tmp_path: Path, workers: int) -> None:
+    lines = [(0, topic, line) for topic in ("predictions", "outcomes") for line in read_log(DATA / "compas" / f"{topic}.jsonl.gz").lines]
+    expected = json.loads((DATA / "compas" / "acceptance.json").read_bytes())
+    with processes() as started:
+        deployment = Deployment(kafka, redis_url, prefix, tmp_path, started)
+        for _ in range(workers):
+            deployment.join()
+            deployment.watch()
+        produce(deployment.settings, spread(random.Random(1).sample(lines, len(lines)), deployment.settings, 1))
+        live = msgspec.to_builtins(deployment.settle())
+    assert {name: live["join"][name] for name in expected["join"]} == expected["join"]
+    for model in expected["models"]:
+        (found,) = [each for each in live["models"] if each["model_id"] == model["model_id"]]
+        by_segment = {json.dumps(each["segment"], sort_keys=True): each for each in found["segments"]}
+        for segment in model["segments"]:
+            got = by_segment[json.dumps(segment["segment"], sort_keys=True)]
+            for name, value in segment.items():
+                tolerance = 2e-3 if name == "auc" else 1e-9
+                assert got[name] == (pytest.approx(value, abs=tolerance) if isinstance(value, float) else value), name

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 from support.flow import join_worker, provision
 from support.kafka_broker import Broker
 from support.stories import DAY_MS, OUTCOMES, PREDICTIONS, START_MS, story, tick
@@ -25,6 +26,7 @@ from schemas.policy import Policy
 from schemas.report import Report
 from schemas.scored import decode
 from schemas.scored import encode as encode_scored
+from streams.guard import admin
 from streams.live_report import live_report
 from streams.producer import scored_partition
 from streams.settings import Settings
@@ -32,7 +34,7 @@ from streams.settings import Settings
 RUN = "from streams.engine import run; from streams.watch import app; run(app, loglevel='WARNING')"
 TIMED = ("predictions", "outcomes")
 Record = tuple[int, str, bytes]  # event time, topic, value
-Message = tuple[str, int, bytes]  # topic, partition, value
+Message = tuple[str, int, bytes | None]  # topic, partition, value
 
 
 def records(days: int = 75) -> list[Record]:
@@ -77,6 +79,14 @@ def produce(settings: Settings, messages: Sequence[Message]) -> None:
         producer.produce(settings.topic(topic), value, partition=partition)
         producer.poll(0)
     assert producer.flush(30) == 0
+
+
+def allow_large(settings: Settings, topic: str) -> None:
+    """Let a topic take messages that the service does not."""
+    entry = ConfigEntry("max.message.bytes", str(32 << 20), incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, settings.topic(topic), incremental_configs=[entry])
+    client = admin(settings)
+    client.incremental_alter_configs([resource])[resource].result(15)
 
 
 def watch_worker(folder: Path, settings: Settings, name: str = "0", **env: str) -> Process:
