@@ -8,6 +8,8 @@ import typer
 from streams.cli.output import TROUBLE, fail
 from streams.cli.surroundings import read_settings
 
+ANSWER_S = 10.0
+
 
 def provision(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")] = False,
@@ -18,11 +20,14 @@ def provision(
     """
     settings = read_settings()
     from confluent_kafka import KafkaException
+    from confluent_kafka.admin import AdminClient
 
     from streams.guard import admin
     from streams.provision import Action, apply, plan
 
     try:
+        # A quiet client asks first: one that logs would say some hundred times that it cannot connect.
+        AdminClient({**settings.librdkafka(), "log_level": 0}).list_topics(timeout=ANSWER_S)
         client = admin(settings)
         steps = plan(client, settings)
         for step in steps:
@@ -32,5 +37,6 @@ def provision(
             fail("; ".join(f"{step.topic}: {step.detail}" for step in refused))
         if not dry_run:
             apply(client, settings, steps)
-    except KafkaException as error:
-        fail(f"Kafka at {settings.kafka}: {error.args[0]}; is GNOMON_KAFKA right, and does the broker run?", TROUBLE)
+    except (KafkaException, TimeoutError) as error:
+        reason = error.args[0].str() if isinstance(error, KafkaException) else "no answer"
+        fail(f"Kafka at {settings.kafka}: {reason}; is GNOMON_KAFKA right, and does the broker run?", TROUBLE)

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from streams.cli.output import fail
+from streams.cli.policies import read_policy
 from streams.cli.surroundings import read_settings
 
 APPS = ("join", "watch")
@@ -22,7 +23,9 @@ def worker(
     SIGTERM and SIGINT are passed on. When one of the two ends the other is stopped, and the exit status is that of the first: a
     supervisor (systemd, Docker, Kubernetes) starts the worker again. 70: try again; 78: something must be put right first, see the log.
     """
-    read_settings()
+    settings = read_settings()
+    if settings.policy is not None:  # a mistake is told here, by name, and not by an app that ends again and again
+        read_policy(settings.policy)
     from streams.processes import Child, supervise, worker_command
 
     level = loglevel.upper()

@@ -116,6 +116,16 @@ def test_a_wrong_setting_is_named(monkeypatch, command, variable, value, says):
     assert says in result.output
 
 
+def test_a_kafka_that_is_away_is_told_once(monkeypatch, capfd):
+    monkeypatch.setenv("GNOMON_KAFKA", "127.0.0.1:1")
+    monkeypatch.setattr("streams.cli.provision.ANSWER_S", 0.5)
+    result = gnomon("provision", "--dry-run")
+    assert result.exit_code == 1
+    assert result.output.count("127.0.0.1:1") == 1
+    assert "is GNOMON_KAFKA right" in result.output
+    assert capfd.readouterr().err == ""  # librdkafka writes past Python
+
+
 def test_a_variable_that_is_no_setting_is_pointed_out(monkeypatch):
     monkeypatch.setenv("GNOMON_REDISS", "redis://127.0.0.1:1/0")
     monkeypatch.setenv("GNOMON_REDIS", "redis://127.0.0.1:1/0")
