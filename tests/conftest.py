@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from support.chromium import NoBrowserError, browser
 from support.kafka_broker import Broker, NoBrokerError, new_broker
 from support.redis_server import NoRedisError, RedisServer
 
@@ -69,6 +71,17 @@ def own_redis() -> Iterator[RedisServer]:
     server = started_redis()
     yield server
     server.close()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """A real browser for the module; closed before the next one, since Playwright keeps an event loop running meanwhile."""
+    try:
+        with browser() as context:
+            yield context
+    except NoBrowserError as error:
+        missing(str(error))
+        raise
 
 
 @pytest.fixture

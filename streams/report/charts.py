@@ -33,6 +33,7 @@ BLUE, ALARM = "#0072b2", "#d55e00"
 YOUNGER = ("#e69f00", "#009e73", "#cc79a7")
 DAY_MS = 86_400_000
 SIZE = (4.0, 2.15)  # inches; a chart is drawn about 360 px wide, so that its text can be read on a telephone
+_SHORTEST = 1e-4  # days that an axis spans at least
 _STYLE: Any = {
     "svg.fonttype": "path",
     "svg.hashsalt": "gnomon",
@@ -133,7 +134,7 @@ def cost_bars(line: Line, time: Timeline, onsets: Sequence[Onset], *, name: str)
 
 def reliability(bins: Sequence[Bin], *, name: str) -> Markup:
     """Draw what the scores claim against what happened, with 95 % intervals, and how many predictions stand behind each bin."""
-    drawing, axes = _figure((4.0, 3.6), bottom=0.13)
+    drawing, axes = _figure((4.0, 3.6), left_inches=0.68, bottom=0.13)
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=(0, (4, 3)))
     held = [one for one in bins if one.n and one.mean_score is not None and one.positive_rate is not None]
     most = max((one.n for one in held), default=1)
@@ -145,11 +146,11 @@ def reliability(bins: Sequence[Bin], *, name: str) -> Markup:
     ends = np.array([wilson(one.n, round((one.positive_rate or 0.0) * one.n), Z_95) for one in held]).reshape(-1, 2)
     apart = np.maximum(np.abs(ends.T - seen), 0.0)
     axes.errorbar(claimed, seen, yerr=apart, color=BLUE, marker="o", markersize=4, linewidth=1.2, elinewidth=1.2, capsize=2.5, zorder=3)
-    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="score (claimed)", ylabel="positive (seen)")
+    axes.set(xlim=(-0.015, 1.015), ylim=(0, 1.015), xlabel="score (claimed)", ylabel="positive (seen)")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
         axis.set_major_locator(MaxNLocator(5))
-    axes.text(0.02, 0.165, f"up to {thousands(most)} a bin", fontsize=7, color=GREY)
+    axes.text(0.99, 0.18, f"grey: up to {thousands(most)} a bin", fontsize=7, color=GREY, ha="right")
     return _svg(drawing, name)
 
 
@@ -172,11 +173,11 @@ def maturity(shares: Sequence[tuple[float, float, int]], *, name: str) -> Markup
     return _svg(drawing, name)
 
 
-def _figure(size: tuple[float, float] = SIZE, *, bottom: float = 0.16) -> tuple[Figure, Axes]:
+def _figure(size: tuple[float, float] = SIZE, *, left_inches: float = 0.5, bottom: float = 0.16) -> tuple[Figure, Axes]:
     drawing = Figure(figsize=size)
     FigureCanvasSVG(drawing)
     wide, high = size
-    left, top = 0.5 / wide, 1 - 0.2 / high
+    left, top = left_inches / wide, 1 - 0.2 / high
     return drawing, drawing.add_axes((left, bottom, 1 - left - 0.24 / wide, top - bottom))
 
 
@@ -186,7 +187,8 @@ def _days(ms: Ints) -> Floats:
 
 def _time_axis(axes: Axes, time: Timeline) -> None:
     first, last = _days(time.start_ms[:1])[0], _days(time.end_ms[-1:])[0]
-    axes.set_xlim(first, max(last, first + 1e-4))
+    last = min(max(last, first + _SHORTEST), LAST_MS / DAY_MS)
+    axes.set_xlim(min(first, last - _SHORTEST), last)
     locator = _Locator(minticks=3, maxticks=6)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(_Formatter(locator, show_offset=False, formats=_FORMATS, zero_formats=_ZERO_FORMATS))

@@ -193,7 +193,7 @@ def _maturity_words(model: ModelReport, time: Timeline | None) -> str:
     if not model.segments:
         return ""
     share = model.segments[0].label_coverage
-    words = f"{figure(share)} of the predictions have a label." if share is not None else "No prediction has a label."
+    words = f"{figure(share)} of the predictions have a label." if share else "No prediction has a label."
     mature = next((rung for rung in model.ladder if rung.mature), None)
     if mature is not None:
         words += f" Labels count as complete at age {age(mature.age_s)}."

@@ -27,7 +27,7 @@ def noun(metric: str) -> str:
     """Return a watched quantity in words.
 
     >>> noun("fnr"), noun("claim:f1")
-    ('False-negative rate', 'claim:f1')
+    ('False-negative rate', 'Claim:f1')
     """
     known = families()
     words = known[metric][0].noun if metric in known else NAMES.get(metric, metric)
@@ -94,14 +94,15 @@ def age(seconds: float | None, *, brief: bool = False) -> str:
     """Write an age.
 
     >>> age(5_400.0), age(0.0), age(5_400.0, brief=True)
-    ('1.5 hours', '0 seconds', '1.5 h')
+    ('1.5 hours', '0 seconds', '90 min')
     """
     if seconds is None:
         return "any age"
     if not brief:
         return span(round(seconds * 1000))
-    unit, letter = next((pair for pair in _BRIEF if seconds >= pair[0]), (1, "s"))
-    return f"{seconds / unit:.3g} {letter}"
+    unit, letter = next((pair for pair in _BRIEF if seconds >= 2 * pair[0]), (1, "s"))
+    count = seconds / unit
+    return f"{count:,.0f} {letter}" if count >= 100 else f"{count:.3g} {letter}"
 
 
 def when(time: int | str | None) -> str:
