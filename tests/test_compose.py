@@ -1,8 +1,12 @@
 """The Docker files: what must hold of them can be read, without a Docker engine."""
 
 import re
+import subprocess
+import sys
 import tomllib
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import yaml
@@ -110,13 +114,31 @@ def test_secrets_come_as_files_named_as_their_setting():
     assert set(COMPOSE["secrets"]) <= secret
 
 
-def test_a_process_check_does_not_find_itself():
-    command = SERVICES["join"]["healthcheck"]["test"][1]
-    pattern = re.search(r"'(.+)' /proc", command)[1]
-    assert re.search(pattern, command) is None
-    from streams.processes import worker_command
+@pytest.mark.parametrize("name", ["join", "watch"])
+def test_the_health_check_asks_the_worker_and_hears_its_answer(name):
+    program, *arguments = SERVICES[name]["healthcheck"]["test"][1:]
+    assert program == "python"
+    port = SERVICES[name]["environment"][f"GNOMON_{name.upper()}_HTTP_PORT"]
+    assert f"127.0.0.1:{port}/livez" in arguments[-1]
+    answers = {"/livez": 200}
 
-    assert re.search(pattern, worker_command("join", "INFO")[-1])
+    class Worker(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(answers.get(self.path, 404))
+            self.end_headers()
+
+        def log_message(self, *_):
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Worker) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        asked = [argument.replace(f":{port}/", f":{server.server_port}/") for argument in arguments]
+        alive = subprocess.run([sys.executable, *asked], capture_output=True, check=False).returncode
+        answers["/livez"] = 503
+        stalled = subprocess.run([sys.executable, *asked], capture_output=True, check=False).returncode
+        server.shutdown()
+    gone = subprocess.run([sys.executable, *asked], capture_output=True, check=False).returncode
+    assert (alive, stalled, gone) == (0, 1, 1)
 
 
 @pytest.mark.parametrize("name", ["kafka", "redis"])

@@ -114,12 +114,13 @@ def test_the_replay_of_the_readme_runs(tmp_path, monkeypatch):
     (tmp_path / "policy.toml").write_text(blocks("toml")[0])
     monkeypatch.chdir(tmp_path)
     lines = [line[1:] for line in commands() if line[0] == "gnomon" and line[1] in {"replay", "check"}]
-    assert len(lines) == 3
+    assert len(lines) == 4
     for line in lines:
         result = gnomon(*line)
         assert result.exit_code == 0, result.output
     assert json.loads((tmp_path / "report.json").read_text())["join"]["joined"] == 1
     assert (tmp_path / "events.jsonl").exists()
+    assert (tmp_path / "report.html").read_text().startswith("<!doctype html>")
 
 
 def test_the_picture_shows_every_topic_of_the_flow():
