@@ -32,12 +32,15 @@ def check(deployment: Deployment, timeout_s: float = 30.0) -> None:
 def test_a_crash_at_any_point_changes_nothing(kafka: Broker, redis_url: str, prefix: str, tmp_path: Path) -> None:
     with processes() as started:
         deployment = Deployment(kafka, redis_url, prefix, tmp_path, started)
-        log = parts(scored(records(60), deployment.settings), len(CRASH_POINTS) + 1)
-        for point, part in zip(CRASH_POINTS, log, strict=False):
+        whole = scored(records(), deployment.settings)
+        middle = len(whole) // 2  # what is found is found after it
+        log = parts(whole[middle:], len(CRASH_POINTS))
+        log[0] = whole[:middle] + log[0]
+        for point, part in zip(CRASH_POINTS, log, strict=True):
             produce(deployment.settings, part)
-            doomed = deployment.watch(GNOMON_INSTANCE_ID="w", CRASH_AT=f"{point}:1", GNOMON_BATCH_RECORDS="50")
+            # one flush, when all is folded: what it writes down has been found
+            doomed = deployment.watch(GNOMON_INSTANCE_ID="w", CRASH_AT=f"{point}:1", GNOMON_FLUSH_INTERVAL_MS="2000")
             assert doomed.wait() == 137, doomed.text()
-        produce(deployment.settings, log[-1])
         last = deployment.watch(GNOMON_INSTANCE_ID="w")
         check(deployment)
         assert last.stop()[0] == 0, last.text()
