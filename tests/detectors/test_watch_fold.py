@@ -70,7 +70,8 @@ def test_time_waits_for_every_source_partition() -> None:
 
 
 def test_versions_have_baselines_of_their_own_and_share_the_budget() -> None:
-    two = sorted(story(seed=4, days=40, per_day=20, version="1") + story(seed=5, days=40, per_day=20, version="2"), key=lambda record: record[0])
+    versions_of = (story(seed=seed, days=40, per_day=20, version=name) for seed, name in ((4, "1"), (5, "2")))
+    two = sorted((record for records in versions_of for record in records), key=lambda record: record[0])
     watch, _ = fold(two, close=False)
     versions = watch.models["m"]
     late = START_MS + 35 * DAY_MS
