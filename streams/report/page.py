@@ -28,6 +28,7 @@ from streams.report.words import NAMES, age, figure, interval, short, thousands,
 
 MOST_CHARTED = 12  # versions with charts: those with the most incidents, then the largest
 MOST_MARKS = 8  # incidents marked in a chart that does not show their figure
+FEWEST_POINTS = 3  # below that there is no course to see: the figures say it all
 OVER_TIME = ("error", "fpr", "fnr", "ece", "base_rate", "alert_rate", "label_coverage", "abstention_rate")
 
 
@@ -58,6 +59,7 @@ class Section:
     bucket: str = ""
     legend: list[tuple[str, str]] = field(default_factory=list)  # colour, which labels
     charted: bool = False
+    blind: bool = False  # nothing could be watched
 
 
 def render(
@@ -153,7 +155,13 @@ def _stories(model: ModelReport | None, events: Sequence[Event]) -> list[Story]:
 
 def _section(anchor: str, model: ModelReport, told: list[Story], time: Timeline | None) -> Section:
     return Section(
-        model=model, anchor=anchor, headline=_headline(told, time), told=told, tiles=_tiles(model), maturity=_maturity_words(model, time)
+        model=model,
+        anchor=anchor,
+        headline=_headline(told, time),
+        told=told,
+        tiles=_tiles(model),
+        maturity=_maturity_words(model),
+        blind=not told and time is not None and not time.watching,
     )
 
 
@@ -189,7 +197,7 @@ def _tiles(model: ModelReport) -> list[tuple[str, str, str]]:
     return tiles
 
 
-def _maturity_words(model: ModelReport, time: Timeline | None) -> str:
+def _maturity_words(model: ModelReport) -> str:
     if not model.segments:
         return ""
     share = model.segments[0].label_coverage
@@ -221,6 +229,8 @@ def _draw(section: Section, time: Timeline | None) -> None:
         said = "; ".join(f"{figure(share)} by {age(at)}" for at, share, _ in time.maturity)
         drawing = charts.maturity(time.maturity, name=f"{section.anchor}-m")
         section.calibration.append(Chart("Label maturity: share labelled by age", drawing, said))
+    if len(time.start_ms) < FEWEST_POINTS:
+        return
     section.bucket = age(time.width_ms / 1000)
     colours = charts.colours_of(time)
     section.legend = [(colour, "all labels so far" if at is None else f"labels known within {age(at)}") for at, colour in colours.items()]

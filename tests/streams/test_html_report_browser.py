@@ -23,7 +23,7 @@ CUT_OFF = """
     if (drawing && e !== drawing && e.tagName === 'use') {  // marks and letters
       const frame = drawing.getBoundingClientRect();
       if (box.left < frame.left - 1 || box.right > frame.right + 1 || box.top < frame.top - 1 || box.bottom > frame.bottom + 1)
-        out.push(`outside its chart: ${drawing.parentNode.textContent.trim().slice(0, 20)} ${e.outerHTML.slice(0, 90)} ${box.left - frame.left} ${box.right - frame.right} ${box.top - frame.top} ${box.bottom - frame.bottom}`);
+        out.push(`outside its chart: ${drawing.parentNode.textContent.trim().slice(0, 20)} ${e.outerHTML.slice(0, 90)}`);
     }
   }
   return out;
