@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from detectors.findings import drift_event
+from detectors.river.metrics import label_metric
+from detectors.tracks import check_detectors
 from schemas.control import Control, ControlType
 from schemas.fields import Timestamp, epoch_ms
 from schemas.findings import Event
-from schemas.policy import PolicyError, decode_policy
+from schemas.policy import Policy, PolicyError, decode_policy
+from schemas.policy_reader import join
 
 if TYPE_CHECKING:
     from detectors.model_version import ModelVersion
@@ -24,7 +27,7 @@ def decide(watch: Watch, control: Control) -> list[Event]:
     """
     if control.type == ControlType.POLICY:
         try:
-            return watch.use(decode_policy(control))
+            return watch.use(read_policy(control))
         except PolicyError:
             return []
     found: list[Event] = []
@@ -34,6 +37,31 @@ def decide(watch: Watch, control: Control) -> list[Event]:
                 found += _decide_one(version, control)
                 watch.changed.add((model_id, version.name))
     return found
+
+
+def read_policy(control: Control) -> Policy:
+    """Return the policy that a control record carries, whole and usable.
+
+    Raises
+    ------
+    PolicyError
+        With every fault: of its text, or of detectors and metrics that it names.
+
+    """
+    policy, faults = decode_policy(control), []
+    for path, model in [("defaults", policy.defaults), *((join("models", name), model) for name, model in policy.models.items())]:
+        try:
+            check_detectors(model)
+        except ValueError as error:
+            faults.append(f"{path}.{error}")
+        for metric in model.metrics:
+            try:
+                label_metric(metric, 1, 1, 1, 1)
+            except ValueError as error:
+                faults.append(f"{path}.metrics: {error}")
+    if faults:
+        raise PolicyError(faults)
+    return policy
 
 
 def _decide_one(version: ModelVersion, control: Control) -> list[Event]:
@@ -51,7 +79,11 @@ def _decide_one(version: ModelVersion, control: Control) -> list[Event]:
     if control.type == ControlType.ACK:
         incidents.acknowledge(incident_id, by=control.by, at_ms=at_ms)
     elif control.type == ControlType.SNOOZE:
-        incidents.snooze(incident_id, until_ms=epoch_ms(msgspec.convert(control.body.get("until", control.at), Timestamp)))
+        try:
+            until = msgspec.convert(control.body.get("until", control.at), Timestamp)
+        except msgspec.ValidationError:  # no time: there is nothing to do until then
+            return []
+        incidents.snooze(incident_id, until_ms=epoch_ms(until))
     elif control.type == ControlType.VERDICT:
         incidents.judge(incident_id, true=control.body.get("verdict") == "true", by=control.by, at_ms=at_ms)
     return []

@@ -22,6 +22,7 @@ from streams.engine import REFUSED, Agent, App, die, new_app, retry
 from streams.guard import DictMemory, Guard, Memory, RedisMemory, RefusedError
 from streams.joining import Joining
 from streams.pending import RedisTable, check_redis
+from streams.policy_follow import MemoryPolicies, Policies, PolicyFollower, RedisPolicies
 from streams.policy_start import put_in_force
 from streams.producer import ScoredProducer
 from streams.settings import DAY_MS, Settings
@@ -53,11 +54,12 @@ class JoinWorker:
         settings = self.settings
         memory: Memory
         table: PendingTable
+        policies: Policies
         if settings.in_memory:
-            memory, table = DictMemory(), DictTable()
+            memory, table, policies = DictMemory(), DictTable(), MemoryPolicies()
         else:
             self.redis = Redis.from_url(settings.redis, socket_timeout=5, socket_connect_timeout=5)
-            memory = RedisMemory(self.redis, settings.prefix)
+            memory, policies = RedisMemory(self.redis, settings.prefix), RedisPolicies(self.redis, settings.prefix)
             table = RedisTable(self.redis, settings.prefix, wait_replicas=settings.redis_wait_replicas)
             for finding in await retry("Redis", lambda: check_redis(self.redis)):
                 if finding.fatal:
@@ -65,7 +67,8 @@ class JoinWorker:
                 log.warning("Redis: %s", finding.text)
         self.guard = Guard(settings, (*SOURCES, SCORED, "dead-letters"), memory, group=settings.topic(GROUP))
         self.producer = ScoredProducer(settings, die)
-        return Joining(settings, new_joiner(settings), table, self.producer, self.agent.crash)
+        follower = PolicyFollower(policies, partial(new_joiner, settings))
+        return Joining(settings, new_joiner(settings), table, self.producer, self.agent.crash, policies=follower)
 
     async def _load(self, partitions: set[TP], owned: Callable[[], bool]) -> dict[TP, int]:
         """Begin with the partitions that a rebalance gave; nothing is read meanwhile."""
@@ -137,8 +140,8 @@ class JoinWorker:
             await self.redis.aclose()
 
 
-def new_joiner(settings: Settings) -> Joiner:
-    """Return the join as the settings say.
+def new_joiner(settings: Settings, policy: Policy | None = None) -> Joiner:
+    """Return the join as the settings say, or as they say with another policy than that of the file.
 
     Raises
     ------
@@ -148,8 +151,10 @@ def new_joiner(settings: Settings) -> Joiner:
         If it cannot be read.
 
     """
+    if policy is None:
+        policy = parse_policy(settings.policy.read_text()) if settings.policy else Policy()
     return Joiner(
-        parse_policy(settings.policy.read_text()) if settings.policy else Policy(),
+        policy,
         settings.secret_key.encode(),
         Limits(max_bytes=settings.max_message_bytes),
         max_skew_ms=settings.max_skew_ms,

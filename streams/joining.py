@@ -17,6 +17,7 @@ from schemas.scored import Forwarded, Origin, Scored, encode
 from streams.batches import Batch
 from streams.engine import retry
 from streams.guard import Facts
+from streams.policy_follow import PolicyFollower
 from streams.producer import Message, scored_partition
 from streams.settings import Settings
 from streams.ticks import Highs
@@ -54,11 +55,23 @@ class Joining:
         Where rows, control records, ticks and dead letters go.
     crash
         Called with the name of each point at which a test may end the process: ``CRASH_POINTS``.
+    policies
+        Gives another joiner when another policy comes into force; None: the policy stays.
 
     """
 
-    def __init__(self, settings: Settings, joiner: Joiner, table: PendingTable, producer: Produces, crash: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        joiner: Joiner,
+        table: PendingTable,
+        producer: Produces,
+        crash: Callable[[str], None],
+        *,
+        policies: PolicyFollower | None = None,
+    ) -> None:
         self._joiner = joiner
+        self._policies = policies
         self._table = table
         self._producer = producer
         self._crash = crash
@@ -94,6 +107,8 @@ class Joining:
 
         """
         self._crash("read")
+        if self._policies is not None:
+            self._joiner = await self._policies.joiner() or self._joiner
         prepared = self._joiner.prepare(
             [SourceBatch(self.origin(b.topic, b.partition), b.offsets.tolist(), b.timestamps.tolist(), b.values) for b in batches]
         )
@@ -108,6 +123,8 @@ class Joining:
             + [message for record in joined.forwarded for message in self._forward(record)]
         )
         self._crash("produced")
+        if self._policies is not None and joined.forwarded:
+            await self._policies.note(joined.forwarded)
         self.highs.produced(joined.highs)
         return joined
 

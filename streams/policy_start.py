@@ -12,29 +12,26 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, Producer, TopicPartition
+import msgspec
+from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 
+from schemas.control import Control
+from schemas.fields import epoch_ms
 from schemas.policy import encode_policy, parse_policy
 from schemas.scored import Forwarded, Origin, encode
-from streams.errors import StreamsError
+from streams.control_log import CONTROL, publish
 from streams.guard import REDIS_ERRORS, TIMEOUT_S, Facts, admin
 from streams.joining import Produces
 from streams.pending import _translated
+from streams.policy_follow import RedisPolicies, in_force
 from streams.producer import Message
 from streams.settings import Settings
 from streams.topics import SCORED
 
 log = logging.getLogger(__name__)
 
-CONTROL = "control"
 LOCK_MS = 60_000
 ASK_S = 0.2
-
-
-class NotPublishedError(StreamsError):
-    """Kafka did not take the control record."""
-
-    retriable = True
 
 
 async def put_in_force(client: Any, settings: Settings, facts: Mapping[str, Facts], producer: Produces, *, group: str) -> bool:
@@ -68,14 +65,14 @@ async def put_in_force(client: Any, settings: Settings, facts: Mapping[str, Fact
     record = encode_policy(parse_policy(text), by="policy file", at=int(time.time() * 1000))
     digest = blake2b(text.encode(), digest_size=16).hexdigest().encode()
     if client is None:
-        await _publish(settings, facts, producer, group, record)
+        await _publish(settings, facts, producer, group, record, client=client)
         return True
     key = f"{settings.prefix}policy"
     try:
         while await client.get(key) != digest:
             if await client.set(f"{key}:lock", b"1", nx=True, px=LOCK_MS):
                 try:
-                    await _publish(settings, facts, producer, group, record)
+                    await _publish(settings, facts, producer, group, record, client=client)
                     await client.set(key, digest)
                 finally:
                     await client.delete(f"{key}:lock")
@@ -87,27 +84,17 @@ async def put_in_force(client: Any, settings: Settings, facts: Mapping[str, Fact
     return False
 
 
-async def _publish(settings: Settings, facts: Mapping[str, Facts], producer: Produces, group: str, record: bytes) -> None:
-    offset = await asyncio.to_thread(_send, settings, record)
+async def _publish(settings: Settings, facts: Mapping[str, Facts], producer: Produces, group: str, record: bytes, *, client: Any) -> None:
+    offset = await asyncio.to_thread(publish, settings, record)
+    forwarded = Forwarded(Origin(CONTROL, facts[CONTROL].topic_id, 0), offset, 0, record)
+    if client is not None:
+        control = msgspec.json.decode(record, type=Control)
+        await RedisPolicies(client, settings.prefix).note(in_force(forwarded, control.body["toml"], by=control.by, at=epoch_ms(control.at)))
     if await asyncio.to_thread(_read_to, settings, group) != offset:
         log.warning("control records wait to be read: the policy comes after them, and after predictions that are read meanwhile")
         return
-    value = encode(Forwarded(Origin(CONTROL, facts[CONTROL].topic_id, 0), offset, 0, record))
+    value = encode(forwarded)
     await producer.produce([Message(settings.topic(SCORED), partition, None, value) for partition in range(facts[SCORED].partitions)])
-
-
-def _send(settings: Settings, record: bytes) -> int:
-    """Produce to the control topic; return the record's offset. Blocks."""
-    delivered: list[tuple[KafkaError | None, int | None]] = []
-    producer = Producer({**settings.librdkafka(), "acks": "all", "enable.idempotence": True, "log_level": 3})
-    producer.produce(
-        settings.topic(CONTROL), record, partition=0, on_delivery=lambda error, message: delivered.append((error, message.offset()))
-    )
-    producer.flush(TIMEOUT_S)
-    error, offset = delivered[0] if delivered else ("no answer", None)
-    if error is not None or offset is None:
-        raise NotPublishedError(f"Kafka did not take the policy for {settings.topic(CONTROL)}: {error}")
-    return offset
 
 
 def _read_to(settings: Settings, group: str) -> int:

@@ -1,0 +1,46 @@
+"""Writing to the control topic: one record, confirmed by Kafka."""
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from streams.errors import StreamsError
+from streams.guard import TIMEOUT_S
+from streams.settings import Settings
+
+CONTROL = "control"
+
+
+class NotPublishedError(StreamsError):
+    """Kafka did not take the control record."""
+
+    retriable = True
+
+
+def publish(settings: Settings, record: bytes, *, timeout_s: float = TIMEOUT_S) -> int:
+    """Produce a control record and wait until Kafka has confirmed it; return its offset. Blocks.
+
+    Raises
+    ------
+    NotPublishedError
+        If Kafka has not confirmed it in time: it may be there or not, and may be sent again.
+
+    """
+    delivered: list[tuple[KafkaError | None, int | None]] = []
+    config = {
+        **settings.librdkafka(),
+        "acks": "all",
+        "enable.idempotence": True,
+        "message.timeout.ms": int(timeout_s * 1000),
+        "log_level": 3,
+    }
+    producer = Producer(config)
+    try:
+        producer.produce(
+            settings.topic(CONTROL), record, partition=0, on_delivery=lambda error, message: delivered.append((error, message.offset()))
+        )
+        producer.flush(timeout_s)
+    except KafkaException as raised:
+        raise NotPublishedError(f"Kafka did not take the record for {settings.topic(CONTROL)}: {raised.args[0]}") from raised
+    error, offset = delivered[0] if delivered else ("no answer", None)
+    if error is not None or offset is None:
+        raise NotPublishedError(f"Kafka did not take the record for {settings.topic(CONTROL)}: {error}")
+    return offset
