@@ -8,7 +8,7 @@ from detectors.bets import Bet, Family, discover
 def families() -> dict[str, tuple[Family, Bet]]:
     """Return every family by name with the bet that watches it.
 
-    >>> [name for name, (family, _) in families().items() if family.opt_in]
+    >>> [name for name, (family, _) in families().items() if family.opt_in and family.kind != "claim"]
     ['abstention']
     """
     return {family.name: (family, bet) for bet in discover().values() for family in bet.families}

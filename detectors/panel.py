@@ -117,14 +117,22 @@ class Panel:
         return np.asarray(rows)
 
     def _add(self, track: int, slot: int, budget: Budget) -> int:
-        row, contract = self.monitors.add(track=track, slot=slot), self.tracks[track].contract
-        fit = self.bet.contract(contract) if contract is not None and slot == 0 else None
-        if fit is not None:  # promised, so there is nothing to learn
-            self.learner.freeze(row, fit)
-            self.monitors.frozen[row] = 1
-            self._set_table(row, fit.null)
-            self.arm(row, budget)
+        row = self.monitors.add(track=track, slot=slot)
+        fit = self._promised(row)
+        if fit is not None:
+            self._keep_to(row, fit, budget)
         return row
+
+    def _promised(self, row: int) -> Fit | None:
+        contract = self.tracks[int(self.monitors.track[row])].contract
+        return self.bet.contract(contract) if contract is not None and self.monitors.slot[row] == 0 else None
+
+    def _keep_to(self, row: int, fit: Fit, budget: Budget) -> None:
+        """Arm a monitor with what was promised: there is nothing to learn."""
+        self.learner.freeze(row, fit)
+        self.monitors.frozen[row] = 1
+        self._set_table(row, fit.null)
+        self.arm(row, budget)
 
     def _evidence(self, rows: Ints, obs: Floats, start_ms: int, budget: Budget) -> list[Crossing]:
         m = self.monitors
@@ -203,6 +211,19 @@ class Panel:
             self.tables = tables
         self.tables[row] = table
 
+    def _renegotiate(self, budget: Budget) -> None:
+        """Follow a policy whose contract values are others than those that the monitors were made with; before ``standing`` is counted."""
+        m, counted = self.monitors, budget.standing.copy()
+        for row in np.flatnonzero(m.slot[: m.count] == 0).tolist():
+            fit = self._promised(row)
+            held = m.frozen[row] == 1 and m.base[row, 3] == 0  # events behind the baseline: none, so it was a promise
+            if (fit is None and held) or (fit is not None and not (held and np.array_equal(m.null[row], fit.null))):
+                self.active.pop(row, None)
+                m.forget(row)
+                if fit is not None:
+                    self._keep_to(row, fit, budget)
+        budget.standing[:] = counted
+
     def to_state(self) -> dict[str, Any]:
         """Return the state as plain values and raw bytes."""
         return {
@@ -228,5 +249,6 @@ class Panel:
         for row in np.flatnonzero(m.state[: m.count] != LEARNING).tolist():
             self._set_table(row, m.null[row])
         self.active = {moved[row]: Active.from_state(saved, self.bet) for row, saved in state["active"] if row in moved}
+        self._renegotiate(budget)
         standing = np.flatnonzero((m.state[: m.count] == ARMED) & self._paging[m.track[: m.count]])
         np.add.at(budget.standing, self.kinds(standing), 1)

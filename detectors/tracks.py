@@ -6,7 +6,7 @@ from detectors.bets import Bet, Family, discover
 from detectors.river.drift import RiverWatch
 from schemas.policy_models import ModelPolicy, WatchPolicy
 
-BANK = "bank"
+BANK, CLAIM = "bank", "claim"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +41,8 @@ def tracks_of(policy: ModelPolicy, *, rung: int, mature: bool) -> list[tuple[Bet
 
 def _tracks(family: Family, policy: ModelPolicy, rung: int, mature: bool) -> list[Track]:
     watch = policy.watch.get(family.name, WatchPolicy(enabled=not family.opt_in))
+    if family.kind == CLAIM:
+        watch = WatchPolicy(enabled=family.name in policy.claims, baseline=policy.claims.get(family.name))
     if not watch.enabled or family.needs_labels != (rung > 0) or (family.mature_only and not mature):
         return []
     if watch.detector != BANK:  # River's detectors run in a loop: for the aggregate only

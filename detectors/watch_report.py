@@ -7,6 +7,7 @@ import msgspec
 import numpy as np
 
 from detectors.cells import CONFUSION, KNOWN, MADE
+from detectors.claimed import claims_of
 from detectors.findings import mature_figures, total_figures
 from detectors.fixed import Ints
 from detectors.model_version import ModelVersion
@@ -117,6 +118,7 @@ def _model(version: ModelVersion) -> ModelReport:
         mature=mature,
         ladder=[_rung(version, rung) for rung in ladder.rungs()],
         state={"watermark_ms": version.watermark_ms, "open_incidents": len(version.incidents.open), "notes": len(version.notes)},
+        claims=claims_of(version, next((one for one in mature if not one.segment), None)),
         river={name: label_metric(name, **counts) for name in version.policy.metrics},
     )
 

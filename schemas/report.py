@@ -39,6 +39,21 @@ class Rung(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     label_coverage: Annotated[float, Meta(ge=0, le=1)] | None = None  # share labelled by that age
 
 
+class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What was claimed of a model and what production says, by the labels at the oldest rung; null where it says nothing yet.
+
+    ``refuted`` when the evidence against the claim has reached what the budget of false alarms asks for, and stands.
+    """
+
+    name: Name
+    claimed: Annotated[float, Meta(ge=0, le=1)]
+    value: Figure = None
+    lo: Figure = None  # 95 % interval; none for a calibration error
+    hi: Figure = None
+    n: Count64 = 0  # labelled events that the figure rests on; of F1, each false one is half
+    refuted: bool = False
+
+
 class ModelReport(msgspec.Struct, frozen=True, kw_only=True):
     """One version of one model."""
 
@@ -48,6 +63,7 @@ class ModelReport(msgspec.Struct, frozen=True, kw_only=True):
     mature: list[AgedFigures] = msgspec.field(default_factory=list)  # at the oldest rung
     ladder: list[Rung] = msgspec.field(default_factory=list)
     state: State = msgspec.field(default_factory=dict)  # of the watch: phase, watermark, monitors
+    claims: list[Claim] = msgspec.field(default_factory=list)  # that the policy holds against it, in the order of their names
     river: dict[Name, Figure] = msgspec.field(default_factory=dict)  # River's label metrics that the policy names
 
 

@@ -1,9 +1,10 @@
 """Bets: what evidence is made of. One file a bet, found by itself.
 
-A module of this folder that has a ``BET`` is a bet; the families it serves (what is watched, and in which direction) are declared beside it
-in ``BET.families``. A bet turns the integer cells of a pane into an *observation* (a row of floats that adds up over panes), fits a
-null from the observations of a baseline, and gives for each of its ``stakes`` alternatives the log of a factor whose expectation under
-that null is at most one. Everything else (deposits, mixing, onset, alarms) is the same for all and lives in ``detectors.panel``.
+A module of this folder that has a ``BET`` is a bet (one that has ``BETS``, several); the families it serves (what is watched, and in
+which direction) are declared beside it in ``BET.families``. A bet turns the integer cells of a pane into an *observation* (a row of
+floats that adds up over panes), fits a null from the observations of a baseline, and gives for each of its ``stakes`` alternatives the log
+of a factor whose expectation under that null is at most one. Everything else (deposits, mixing, onset, alarms) is the same for all and
+lives in ``detectors.panel``.
 """
 
 import importlib
@@ -182,7 +183,8 @@ def discover() -> dict[str, Bet]:
     """
     found: dict[str, Bet] = {}
     for module in sorted(pkgutil.iter_modules(__path__), key=lambda item: item.name):
-        bet = getattr(importlib.import_module(f"{__name__}.{module.name}"), "BET", None)
-        if isinstance(bet, Bet):
-            found[bet.name] = bet
+        loaded = importlib.import_module(f"{__name__}.{module.name}")
+        for bet in (*getattr(loaded, "BETS", ()), getattr(loaded, "BET", None)):
+            if isinstance(bet, Bet):
+                found[bet.name] = bet
     return found

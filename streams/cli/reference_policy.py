@@ -53,7 +53,7 @@ KEYS = {
     "cost.fp": "a false positive, likewise",
     "cost.tn": "a true negative",
     "cost.fn": "a false negative",
-    "claims": "what was promised of the model (accepted; not used yet)",
+    "claims": "what was promised of the model; refuted by evidence without any baseline (ece: reported only)",
     "watch": "a table per family of monitors: `enabled`, `detector`, its parameters, `tolerance`, `baseline`",
     "metrics": "River's label metrics to report, by name",
     "fatigue": "when alerts to people are too many or too poor, per unit (accepted; not used yet)",

@@ -26,6 +26,11 @@ def observation(bet, n, rate, *, p=0.3):
         return np.array([float(n), x])
     if bet.name == "scores":  # a failure is a high score
         return np.array([(n - x) * (cell == 4) + x * (cell == 15) for cell in range(20)])
+    if bet.name.startswith("claim_"):  # what counts for the claim against what does not: tp or tn, fp or fn
+        right, wrong = (2, 1) if bet.name == "claim_specificity" else (0, 1) if bet.name == "claim_ppv" else (0, 3)
+        cells = np.zeros(4)
+        cells[right], cells[wrong] = x, (n - x) * (2 if bet.name == "claim_f1" else 1)
+        return cells
     if bet.name == "costs":  # a failure costs 5
         cost = np.zeros(65)
         cost[[0, cost_cell(50_000), 64]] = n - x, x, 5 * x
@@ -163,6 +168,24 @@ def test_cost_factors_are_fair_for_every_distribution_with_the_bounded_mean():
         np.testing.assert_allclose((1 - share) * one[low] + share * one[high], 1.0)
 
 
+@pytest.mark.parametrize("claim", ["f1", "accuracy", "sensitivity", "specificity", "ppv"])
+@pytest.mark.parametrize("claimed", [0.5, 0.94, 1.0])
+def test_claim_factors_are_fair_where_the_claim_just_holds(claim, claimed):
+    """Exact expectation over the four cells for random confusion matrices, moved to the edge of the claim."""
+    bet, rng = BETS[f"claim_{claim}"], np.random.default_rng(8)
+    table = bet.table(bet.contract(claimed).null, DOWN)[None]
+    factors = np.exp(bet.log_factors(np.eye(4), table.repeat(4, axis=0)))  # by cell, by stake
+    z = bet._x - claimed * bet._n
+    for mixed in rng.dirichlet(np.ones(4), 50):
+        short, over = mixed @ np.maximum(-z, 0), mixed @ np.maximum(z, 0)
+        share = np.where(z < 0, mixed * min(1.0, over / short), mixed)
+        share /= share.sum()
+        assert share @ z >= -1e-12  # as claimed, or better
+        assert (share @ factors <= 1 + 1e-9).all()
+    assert (factors >= 0).all()
+    assert (factors[z < 0] > 1).all()
+
+
 def test_the_bound_of_a_skewed_mean_covers_it():
     """Lognormal costs of a tenth of the events; a symmetric bound covers far less than the 95 % asked for."""
     rng, bet, truth = np.random.default_rng(5), CostBet(), []
@@ -189,10 +212,13 @@ def test_thresholds_stand_next_to_the_scores_where_these_have_few_values():
 
 
 def test_families_are_the_policys():
-    from schemas.policy_models import FAMILIES, OPT_IN_FAMILIES
+    from schemas.policy_models import CLAIMS, FAMILIES, OPT_IN_FAMILIES
 
-    assert set(families()) <= set(FAMILIES)
-    assert {name for name, (each, _) in families().items() if each.opt_in} <= set(OPT_IN_FAMILIES)
+    watched = {name: each for name, (each, _) in families().items() if each.kind != "claim"}
+    assert set(watched) <= set(FAMILIES)
+    assert {name for name, each in watched.items() if each.opt_in} <= set(OPT_IN_FAMILIES)
+    claims = {name for name, (each, _) in families().items() if each.kind == "claim"}
+    assert claims == set(CLAIMS) - {"ece"}  # a calibration error is no mean: reported, not bet against
 
 
 def test_a_family_that_is_not_there_is_named_with_the_nearest():
