@@ -7,8 +7,10 @@ from typing import Annotated
 import typer
 
 from streams.cli.check import check
+from streams.cli.control import ack, baseline, snooze, verdict
 from streams.cli.demo import demo
 from streams.cli.output import TROUBLE
+from streams.cli.policy import policy
 from streams.cli.provision import provision
 from streams.cli.replay import replay
 from streams.cli.report import report
@@ -23,8 +25,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, replay, check, provision, worker, report, schemas):
+for command in (demo, replay, check, provision, worker, report, ack, snooze, verdict, schemas):
     app.command()(command)
+for name, group in (("policy", policy), ("baseline", baseline)):
+    app.add_typer(group, name=name)
 
 
 def print_version(wanted: bool) -> None:

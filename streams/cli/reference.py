@@ -26,12 +26,14 @@ def commands() -> dict[str, tuple[str, list[Parameter]]]:
     """Return each command's help text and its parameters."""
     from streams.cli.main import app
 
+    groups = [(f"{group.name} ", group.typer_instance) for group in app.registered_groups]
     found = {}
-    for info in app.registered_commands:
-        callback = info.callback
-        assert callback is not None  # noqa: S101  registered by ``app.command()(function)``
-        parameters = [_parameter(one) for one in inspect.signature(callback).parameters.values()]
-        found[info.name or callback.__name__] = inspect.cleandoc(callback.__doc__ or ""), parameters
+    for prefix, group in [("", app), *groups]:
+        for info in group.registered_commands if group is not None else ():
+            callback = info.callback
+            assert callback is not None  # noqa: S101  registered by ``app.command()(function)``
+            parameters = [_parameter(one) for one in inspect.signature(callback).parameters.values()]
+            found[prefix + (info.name or callback.__name__)] = inspect.cleandoc(callback.__doc__ or ""), parameters
     return found
 
 

@@ -1,0 +1,181 @@
+"""What people decide, from the command line: one record each on the control topic, confirmed by Kafka."""
+# ruff: noqa: PLC0415  heavy imports stand where they are used, so that ``gnomon --help`` is quick
+
+import time
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from streams.cli.output import TROUBLE, clean, fail
+from streams.cli.surroundings import read_settings, who, with_redis
+
+if TYPE_CHECKING:
+    from streams.settings import Settings
+
+By = Annotated[str | None, typer.Option("--by", help="Who decides; default: the user's name.", metavar="NAME")]
+Force = Annotated[bool, typer.Option("--force", help="Send it without looking in the checkpoints whether the incident is open.")]
+Json = Annotated[bool, typer.Option("--json", help="Print what was sent as JSON.")]
+IncidentId = Annotated[str, typer.Argument(help="The incident_id of a drift event.", metavar="INCIDENT")]
+
+baseline = typer.Typer(help="Decide on baselines: what counts as normal.", no_args_is_help=True)
+
+
+class Open(NamedTuple):
+    """An open incident, as the checkpoints know it."""
+
+    incident_id: str
+    model_id: str
+    model_version: str
+    metric: str
+    monitors: int
+
+
+def ack(incident: IncidentId, by: By = None, force: Force = False, as_json: Json = False) -> None:
+    """Say that someone has seen an incident.
+
+    Example: gnomon ack 3f2a9c0d11e2b7aa --by ada
+
+    Exit status: 0; 1 if Kafka does not take it; 2 if there is no such open incident.
+    """
+    _decide("ack", incident, by=by, force=force, as_json=as_json, then="It is noted who has seen it; it stays open, and its news go on.")
+
+
+def snooze(
+    incident: IncidentId,
+    for_: Annotated[str, typer.Option("--for", help="How long: 4h, 7d.", metavar="DURATION")] = "1d",
+    by: By = None,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Hear nothing more of an incident for a while, unless it becomes critical or clears.
+
+    Example: gnomon snooze 3f2a9c0d11e2b7aa --for 7d
+
+    The time is event time, which follows the clock while predictions come. Exit status: as of ack.
+    """
+    from schemas.durations import parse_duration
+    from schemas.fields import rfc3339
+
+    try:
+        until = int(time.time() * 1000) + parse_duration(for_)
+    except ValueError as error:
+        fail(f"--for: {error}")
+    then = f"Nothing is said of it before {rfc3339(until)}, unless it becomes critical or clears."
+    _decide("snooze", incident, by=by, force=force, as_json=as_json, body={"until": until}, then=then)
+
+
+def verdict(
+    incident: IncidentId,
+    judged: Annotated[str, typer.Argument(help="true: the change was real; false: a false alarm.", metavar="true|false")],
+    by: By = None,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Say whether an incident was real.
+
+    Example: gnomon verdict 3f2a9c0d11e2b7aa false --by ada
+
+    Exit status: as of ack.
+    """
+    if judged not in ("true", "false"):
+        fail(f"expected true or false, got {judged!r}; try: gnomon verdict {incident} true")
+    then = "The verdict is kept with the incident; it stays open until its monitors clear."
+    _decide("verdict", incident, by=by, force=force, as_json=as_json, body={"verdict": judged}, then=then)
+
+
+@baseline.command()
+def accept(
+    model: Annotated[str, typer.Argument(help="The model_id.", metavar="MODEL")],
+    incident: Annotated[str | None, typer.Option("--incident", help="Of this incident only.", metavar="INCIDENT")] = None,
+    by: By = None,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Take what a model's open incidents have found for the new normal: they are closed, and their monitors learn a new baseline.
+
+    Example: gnomon baseline accept fraud --incident 3f2a9c0d11e2b7aa --by ada
+
+    Until the new baseline stands those monitors page nobody. Monitors that are part of no open incident keep theirs. Exit status: as of
+    ack.
+    """
+    settings = read_settings()
+    if not force:
+        found = [each for each in _open(settings) if each.model_id == model]
+        chosen = [each for each in found if incident in (None, each.incident_id)]
+        if not chosen:
+            if incident is not None and found:
+                fail(f"{model} has no open incident {incident}; open: {', '.join(each.incident_id for each in found)}")
+            fail(f"{model} has no open incident, so there is nothing to accept; incidents are shown by: gnomon tail --from-beginning")
+        count = sum(each.monitors for each in chosen)
+        then = f"{_count(len(chosen), 'incident')} will be closed, and {_count(count, 'monitor')} will learn a new baseline."
+    else:
+        then = "Its open incidents, if any, will be closed, and their monitors will learn a new baseline."
+    record = {"type": "baseline", "model_id": model, "incident_id": incident, "body": {"decision": "accept"}}
+    _send(settings, record, by=by, as_json=as_json, then=then)
+
+
+def send(settings: "Settings", record: bytes) -> int:
+    """Publish a control record and return its offset, or exit with what to do."""
+    from streams.control_log import NotPublishedError, publish
+
+    try:
+        return publish(settings, record)
+    except NotPublishedError as error:
+        fail(
+            f"{error}; nothing is decided until it is sent again. Is GNOMON_KAFKA right, and are the topics there? Try: gnomon doctor",
+            TROUBLE,
+        )
+
+
+def _decide(kind: str, incident: str, *, by: str | None, force: bool, as_json: bool, then: str, body: dict[str, Any] | None = None) -> None:
+    settings = read_settings()
+    model = None
+    if not force:
+        found = _open(settings)
+        one = next((each for each in found if each.incident_id == incident), None)
+        if one is None:
+            listed = ", ".join(f"{each.incident_id} ({each.model_id} {each.model_version}, {each.metric})" for each in found[:5])
+            more = f"open: {listed}" if found else "none is open"
+            fail(f"no open incident {incident}; {more}. All that were: gnomon tail --from-beginning; to send it anyway: --force")
+        model = one.model_id
+    record = {"type": kind, "incident_id": incident, "model_id": model, "body": body or {}}
+    _send(settings, record, by=by, as_json=as_json, then=then)
+
+
+def _send(settings: "Settings", fields: dict[str, Any], *, by: str | None, as_json: bool, then: str) -> None:
+    import msgspec
+
+    from schemas.codec import encode
+    from schemas.control import Control
+
+    try:
+        record = encode(msgspec.convert(fields | {"by": who(by), "at": int(time.time() * 1000)}, Control))
+    except msgspec.ValidationError as error:
+        fail(f"this is no control record: {error}")
+    offset = send(settings, record)
+    if as_json:
+        typer.echo(msgspec.json.encode(msgspec.json.decode(record) | {"offset": offset}))
+        return
+    typer.echo(clean(f"Sent to {settings.topic('control')} at offset {offset}, confirmed by Kafka. {then}"))
+
+
+def _open(settings: "Settings") -> list[Open]:
+    from streams.live_report import read_watches
+
+    if settings.in_memory:
+        fail("GNOMON_REDIS is memory://: there are no checkpoints to look for the incident in; send it unseen with --force")
+
+    async def read(client: Any) -> list[Open]:
+        return [
+            Open(each.incident_id, version.model_id, version.name, each.lead.alarm.key.family, len(each.members))
+            for watch in await read_watches(client, settings)
+            for versions in watch.models.values()
+            for version in versions.values()
+            for each in version.incidents.open
+        ]
+
+    return with_redis(settings, read)
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}{'' if n == 1 else 's'}"
