@@ -15,6 +15,7 @@ from streams.cli.provision import provision
 from streams.cli.replay import replay
 from streams.cli.report import report
 from streams.cli.schemas import schemas
+from streams.cli.tail import tail
 from streams.cli.worker import worker
 
 app = typer.Typer(
@@ -25,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, replay, check, provision, worker, report, ack, snooze, verdict, schemas):
+for command in (demo, replay, check, provision, worker, report, tail, ack, snooze, verdict, schemas):
     app.command()(command)
 for name, group in (("policy", policy), ("baseline", baseline)):
     app.add_typer(group, name=name)
