@@ -133,6 +133,15 @@ class Watch:
                 "start under a new prefix, or reset the state"
             )
 
+    def forget_source(self, topic: str) -> None:
+        """Forget which topic a source was, and how far its event time had come: the one that is read next is taken for the right one.
+
+        What was counted of the old one stays counted; its marks hold for it alone.
+        """
+        self.topic_ids.pop(topic, None)
+        self.partitions.pop(topic, None)
+        self.highs = {place: high for place, high in self.highs.items() if place[0] != topic}
+
     def _version(self, model_id: str, name: str) -> ModelVersion:
         """Return a model version, new or known; models and versions past the caps share one, so that made-up ids cannot fill the memory."""
         if model_id not in self.models and len(self.models) >= MAX_MODELS:

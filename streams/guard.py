@@ -16,7 +16,7 @@ from redis.exceptions import RedisClusterException, RedisError
 from streams.errors import StreamsError
 from streams.pending import _translated
 from streams.settings import Settings
-from streams.topics import Topic, topics
+from streams.topics import SCORED, Topic, topics
 
 MOCK_ID = "mock"
 TIMEOUT_S = 15.0
@@ -143,9 +143,10 @@ def problems(expected: Mapping[str, Topic], found: Mapping[str, Facts], remember
         if known is None:
             continue
         if known["id"] != facts.topic_id:
+            way = f"from the new one with `gnomon provision --accept {name}`" if name != SCORED else "under a new prefix"
             wrong.append(
                 f"topic {name} was made anew: its id is {facts.topic_id}, the state was made from {known['id']}. "
-                f"Restore the old topic, or start from the new one with `gnomon provision --accept {name}`"
+                f"Restore the old topic, or start {way}"
             )
         elif topic.fixed and known["partitions"] != facts.partitions:
             wrong.append(
