@@ -5,10 +5,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help venv services check lint test demo bench clean
+.PHONY: help venv services check lint test demo bench bench-detection clean
 
 help:
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
 venv: $(STAMP) ## make .venv with Gnomon and its development tools
 
@@ -36,6 +36,9 @@ demo: $(STAMP) ## Gnomon on one machine, with made-up traffic
 
 bench: $(STAMP) ## print figures of throughput and detection quality
 	$(BIN)/python -m benchmarks
+
+bench-detection: $(STAMP) ## print how soon changes are found, against River's detectors, and how often there was none
+	$(BIN)/python -m benchmarks.detection
 
 clean: ## remove caches and the virtual environment
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist ./*.egg-info

@@ -1,0 +1,34 @@
+"""Run rows and print their tables."""
+
+import argparse
+import time
+
+from benchmarks.detection import bank_rows, bets_rows, rates_rows
+from benchmarks.detection.table import Table
+
+ROWS = {
+    **{row.__name__: row for row in (rates_rows.known, rates_rows.estimated, rates_rows.subgroup, rates_rows.river, rates_rows.speed)},
+    **{row.__name__: row for row in (bets_rows.calibration, bets_rows.cost, bets_rows.score, bets_rows.clear)},
+    **{row.__name__: row for row in (bank_rows.budget, bank_rows.dependence, bank_rows.label_delay, bank_rows.fold)},
+}
+
+
+def main() -> None:
+    """Run the rows named, or all."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.detection", description=__doc__)
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(ROWS)}; all if none is named")
+    parser.add_argument("--quick", action="store_true", help="a twentieth of the runs: shows that it works, measures little")
+    given = parser.parse_args()
+    unknown = set(given.rows) - set(ROWS)
+    if unknown:
+        parser.error(f"no row {sorted(unknown)}; there are {', '.join(ROWS)}")
+    for name in given.rows or ROWS:
+        started = time.perf_counter()
+        table: Table = ROWS[name](0.05 if given.quick else 1.0)
+        print(table.markdown())
+        command = f"python -m benchmarks.detection {name}{' --quick' if given.quick else ''}"
+        print(f"`{command}`, {time.perf_counter() - started:.0f} s\n", flush=True)
+
+
+if __name__ == "__main__":
+    main()
