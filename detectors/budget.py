@@ -11,6 +11,7 @@ import numpy as np
 
 from detectors.fixed import Floats, Ints
 from detectors.monitors import pack, unpack
+from detectors.reading import BEFORE
 
 AGGREGATE, GROUPS, LABEL_FREE = 0, 1, 2
 SHARES = np.array([0.4, 0.4, 0.2])
@@ -45,7 +46,7 @@ class Budget:
         self.rate = pages / (days * DAY_MS)
         self.pots = np.zeros(3)
         self.standing = np.zeros(3, dtype=np.int64)  # monitors that are armed and silent
-        self.now = -1
+        self.now = BEFORE
 
     def advance(self, due_ms: int, share: float = 1.0) -> None:
         """Let time pass up to ``due_ms``; ``share`` is this version's part of the model's budget.
@@ -58,7 +59,7 @@ class Budget:
         """
         if due_ms < self.now:
             raise ValueError(f"expected readings in due order, got one due at {due_ms} after one due at {self.now}")
-        if self.now >= 0:
+        if self.now > BEFORE:
             elapsed = self.rate * share * (due_ms - self.now)
             self.pots += np.where(self.standing > 0, elapsed * SHARES / np.maximum(self.standing, 1), 0.0)
         self.now = due_ms

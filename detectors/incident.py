@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from detectors.families import family
+from detectors.reading import BEFORE
 from detectors.signals import Alarm, Estimate, Key
 
 DAY_MS = 86_400_000
@@ -37,8 +38,8 @@ class Incident:
     unconfirmed: bool = False
     why: str = ""
     affected: list[int] = field(default_factory=list)
-    held_until_ms: int = -1  # flapping: open until nothing fires for a while
-    snoozed_until_ms: int = -1
+    held_until_ms: int = BEFORE  # flapping: open until nothing fires for a while
+    snoozed_until_ms: int = BEFORE
     acknowledged: tuple[str, int] | None = None  # by, at
     verdict: tuple[bool, str, int] | None = None  # true drift, by, at
 
@@ -60,7 +61,7 @@ class Incident:
         """Say whether an alarm belongs here: the cohorts touch, or a monitor that is still active saw a change begin earlier."""
         if alarm.needs_labels != self.needs_labels or subject(alarm) != subject(self.members[0].alarm):
             return False
-        if self.held_until_ms >= 0 and self.member(alarm.key) is not None:
+        if self.held_until_ms > BEFORE and self.member(alarm.key) is not None:
             return True
         slack = max(_NEAR_MS, int(alarm.age_ms * _NEAR_SHARE))
         touch = alarm.onset_ms <= self.end_ms + slack and self.start_ms <= alarm.end_ms + slack

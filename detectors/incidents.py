@@ -9,6 +9,7 @@ import msgspec
 
 from detectors.incident import DAY_MS, LABEL_DELAY, Incident, Member, loss_per_day
 from detectors.incident_events import CLEARED, ESCALATED, OPENED, SEVERITIES, UPDATED, IncidentEvent, Naming, message
+from detectors.reading import BEFORE
 from detectors.signals import Alarm, Cleared, Key, Moved, Signal
 
 STATE_VERSION = 1
@@ -96,7 +97,7 @@ class Incidents:
         fresh = again is None and (count & (count - 1) == 0 or alarm.key.segment == 0)
         incident.start_ms, incident.end_ms = min(incident.start_ms, alarm.onset_ms), max(incident.end_ms, alarm.end_ms)
         incident.affected = sorted(named | set(alarm.affected))
-        if incident.held_until_ms >= 0:
+        if incident.held_until_ms > BEFORE:
             incident.held_until_ms = alarm.due_ms + _FLAP_MS
         if incident.unconfirmed and not alarm.unconfirmed and alarm.kind != LABEL_DELAY:
             incident.unconfirmed, incident.kind, incident.why, fresh = False, alarm.kind, "", True
@@ -127,7 +128,7 @@ class Incidents:
         # After two alarm-and-clear cycles within a week the third would only be noise: keep one open until it has been quiet for as long.
         family = member.alarm.key.family
         self.clears = [item for item in self.clears if cleared.due_ms - item[0] <= _FLAP_MS]
-        if incident.held_until_ms >= 0:
+        if incident.held_until_ms > BEFORE:
             incident.held_until_ms = cleared.due_ms + _FLAP_MS
         elif any(item[1] == family for item in self.clears):
             incident.held_until_ms = cleared.due_ms + _FLAP_MS

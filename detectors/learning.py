@@ -8,7 +8,7 @@ from detectors.baselines.tempering import BUCKETS, HOUR_MS, halve, phi
 from detectors.bets import Bet, Enough, Fit
 from detectors.fixed import Floats, Ints
 from detectors.monitors import LEARNING, Monitors
-from detectors.reading import Reading
+from detectors.reading import BEFORE, Reading
 from detectors.tracks import Track
 
 _DAY_MS = 86_400_000
@@ -29,7 +29,7 @@ class Learner:
 
     def __init__(self, bet: Bet, tracks: Sequence[Track], monitors: Monitors, rule: Enough) -> None:
         self.bet, self.tracks, self.monitors, self.rule = bet, tracks, monitors, rule
-        self.origin_ms, self.bucket_ms = -1, HOUR_MS
+        self.origin_ms, self.bucket_ms = BEFORE, HOUR_MS
         self._aggregates: dict[int, int] = {}
 
     def step(self, rows: Ints, obs: Floats, reading: Reading, outcome_days: Callable[[int], float]) -> list[tuple[int, Fit]]:
@@ -40,7 +40,7 @@ class Learner:
             return []
         rows, obs = rows[open_], obs[open_]
         m.total[rows] += obs
-        m.first[rows] = np.where(m.first[rows] < 0, reading.start_ms, m.first[rows])
+        m.first[rows] = np.where(m.first[rows] == BEFORE, reading.start_ms, m.first[rows])
         tested = (m.slot[rows] == 0) | (m.state[rows] == LEARNING)
         m.series[rows[tested], self._bucket(reading.start_ms)] += self.bet.series(obs[tested])
         events = self.bet.size(m.total[rows])
@@ -54,7 +54,7 @@ class Learner:
         return fitted
 
     def _bucket(self, start_ms: int) -> int:
-        if self.origin_ms < 0:
+        if self.origin_ms == BEFORE:
             self.origin_ms = start_ms - start_ms % HOUR_MS
         bucket = max(start_ms - self.origin_ms, 0) // self.bucket_ms
         while bucket >= BUCKETS:

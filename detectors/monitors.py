@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from detectors.baselines.tempering import BUCKETS
 from detectors.fixed import Floats, Ints
+from detectors.reading import BEFORE
 
 LEARNING, ARMED, ACTIVE = 0, 1, 2
 _NEVER = -np.inf
@@ -87,7 +88,7 @@ class Monitors:
         for name in self._shapes:
             if name not in ("track", "slot"):
                 getattr(self, name)[row] = 0
-        self.first[row] = -1
+        self.first[row] = BEFORE
         self.phi[row] = 1.0
         self.quiet(row)
 

@@ -6,6 +6,8 @@ import numpy as np
 
 from detectors.fixed import Ints
 
+BEFORE = -(2**62)  # before every time, epoch ms: "not yet". Times before 1970 are below zero, so no small number will do
+
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:

@@ -2,6 +2,8 @@
 
 import math
 
+from detectors.reading import BEFORE
+
 DAY_MS = 86_400_000
 _DAYS = 7
 _SHIFT = 0.2  # logits
@@ -24,13 +26,13 @@ class CoverageGuard:
 
     def __init__(self, *, days: float) -> None:
         self.span_ms = int(days * DAY_MS)
-        self.first_ms = -1
+        self.first_ms = BEFORE
         self.base = [0, 0]
         self.recent: list[list[int]] = []  # day, predictions, labelled; ascending
 
     def step(self, start_ms: int, n: int, labelled: int) -> None:
         """Add one pane."""
-        if self.first_ms < 0:
+        if self.first_ms == BEFORE:
             self.first_ms = start_ms
         if start_ms - self.first_ms < self.span_ms:
             self.base[0] += n
@@ -43,12 +45,12 @@ class CoverageGuard:
             self.recent.append([day, n, labelled])
             self.recent = [item for item in self.recent if day - item[0] < _DAYS]
 
-    def shifted(self, onset_ms: int = -1) -> bool:
+    def shifted(self, onset_ms: int = BEFORE) -> bool:
         """Say whether the last days differ from the baseline by more than 0.2 in logits, and by more than chance.
 
         The last seven days are looked at, and those of them since ``onset_ms``: an alarm may come before a week is full of the new pace.
         """
-        return any(self._differs([item for item in self.recent if item[0] >= day]) for day in (0, onset_ms // DAY_MS))
+        return any(self._differs([item for item in self.recent if item[0] >= day]) for day in (BEFORE // DAY_MS, onset_ms // DAY_MS))
 
     def _differs(self, days: list[list[int]]) -> bool:
         n, labelled = (sum(item[i] for item in days) for i in (1, 2))

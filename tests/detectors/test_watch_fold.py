@@ -107,3 +107,13 @@ def test_policy_arrives_as_a_record_and_ages_are_those_it_declares() -> None:
     ladder = report([watch]).models[0].ladder
     assert [rung.age_s for rung in ladder] == [0, 3_600, 172_800, 691_200]
     assert [rung.mature for rung in ladder] == [False, False, False, True]
+
+
+def test_times_before_1970_give_the_same_findings() -> None:
+    """Fifty-seven years earlier, by whole weeks: the same incidents, told at the same distance from the start."""
+    shift = 57 * 52 * 7 * DAY_MS
+    earlier = [(at - shift, topic, record | {"timestamp": record["timestamp"] - shift}) for at, topic, record in CHANGED]
+    _, events = fold(CHANGED)
+    _, others = fold(earlier)
+    assert START_MS - shift < 0
+    assert [(e.type, e.time_ms, e.data.current) for e in events] == [(e.type, e.time_ms + shift, e.data.current) for e in others]
