@@ -103,7 +103,7 @@ class Bank:
         """Let monitors learn a new baseline from the next pane on: what they see now was accepted as normal."""
         for key in keys:
             for panel in self.panels.get(key.rung, []):
-                row = self._row(panel, key)
+                row = self.row(panel, key)
                 if row >= 0:
                     panel.forget(row, self.budget)
 
@@ -116,7 +116,8 @@ class Bank:
             for row in panel.active
         }
 
-    def _row(self, panel: Panel, key: Key) -> int:
+    def row(self, panel: Panel, key: Key) -> int:
+        """Return a monitor's row in a panel; -1: it is not there."""
         slot = self.segments.index(key.segment) if key.segment in self.segments else -1
         for i, track in enumerate(panel.tracks):
             if (track.family.name, track.direction) == key[:2] and 0 <= slot < panel.rows.shape[1]:

@@ -15,7 +15,7 @@ from detectors.incidents import Incidents
 from detectors.ladder import LEARN_FROM, Ladder
 from detectors.panes import WIDTHS_MS, SumTable, floor_to
 from detectors.reading import Reading
-from detectors.signals import Key, Note
+from detectors.signals import Key, Note, Signal
 from detectors.spans import Spans
 from detectors.timeouts import all_binary, time_out
 from detectors.version_sums import BEGINNING, VersionSums
@@ -28,6 +28,7 @@ MAX_NOTES = 1_000
 END = -BEGINNING  # a watermark after everything
 
 Share = Callable[[int], float]  # due time -> part of the model's budget
+Trace = Callable[["ModelVersion", Reading, list[Signal]], None]  # what a rung has read, and what the bank said to it
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ class ModelVersion:
         self.spans = Spans()
         self.learning = Learning()
         self.read_to: dict[int, int] = {0: BEGINNING}  # by rung: panes that begin before it have been read
+        self.trace: Trace | None = None  # told of every step; never part of the state
         self.mature_sums = {"made": SumTable(MADE), "known": SumTable(KNOWN), "bins": SumTable(BIN)}
 
     def add(self, rows: Rows, where: Ints) -> None:
@@ -119,6 +121,8 @@ class ModelVersion:
             reading = self._read(step)
             self.read_to[step.rung] = reading.end_ms
             signals = self.bank.step(reading, StepContext(share=share(step.due_ms), outcome_days=self._outcome_days(step.due_ms)))
+            if self.trace is not None:
+                self.trace(self, reading, signals)
             self.notes = (self.notes + [signal for signal in signals if isinstance(signal, Note)])[-MAX_NOTES:]
             if signals or self.incidents.open:
                 events += [drift_event(self, event) for event in self.incidents.apply(signals, step.due_ms, self.segment_text)]

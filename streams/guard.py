@@ -93,6 +93,15 @@ class RedisMemory:
             raise _translated(error) from error
 
 
+def known(remembered: Mapping[str, str]) -> dict[str, Facts]:
+    """Return the facts of topics that a memory holds.
+
+    >>> known({"scored": '{"id": "a", "partitions": 8}'})
+    {'scored': Facts(topic_id='a', partitions=8)}
+    """
+    return {name: Facts(fact["id"], fact["partitions"]) for name, text in remembered.items() for fact in [json.loads(text)]}
+
+
 class RefusedError(StreamsError):
     """The topics are not what the state was made from. Someone must decide; the message says between what."""
 

@@ -120,7 +120,7 @@ def test_accepting_a_baseline_closes_the_incident_and_its_monitors_learn_anew():
     assert "ada" in found[0].data.message
     assert version.incidents.open == []
     for key in keys:
-        rows = [(panel, version.bank._row(panel, key)) for panel in version.bank.panels[key.rung]]
+        rows = [(panel, version.bank.row(panel, key)) for panel in version.bank.panels[key.rung]]
         states = [panel.monitors.state[row] for panel, row in rows if row >= 0]
         assert states == [LEARNING]
     # what was an error too many is normal now: another forty days of it say nothing of those monitors
@@ -145,5 +145,5 @@ def test_accepting_a_baseline_closes_the_incident_and_its_monitors_learn_anew():
             again += watch.apply(rows)
         again += watch.apply(tick(max(moment for moment, _, _ in part)))
     assert [event for event in again if event.type == EventType.DRIFT_OPENED and event.data.metric == keys[0].family] == []
-    states = [panel.monitors.state[row] for panel in version.bank.panels[keys[0].rung] if (row := version.bank._row(panel, keys[0])) >= 0]
+    states = [panel.monitors.state[row] for panel in version.bank.panels[keys[0].rung] if (row := version.bank.row(panel, keys[0])) >= 0]
     assert states != [LEARNING]  # a new baseline stands
