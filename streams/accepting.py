@@ -6,8 +6,9 @@ from typing import Any
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from streams.checkpoint import RedisCheckpoints, pack, unpack
+from streams.coordinators import members
 from streams.errors import StreamsError
-from streams.guard import TIMEOUT_S, Facts, RedisMemory, _offsets, look
+from streams.guard import Facts, RedisMemory, _offsets, look
 from streams.provision import accept
 from streams.settings import Settings
 from streams.topics import SCORED, SOURCES
@@ -50,10 +51,9 @@ async def accept_anew(client: Any, kafka: AdminClient, settings: Settings, names
             "GNOMON_PREFIX: gnomon provision makes its topics"
         )
     for group in GROUPS:
-        described = kafka.describe_consumer_groups([settings.topic(group)], request_timeout=TIMEOUT_S)[settings.topic(group)]
-        members = len(described.result(TIMEOUT_S).members)
-        if members:
-            raise NotAcceptedError(f"{members} {group} workers still run, or have not yet been given up; stop them and try again")
+        running = members(kafka, settings.topic(group))
+        if running:
+            raise NotAcceptedError(f"{running} {group} workers still run, or have not yet been given up; stop them and try again")
     found = look(kafka, settings, [*names, SCORED])
     missing = [name for name in (*names, SCORED) if name not in found]
     if missing:

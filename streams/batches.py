@@ -185,14 +185,22 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # Faust is untyped here
         """Return the number of batches delivered and not yet committed, by partition."""
         return {tp: len(batches) for tp, batches in self._in_flight.items() if batches}
 
+    async def positions(self) -> tuple[int, dict[TP, Position]]:
+        """Return the number of fetches that brought records, and where each assigned partition is read."""
+        waiting = asyncio.run_coroutine_threadsafe(self._thread.positions(), self._thread.thread_loop)
+        return await asyncio.wrap_future(waiting)
+
+    def committed(self) -> dict[TP, int | None]:
+        """Return the next offset to read after a restart, by partition, as far as is known."""
+        return dict(self._committed_offset)
+
     async def read_to_end(self) -> dict[TP, Position]:
         """Return the partitions that were read to their end: nothing on its way, nothing in flight, nothing more in Kafka.
 
         An open transaction keeps a partition from its end. Each comes with the time at which the broker last said so.
         """
         delivered = self._deliveries
-        waiting = asyncio.run_coroutine_threadsafe(self._thread.positions(), self._thread.thread_loop)
-        fetches, positions = await asyncio.wrap_future(waiting)
+        fetches, positions = await self.positions()
         if fetches != delivered or delivered != self._deliveries:
             return {}  # records are between the threads
         unfinished = {tp for tp, batches in self._in_flight.items() if any(last not in self._acked_index[tp] for _, last in batches)}

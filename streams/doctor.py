@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
+from streams.coordinators import committed, members
 from streams.guard import REDIS_ERRORS, TIMEOUT_S, Facts, RedisMemory, _offsets, admin, look, problems
 from streams.pending import _translated, check_redis
 from streams.policy_follow import RedisPolicies
@@ -136,8 +137,8 @@ def _append_clock(settings: Settings, found: Mapping[str, Facts]) -> Iterator[Fi
 
 def _group(client: AdminClient, settings: Settings, group: str, found: Mapping[str, Facts], look_again_s: float) -> Iterator[Finding]:
     name, about = settings.topic(group), f"{group} workers"
-    members = len(client.describe_consumer_groups([name], request_timeout=TIMEOUT_S)[name].result(TIMEOUT_S).members)
-    if not members:
+    running = members(client, name)
+    if not running:
         yield Finding(Level.WARNING, about, "none runs", f"gnomon worker --{group}")
     places = [(topic, partition) for topic in GROUPS[group] if topic in found for partition in range(found[topic].partitions)]
     if not places:
@@ -157,7 +158,7 @@ def _group(client: AdminClient, settings: Settings, group: str, found: Mapping[s
             )
     lag = {place: ends[place] - max(before.get(place, 0), starts[place]) for place in places}
     total = sum(max(0, each) for each in lag.values())
-    if total and members:
+    if total and running:
         time.sleep(look_again_s)
         after = _committed(client, settings, name)
         stuck = [f"{t}[{p}]" for (t, p), behind in lag.items() if behind > 0 and after.get((t, p), 0) <= before.get((t, p), 0)]
@@ -167,19 +168,17 @@ def _group(client: AdminClient, settings: Settings, group: str, found: Mapping[s
                 Level.WARNING, about, text, "see the workers' logs; a step that takes long, Redis that is away, or a worker that hangs"
             )
             return
-    level = Level.WARNING if total and not members else Level.OK
+    level = Level.WARNING if total and not running else Level.OK
     worst = max(lag, key=lambda place: lag[place])
     most = f", most in {worst[0]}[{worst[1]}]: {lag[worst]:,}" if total else ""
     yield Finding(
-        level, about, f"{members} members, {total:,} records to read{most}", f"gnomon worker --{group}" if level is Level.WARNING else ""
+        level, about, f"{running} members, {total:,} records to read{most}", f"gnomon worker --{group}" if level is Level.WARNING else ""
     )
 
 
 def _committed(client: AdminClient, settings: Settings, group: str) -> dict[tuple[str, int], int]:
-    request = [ConsumerGroupTopicPartitions(group)]
-    answer = client.list_consumer_group_offsets(request, request_timeout=TIMEOUT_S)[group].result(TIMEOUT_S)
     strip = len(settings.prefix)
-    return {(tp.topic[strip:], tp.partition): tp.offset for tp in answer.topic_partitions if tp.offset >= 0}
+    return {(topic[strip:], partition): offset for (topic, partition), offset in committed(client, group).items()}
 
 
 async def redis_findings(client: Any, settings: Settings) -> tuple[list[Finding], dict[str, str]]:

@@ -18,6 +18,7 @@ from faust.auth import SASLCredentials, SSLCredentials
 from faust.types import TP
 
 from streams.batches import Batch, Schema
+from streams.beside import Beside
 from streams.crashpoint import CrashPoints
 from streams.settings import Settings
 
@@ -50,6 +51,15 @@ class App(faust.App):  # type: ignore[misc]  # Faust is untyped here
 
     BootStrategy = NoWeb
     gnomon: Settings
+    _beside: tuple[Beside, ...] = ()
+
+    def beside(self, start: Callable[[], Awaitable[None]], stop: Callable[[], Awaitable[None]]) -> None:
+        """Have something started before the consumer, and stopped after it has drained."""
+        self._beside += (Beside(start, stop, loop=self.loop, beacon=self.beacon),)
+
+    def on_init_dependencies(self) -> list[Any]:
+        """Return what is started with the app, in order; it stops in reverse."""
+        return [*self._beside, *super().on_init_dependencies()]
 
     def _create_directories(self) -> None:
         self.conf.datadir.parent.mkdir(parents=True, exist_ok=True)

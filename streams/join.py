@@ -21,12 +21,15 @@ from streams.batches import Batch
 from streams.engine import REFUSED, Agent, App, die, new_app, retry
 from streams.guard import DictMemory, Guard, Memory, RedisMemory, RefusedError
 from streams.joining import Joining
+from streams.metered import MeteredProducer, MeteredTable, redis_call
 from streams.pending import RedisTable, check_redis
 from streams.policy_follow import MemoryPolicies, Policies, PolicyFollower, RedisPolicies
 from streams.policy_start import put_in_force
 from streams.producer import ScoredProducer
 from streams.settings import DAY_MS, Settings
 from streams.topics import SCORED, SOURCES
+from streams.vitals import Vitals
+from streams.worker_metrics import JoinMetrics
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +49,8 @@ class JoinWorker:
         self.joining: Joining | None = None
         self.guard: Guard | None = None
         self.in_force = False  # the policy file
+        self.metrics = JoinMetrics(settings)
+        self.vitals = Vitals(self.app, settings, self.metrics, settings.join_http_port)
         self.app.task(self._ticker)
         self.app.task(self._guarding)
         self.app.on_before_shutdown.connect(self._close)
@@ -61,14 +66,18 @@ class JoinWorker:
             self.redis = Redis.from_url(settings.redis, socket_timeout=5, socket_connect_timeout=5)
             memory, policies = RedisMemory(self.redis, settings.prefix), RedisPolicies(self.redis, settings.prefix)
             table = RedisTable(self.redis, settings.prefix, wait_replicas=settings.redis_wait_replicas)
-            for finding in await retry("Redis", lambda: check_redis(self.redis)):
+            self.vitals.uses(self.redis)
+            for finding in await retry("Redis", partial(redis_call, self.metrics, "check", partial(check_redis, self.redis))):
                 if finding.fatal:
                     die(f"Redis: {finding.text}", REFUSED)
                 log.warning("Redis: %s", finding.text)
         self.guard = Guard(settings, (*SOURCES, SCORED, "dead-letters"), memory, group=settings.topic(GROUP))
-        self.producer = ScoredProducer(settings, die)
+        self.producer = ScoredProducer(settings, die, self.metrics.kafka_weather)
+        producer = MeteredProducer(self.producer, self.metrics)
         follower = PolicyFollower(policies, partial(new_joiner, settings))
-        return Joining(settings, new_joiner(settings), table, self.producer, self.agent.crash, policies=follower)
+        joining = Joining(settings, new_joiner(settings), MeteredTable(table, self.metrics), producer, self.agent.crash, policies=follower)
+        self.metrics.event_times(joining.highs.now)
+        return joining
 
     async def _load(self, partitions: set[TP], owned: Callable[[], bool]) -> dict[TP, int]:
         """Begin with the partitions that a rebalance gave; nothing is read meanwhile."""
@@ -77,7 +86,7 @@ class JoinWorker:
         guard = self.guard
         assert guard is not None  # noqa: S101  made with ``joining``
         try:
-            facts = await retry("the record of topics", guard.check)
+            facts = await retry("the record of topics", partial(self.vitals.check, guard))
             for loss in await guard.check_offsets():
                 log.error("%s", loss)
         except RefusedError as error:
@@ -89,11 +98,14 @@ class JoinWorker:
             self.in_force = True
         if owned():
             self.joining.own(facts, partitions)
+            self.vitals.loaded()
         return {}  # from the committed offsets
 
     async def _handle(self, batches: list[Batch]) -> None:
         assert self.joining is not None  # noqa: S101  loaded before the first batch
-        await self.joining.step(batches)
+        with self.metrics.step(sum(map(len, batches))):
+            joined = await self.joining.step(batches)
+        self.metrics.joined(joined)
 
     async def _ticker(self) -> None:
         interval_s, idle_at = self.settings.tick_interval_ms / 1000, 0.0
@@ -127,7 +139,7 @@ class JoinWorker:
             if self.joining is None or self.guard is None or self.app.rebalancing:
                 continue
             try:
-                self.joining.grown(await self.guard.check())
+                self.joining.grown(await self.vitals.check(self.guard))
             except RefusedError as error:
                 die(str(error), REFUSED)
             except Exception as error:  # Kafka or Redis are away: those who need them say so

@@ -90,10 +90,18 @@ class ScoredProducer:
         Where Kafka is, and how it is spoken to.
     on_fatal
         Called from the polling thread when nothing more can be delivered in order; in a worker it ends the process.
+    on_weather
+        Called from the polling thread with errors that librdkafka rides out.
 
     """
 
-    def __init__(self, settings: Settings, on_fatal: Callable[[str], object] | None = None, **overrides: str | float) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        on_fatal: Callable[[str], object] | None = None,
+        on_weather: Callable[[KafkaError], object] | None = None,
+        **overrides: str | float,
+    ) -> None:
         config: dict[str, Any] = {
             **settings.librdkafka(),
             "client.id": settings.topic("producer"),
@@ -114,6 +122,7 @@ class ScoredProducer:
         }
         self._producer = Producer(config)
         self._on_fatal = on_fatal
+        self._on_weather = on_weather
         self._failed: DeliveryError | None = None
         self._pending: set[_Pending] = set()
         self._closing = threading.Event()
@@ -176,6 +185,8 @@ class ScoredProducer:
             self._fail(f"the producer has failed: {error}")
         else:
             log.warning("Kafka producer: %s", error)  # a broker is away: librdkafka tries on
+            if self._on_weather is not None:
+                self._on_weather(error)
 
     def _fail(self, reason: str) -> DeliveryError:
         failure = self._failed = self._failed or DeliveryError(reason)

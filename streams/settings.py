@@ -118,6 +118,14 @@ class Settings:
         "GNOMON_DRAIN_TIMEOUT_MS", "a worker that is told to stop exits within this time, drained or not", 20_000
     )
     guard_interval_ms: int = setting("GNOMON_GUARD_INTERVAL_MS", "how often topics are checked for re-creation", 10_000)
+    http_host: str = setting(
+        "GNOMON_HTTP_HOST", "where workers serve metrics and health, to anyone who can reach it: without password or TLS", "127.0.0.1"
+    )
+    join_http_port: int = setting("GNOMON_JOIN_HTTP_PORT", "port of the join worker's metrics and health; 0: none", 0)
+    watch_http_port: int = setting("GNOMON_WATCH_HTTP_PORT", "port of the watch worker's metrics and health; 0: none", 0)
+    stall_timeout_ms: int = setting(
+        "GNOMON_STALL_TIMEOUT_MS", "a worker that commits nothing for this long, while it could, is not live; a minute or more", 120_000
+    )
     batch_records: int = setting("GNOMON_BATCH_RECORDS", "records that one step handles at most", 4_000)
     data_dir: Path = setting("GNOMON_DATA_DIR", "a folder that a worker may write to", Path(tempfile.gettempdir()) / "gnomon")
     mock: bool = setting("GNOMON_MOCK", "the broker is librdkafka's mock: topics cannot be described there", False)
@@ -150,16 +158,25 @@ class Settings:
             raise SettingsError(f"GNOMON_KAFKA_PROTOCOL is {self.kafka_protocol}: set GNOMON_KAFKA_USERNAME and GNOMON_KAFKA_PASSWORD")
         if urlsplit(self.redis).scheme not in {"redis", "rediss", "unix", "memory"}:
             raise SettingsError("GNOMON_REDIS: expected a URL that begins with redis://, rediss://, unix:// or memory://")
-        for name in (
+        positive = (
             "source_partitions",
             "scored_partitions",
             "max_message_bytes",
             "batch_records",
             "tick_interval_ms",
             "session_timeout_ms",
-        ):
+        )
+        for name in (*positive, "stall_timeout_ms"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"GNOMON_{name.upper()}: expected 1 or more, got {getattr(self, name)}")
+
+        for name in ("join_http_port", "watch_http_port"):
+            if not 0 <= getattr(self, name) < 1 << 16:
+                raise SettingsError(f"GNOMON_{name.upper()}: expected a port, 0 to 65535, got {getattr(self, name)}")
+        if 0 != self.join_http_port == self.watch_http_port:
+            raise SettingsError(
+                f"GNOMON_JOIN_HTTP_PORT and GNOMON_WATCH_HTTP_PORT are both {self.join_http_port}: each worker needs its own"
+            )
 
     @property
     def in_memory(self) -> bool:

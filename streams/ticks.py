@@ -61,6 +61,10 @@ class Highs:
             if now_ms - since >= self._idle_timeout_ms:
                 self._highs[origin] = max(self._highs.get(origin, 0), now_ms - self._idle_timeout_ms)
 
+    def now(self) -> dict[Origin, int]:
+        """Return how far event time has come in each partition, epoch ms, idle ones included."""
+        return dict(self._highs)
+
     def tick(self, partitions: Mapping[str, int]) -> Tick | None:
         """Return what has not been said yet; None: nothing new."""
         news = [(origin, high) for origin, high in sorted(self._highs.items(), key=_place) if self._said.get(origin) != high]

@@ -6,6 +6,7 @@ Importing it connects to nothing. Each scored partition has one owner, which fol
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from faust.types import TP
@@ -15,11 +16,14 @@ from streams.batches import Batch
 from streams.checkpoint import CheckpointError, Checkpoints, DictCheckpoints, FencedError, RedisCheckpoints
 from streams.engine import REFUSED, Agent, App, die, new_app, retry
 from streams.guard import DictMemory, Guard, Memory, RedisMemory, RefusedError
+from streams.metered import MeteredCheckpoints, MeteredProducer, redis_call
 from streams.pending import check_redis
 from streams.producer import ScoredProducer
 from streams.settings import Settings
 from streams.topics import SCORED
+from streams.vitals import Vitals
 from streams.watching import Taken, Watching
+from streams.worker_metrics import WatchMetrics
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +42,8 @@ class WatchWorker:
         self.producer: ScoredProducer | None = None
         self.watching: Watching | None = None
         self.guard: Guard | None = None
+        self.metrics = WatchMetrics(settings)
+        self.vitals = Vitals(self.app, settings, self.metrics, settings.watch_http_port)
         self.app.task(self._guarding)
         self.app.on_before_shutdown.connect(self._close)
 
@@ -51,13 +57,17 @@ class WatchWorker:
             self.redis = Redis.from_url(settings.redis, socket_timeout=30, socket_connect_timeout=5)  # a checkpoint may be large
             memory = RedisMemory(self.redis, settings.prefix)
             checkpoints = RedisCheckpoints(self.redis, settings.prefix, wait_replicas=settings.redis_wait_replicas)
-            for finding in await retry("Redis", lambda: check_redis(self.redis)):
+            self.vitals.uses(self.redis)
+            for finding in await retry("Redis", partial(redis_call, self.metrics, "check", partial(check_redis, self.redis))):
                 if finding.fatal:
                     die(f"Redis: {finding.text}", REFUSED)
                 log.warning("Redis: %s", finding.text)
         self.guard = Guard(settings, (SCORED, *WRITES), memory, group=settings.topic(GROUP))
-        self.producer = ScoredProducer(settings, die)
-        return Watching(settings, checkpoints, self.producer, self.agent.crash)
+        self.producer = ScoredProducer(settings, die, self.metrics.kafka_weather)
+        metered, producer = MeteredCheckpoints(checkpoints, self.metrics), MeteredProducer(self.producer, self.metrics)
+        watching = Watching(settings, metered, producer, self.agent.crash, self.metrics.found)
+        self.metrics.folds(lambda: {partition: held.watch for partition, held in watching.held.items()}, metered.size)
+        return watching
 
     async def _load(self, partitions: set[TP], owned: Callable[[], bool]) -> dict[TP, int]:
         """Take over the partitions that a rebalance gave, and begin where their checkpoints are; nothing is read meanwhile."""
@@ -66,7 +76,7 @@ class WatchWorker:
         watching, guard = self.watching, self.guard
         assert guard is not None  # noqa: S101  made with ``watching``
         try:
-            facts = await retry("the record of topics", guard.check)
+            facts = await retry("the record of topics", partial(self.vitals.check, guard))
             if not owned():
                 return {}
             taken = await watching.take(facts[SCORED], (tp.partition for tp in partitions))
@@ -76,6 +86,7 @@ class WatchWorker:
         if not owned():
             return {}  # the next rebalance loads again
         watching.own(taken)
+        self.vitals.loaded()
         for partition, held in sorted(taken.items()):
             log.info("scored partition %d from offset %d, epoch %d", partition, held.next, held.epoch)
         # All of them, down to 0 where there is no checkpoint: what Kafka has committed says nothing without the state that goes with it.
@@ -93,7 +104,8 @@ class WatchWorker:
     async def _handle(self, batches: list[Batch]) -> None:
         assert self.watching is not None  # noqa: S101  loaded before the first batch
         try:
-            await self.watching.step(batches)
+            with self.metrics.step(sum(map(len, batches))):
+                await self.watching.step(batches)
         except RefusedError as error:
             die(str(error), REFUSED)
 
@@ -110,7 +122,7 @@ class WatchWorker:
             if self.watching is None or self.guard is None or self.app.rebalancing:
                 continue
             try:
-                await self.guard.check()
+                await self.vitals.check(self.guard)
             except RefusedError as error:
                 die(str(error), REFUSED)
             except Exception as error:  # Kafka or Redis are away: those who need them say so

@@ -54,13 +54,23 @@ class Watching:
         Where findings go.
     crash
         Called with the name of each point at which a test may end the process: ``CRASH_POINTS``.
+    found
+        Called with each finding, from any thread.
 
     """
 
-    def __init__(self, settings: Settings, checkpoints: Checkpoints, producer: Produces, crash: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        checkpoints: Checkpoints,
+        producer: Produces,
+        crash: Callable[[str], None],
+        found: Callable[[Event], object] = lambda event: None,
+    ) -> None:
         self._checkpoints = checkpoints
         self._producer = producer
         self._crash = crash
+        self._found = found
         self._topics = {event: settings.topic(_TOPICS[event.value.split(".")[1]]) for event in EventType}
         self._facts = Facts("", 0)
         self._within = False
@@ -149,6 +159,7 @@ class Watching:
         return messages
 
     def _message(self, event: Event) -> Message:
+        self._found(event)
         headers, value = to_binary(event)
         return Message(self._topics[event.type], None, event.data.model_id.encode(), value, headers)
 

@@ -152,12 +152,22 @@ def records_page() -> str:
     return "\n\n".join(out) + "\n"
 
 
+def metrics_page() -> str:
+    """Return the page of metrics and health."""
+    from streams.cli import reference_metrics as metrics
+
+    heads = ("metric", "type", "labels", "what it is")
+    parts = [f"## {title}\n\n{_table(heads, rows)}" for title, rows in metrics.groups().items()]
+    return "\n\n".join(["# Metrics and health", NOTE, metrics.INTRODUCTION, *parts, metrics.RULES]) + "\n"
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "cli.md": cli_page,
     "settings.md": settings_page,
     "policy.md": policy_page,
     "report.md": report_page,
     "records.md": records_page,
+    "metrics.md": metrics_page,
 }
 
 EXAMPLES: dict[str, dict[str, Any]] = {

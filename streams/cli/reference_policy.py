@@ -8,10 +8,10 @@ What is watched of which model, and how many false pages that may cost: a TOML f
 what the policy comes to with all defaults filled in. Unknown keys are refused.
 
 Built-in defaults, then `[defaults]`, then the model's own table are merged key by key. Durations are text: `90s`, `5m`, `1h`, `7d`, `2w`.
-A join worker that starts with `GNOMON_POLICY` puts the file into force by a record on the control topic, unless it is in force already; a
-replay takes it from `--policy`. A control record of type `policy` does the same at any time, for what is watched; what the join decides
-(positive label, threshold, dimensions, horizon) follows the file that its worker was started with, and a version's ages stay as they were
-when its first prediction came."""
+A join worker that starts with `GNOMON_POLICY` puts the file into force by a record on the control topic, unless it was put into force
+before; a replay takes it from `--policy`. `gnomon policy apply FILE` does the same at any time, and all workers follow without a restart:
+the watch from the record's place in its log on, the join for what it stores from then on. What is stored keeps its meaning, and a
+version's ages stay as they were when its first prediction came."""
 
 EXAMPLE = """\
 [defaults]                                  # every model that is not named

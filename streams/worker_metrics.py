@@ -1,0 +1,150 @@
+"""What each kind of worker counts beyond what both do: records and labels in the join, findings and state in the watch."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from detectors.joiner import Joined
+from detectors.watch import STATE_VERSION, Watch
+from schemas.drift import DriftData
+from schemas.fatigue import FatigueData
+from schemas.findings import Event
+from schemas.scored import Kind, Origin, Rows, Status
+from streams.metrics import Metrics, Values
+from streams.settings import Settings
+from streams.topics import SCORED
+
+RECORDS = (Status.PREDICTION, Status.JOINED, Status.CORRECTION, Status.DUPLICATE, Status.CONFLICT, Status.WAITING, Status.DEAD_LETTER)
+NO_MODEL = "__none__"  # of dead letters, and of outcomes that wait
+HOUR, DAY = 3600.0, 86400.0
+DELAYS = (1.0, 10.0, 60.0, 600.0, HOUR, 6 * HOUR, DAY, 3 * DAY, 7 * DAY, 14 * DAY, 30 * DAY, 60 * DAY, 90 * DAY, 180 * DAY)
+
+
+class JoinMetrics(Metrics):
+    """What a join worker tells of itself.
+
+    Examples
+    --------
+    >>> metrics = JoinMetrics(Settings())
+    >>> rows = Rows("m", [Origin("predictions", "x", 0)], 2, {"kind": bytes([1, 1]), "status": bytes([1, 1])})
+    >>> metrics.joined(Joined([rows], [], [], {}))
+    >>> [line for line in metrics.text().decode().splitlines() if line.startswith("gnomon_records_total")]
+    ['gnomon_records_total{result="prediction",topic="predictions"} 2.0']
+
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__("join", settings)
+        self.records = self.counter("records_total", "source records, each once, by what they were", "topic", "result")
+        self.predictions = self.counter("predictions_total", "predictions made known; less gnomon_labels_total: those still pending")
+        self.labels = self.counter("labels_total", "predictions whose first label has come")
+        self.waits_ended = self.counter("waits_ended_total", "waiting outcomes whose prediction came; the rest still wait, or are orphans")
+        self.dead_letters = self.counter("dlq_total", "dead letters", "reason")
+        self.label_delay = self.columns("label_delay_seconds", "from a prediction to its label becoming known, in event time", DELAYS)
+
+    def joined(self, joined: Joined) -> None:
+        """Count what a step gave."""
+        counts: Counter[tuple[str, Status]] = Counter()
+        made = labels = 0
+        for rows in joined.rows:
+            self._statuses(rows, counts)
+            kind, sign = rows.column("kind"), rows.column("sign").astype(np.int64)
+            made += int(sign[kind == Kind.PREDICTION].sum())
+            where = np.flatnonzero(kind == Kind.LABEL)
+            if len(where):
+                labels += int(sign[where].sum())
+                delays = (rows.column("known_at")[where] - rows.column("predicted_at")[where]) / 1000.0
+                self.label_delay.add(np.maximum(delays, 0.0), sign[where])  # a correction takes back what it adds
+        self.predictions.inc(max(0, made))
+        self.labels.inc(max(0, labels))
+        # A prediction that meets waiting outcomes says so by two rows of its own origin: so many have ended their wait.
+        self.waits_ended.inc(max(0, counts.pop(("predictions", Status.JOINED), 0)))
+        counts.pop(("predictions", Status.WAITING), None)
+        for (topic, status), count in counts.items():
+            self.records.labels(topic, status.name.lower()).inc(count)
+        for letter in joined.dead_letters:
+            self.dead_letters.labels(letter.reason.value).inc()
+        for control in joined.forwarded:
+            self.records.labels(control.origin.topic, "forwarded").inc()
+
+    @staticmethod
+    def _statuses(rows: Rows, counts: "Counter[tuple[str, Status]]") -> None:
+        width = len(Status)
+        code = rows.column("origin").astype(np.int64) * width + rows.column("status")
+        sums = np.bincount(code, rows.column("count"), len(rows.origins) * width).astype(np.int64)
+        for place in np.flatnonzero(sums).tolist():
+            status = Status(place % width)
+            if status in RECORDS:
+                counts[rows.origins[place // width].topic, status] += int(sums[place])
+
+    def event_times(self, highs: Callable[[], Mapping[Origin, int]]) -> None:
+        """Take the greatest event time of each source partition, epoch ms, from ``highs`` when scraped."""
+
+        def values() -> Values:
+            return {(origin.topic, str(origin.partition)): high / 1000 for origin, high in highs().items()}
+
+        self.watermark.values = values
+        self.event_time_lag.values = lambda: _behind(values())
+
+
+class WatchMetrics(Metrics):
+    """What a watch worker tells of itself.
+
+    Examples
+    --------
+    >>> metrics = WatchMetrics(Settings())
+    >>> metrics.folds(lambda: {0: Watch()}, lambda partition: 70)
+    >>> [line for line in metrics.text().decode().splitlines() if line.startswith("gnomon_state")]
+    ['gnomon_state_schema_version 1.0', 'gnomon_state_bytes{partition="0"} 70.0']
+
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__("watch", settings)
+        self.gauge("state_schema_version", "the version of state that this program reads and writes").set(STATE_VERSION)
+        self.alerts = self.counter("alerts_total", "drift and fatigue events", "kind", "severity", "state")
+        self.findings = self.counter("findings_total", "events of all types", "type")
+        self.state_bytes = self.live("state_bytes", "a scored partition's state, as written to Redis", "partition")
+        self.model_versions = self.live("model_versions", "model versions watched", "partition")
+        self.model_records = self.live("model_records", "source records since the state began, by what they were", "model", "result")
+
+    def found(self, event: Event) -> None:
+        """Count a finding."""
+        self.findings.labels(event.type.value).inc()
+        state = event.type.value.rsplit(".", 1)[1]
+        if isinstance(event.data, DriftData):
+            self.alerts.labels(event.data.kind.value, event.data.severity.value, state).inc()
+        elif isinstance(event.data, FatigueData):
+            self.alerts.labels(event.data.kind.value, "none", state).inc()
+
+    def folds(self, watches: Callable[[], Mapping[int, Watch]], size: Callable[[int], int]) -> None:
+        """Take figures from the folds of the partitions held, and from the sizes of their checkpoints, when scraped."""
+
+        def watermarks() -> Values:
+            times = {(SCORED, str(partition)): watch.time_ms() for partition, watch in watches().items()}
+            return {place: time_ms / 1000 for place, time_ms in times.items() if time_ms is not None}
+
+        def versions() -> Values:
+            return {(str(partition),): sum(map(len, list(watch.models.values()))) for partition, watch in watches().items()}
+
+        self.watermark.values = watermarks
+        self.event_time_lag.values = lambda: _behind(watermarks())
+        self.state_bytes.values = lambda: {(str(partition),): size(partition) for partition in watches()}
+        self.model_versions.values = versions
+        self.model_records.values = lambda: self._records(watches())
+
+    def _records(self, watches: Mapping[int, Watch]) -> Values:
+        values: Counter[tuple[str, ...]] = Counter()
+        for watch in watches.values():
+            for model_id, counts in list(watch.counts.items()):  # a copy: the fold goes on in a thread of its own
+                for status in RECORDS:
+                    values[self.model(model_id) or NO_MODEL, status.name.lower()] += int(counts[status])
+        return values
+
+
+def _behind(seconds: Values) -> Values:
+    """Return how far event times are behind the clock."""
+    now_s = time.time()
+    return {place: now_s - at for place, at in seconds.items()}
