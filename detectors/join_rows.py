@@ -88,7 +88,8 @@ def label_row(made: PredictionEntry, outcome: OutcomeEntry, costed: int, status:
     """Return what a label adds.
 
     Labels 0 and 1 keep their meaning where the prediction was one of them; where another label is declared to be the positive one, both
-    sides are mapped by it. Everything else is top-label: predicted 1, and the label says whether the prediction was right.
+    sides are mapped by it. A 0/1 prediction that meets any other label was wrong. Everything else is top-label: predicted 1, and the label
+    says whether the prediction was right.
 
     >>> row = label_row(PredictionEntry("m", "1", 5, 0.9, 0, "cat", b""), OutcomeEntry(9, b"", label="dog"), 0)
     >>> row.predicted, row.label, row.binary, row.known_at
@@ -99,11 +100,12 @@ def label_row(made: PredictionEntry, outcome: OutcomeEntry, costed: int, status:
     predicted = 1 if flags & POSITIVE else 0
     if flags & MAPPED:
         label = int(str(true) == made.label)
-    elif binary and true in (0, 1):
-        label = int(true)
+    elif binary:
+        # A foreign label to a 0/1 prediction is simply wrong, on the side where the prediction was counted: what is left unlabelled is a
+        # difference of the two sides.
+        label = int(true) if true in (0, 1) else predicted if str(true) == str(predicted) else 1 - predicted
     else:
-        label = int(str(true) == (str(predicted) if binary else made.label))
-        predicted, binary = 1, 0
+        label, predicted = int(str(true) == made.label), 1
     return Row(
         made.model,
         made.version,

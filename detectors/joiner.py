@@ -20,7 +20,7 @@ from detectors.join_rows import Row
 from detectors.join_rule import rule
 from detectors.pending import MAX_BYTES, MAX_ENTRIES, MAX_INDEX, Lookup, Prefixes, origin_prefix, record_origin
 from detectors.scored_rows import RowsBuilder
-from schemas.codec import LIMITS, Fault, Limits, Reason, decode_records
+from schemas.codec import LIMITS, Fault, Limits, Reason, decode_records, encode
 from schemas.control import Control
 from schemas.dead_letter import DeadLetter, dead_letter
 from schemas.fields import epoch_ms
@@ -203,7 +203,7 @@ class Joiner:
         batch, offset, index, at_ms, raw, _ = source
         origin = prepared.origins[batch]
         if isinstance(record, Control):
-            prepared.forwarded.append(Forwarded(origin, offset, index, raw))
+            prepared.forwarded.append(Forwarded(origin, offset, index, encode(record)))  # as it was understood, nulls left out
             return None
         event_ms = epoch_ms(record.timestamp)
         if event_ms > at_ms + self._max_skew_ms:

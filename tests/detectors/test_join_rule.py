@@ -187,7 +187,7 @@ def test_a_prediction_releases_all_that_waited():
         (BINARY | POSITIVE, None, 1, (1, 1, 1)),
         (BINARY | POSITIVE, None, 0, (1, 0, 1)),
         (BINARY, None, 1, (0, 1, 1)),
-        (BINARY, None, 7, (1, 0, 0)),
+        (BINARY, None, 7, (0, 1, 1)),
         (0, "cat", "cat", (1, 1, 0)),
         (0, "cat", "dog", (1, 0, 0)),
         (0, "3", 3, (1, 1, 0)),

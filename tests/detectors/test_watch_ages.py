@@ -74,3 +74,25 @@ def test_a_rung_reads_what_was_known_at_its_age_though_a_correction_came_before_
 def at_class(watch: Watch, top: int) -> tuple[int, int]:
     _, _, known, _, _ = watch.models["m"]["1"].sums.read(0, 10_000, top)
     return int(known[0, KNOWN.at["tp"]]), int(known[0, KNOWN.at["fp"]])
+
+
+def pair(prediction: dict[str, object], outcome: dict[str, object]) -> list[Record]:
+    made = {"request_id": "a", "model_id": "m", "model_version": "1", "timestamp": 0} | prediction
+    return [(0, "predictions", made), (1_000, "outcomes", {"request_id": "a", "timestamp": 1_000} | outcome)]
+
+
+@pytest.mark.parametrize(("score", "label", "cell"), [(0.1, "cat", "fn"), (0.9, "cat", "fp"), (0.1, "0", "tn"), (0.9, 2, "fp")])
+def test_a_foreign_label_to_a_binary_prediction_is_wrong_and_times_nothing_out_twice(score: float, label: object, cell: str) -> None:
+    policy = parse_policy('[models.m]\nages = ["1d"]\nhorizon = "4d"\non_timeout = "negative"\ncost = { fp = 5.0, fn = 9.0 }\n')
+    watch, _ = fold(pair({"score": score}, {"true_label": label}), policy=policy)
+    model = report([watch]).models[0]
+    for figures in (model.segments[0], model.mature[0]):
+        assert {name: getattr(figures, name) for name in ("tp", "fp", "tn", "fn")} == {"tp": 0, "fp": 0, "tn": 0, "fn": 0} | {cell: 1}
+
+
+def test_a_prediction_that_lost_its_slot_leaves_no_segment_behind() -> None:
+    first = {"request_id": "a", "model_id": "m", "model_version": "1", "timestamp": 5, "score": 0.9, "subgroups": {"g": "A"}}
+    second = first | {"timestamp": 9, "subgroups": {"g": "B"}}
+    for order in ((first, second), (second, first)):
+        watch, _ = fold([(r["timestamp"], "predictions", r) for r in order], close=False, ticks=False)
+        assert [one.segment for one in report([watch]).models[0].segments] == [{}, {"g": "A"}]
