@@ -74,7 +74,7 @@ class Delivery:
 
     def _begin(self) -> None:
         self._lock = threading.Lock()
-        self.delivered = self.failed = self.dropped = 0
+        self.delivered = self.failed = self.dropped = self._accepted = 0
         self._said_at = float("-inf")
         self._fatal = False
         self._closing = threading.Event()
@@ -101,7 +101,7 @@ class Delivery:
     @property
     def buffered(self) -> int:
         """Records on their way."""
-        return len(self._producer)
+        return self._accepted - self.delivered - self.failed  # the producer's own length counts its events too, such as "brokers are down"
 
     def send(self, topic: str, value: bytes, key: bytes) -> bool:
         """Send a record, without waiting; return False where it is dropped."""
@@ -115,6 +115,8 @@ class Delivery:
         except KafkaException as error:  # an unknown topic, or a producer that has failed: serving goes on
             self._lost("dropped", error.args[0].str())
         else:
+            with self._lock:
+                self._accepted += 1
             return True
         return False
 
