@@ -93,10 +93,12 @@ DATA = Path(os.environ.get("GNOMON_DATA") or Path(__file__).parents[2] / "../sha
 
 @pytest.mark.data
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"no event sets at {DATA}: set GNOMON_DATA to their folder")
-@pytest.mark.parametrize("workers", [1, 3])
-def test_compas_on_a_broker_has_its_figures(kafka: Broker, redis_url: str, prefix: str, tmp_path: Path, workers: int) -> None:
-    lines = [(0, topic, line) for topic in ("predictions", "outcomes") for line in read_log(DATA / "compas" / f"{topic}.jsonl.gz").lines]
-    expected = json.loads((DATA / "compas" / "acceptance.json").read_bytes())
+@pytest.mark.parametrize(("name", "workers"), [("compas", 1), ("compas", 3), ("fte_governors", 3), ("nannyml_car_loan", 1), ("nab", 1)])
+def test_a_real_event_set_on_a_broker_has_its_figures(
+    kafka: Broker, redis_url: str, prefix: str, tmp_path: Path, name: str, workers: int
+) -> None:
+    lines = [(0, topic, line) for topic in ("predictions", "outcomes") for line in read_log(DATA / name / f"{topic}.jsonl.gz").lines]
+    expected = json.loads((DATA / name / "acceptance.json").read_bytes())
     with processes() as started:
         deployment = Deployment(kafka, redis_url, prefix, tmp_path, started)
         for _ in range(workers):
@@ -104,12 +106,12 @@ def test_compas_on_a_broker_has_its_figures(kafka: Broker, redis_url: str, prefi
             deployment.watch()
         produce(deployment.settings, spread(random.Random(1).sample(lines, len(lines)), deployment.settings, 1))
         live = msgspec.to_builtins(deployment.settle())
-    assert {name: live["join"][name] for name in expected["join"]} == expected["join"]
+    assert {count: live["join"][count] for count in expected["join"]} == expected["join"]
     for model in expected["models"]:
-        (found,) = [each for each in live["models"] if each["model_id"] == model["model_id"]]
+        (found,) = [each for each in live["models"] if all(each[key] == model[key] for key in ("model_id", "model_version"))]
         by_segment = {json.dumps(each["segment"], sort_keys=True): each for each in found["segments"]}
         for segment in model["segments"]:
             got = by_segment[json.dumps(segment["segment"], sort_keys=True)]
-            for name, value in segment.items():
-                tolerance = 2e-3 if name == "auc" else 1e-9
-                assert got[name] == (pytest.approx(value, abs=tolerance) if isinstance(value, float) else value), name
+            for figure, value in segment.items():
+                tolerance = 2e-3 if figure == "auc" else 1e-9
+                assert got[figure] == (pytest.approx(value, abs=tolerance) if isinstance(value, float) else value), figure
