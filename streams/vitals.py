@@ -12,7 +12,7 @@ from typing import Any
 
 from streams.engine import REFUSED, App, die
 from streams.errors import StoreError
-from streams.guard import Facts, Guard, RefusedError
+from streams.guard import REDIS_ERRORS, Facts, Guard, RefusedError
 from streams.health import Answer, HealthServer
 from streams.metered import redis_call
 from streams.metrics import Metrics, Values
@@ -24,7 +24,10 @@ log = logging.getLogger(__name__)
 
 SAMPLE_S = 1.0
 LOOP_S = 0.1
-REMEMBER_S = 1.0  # for how long an answer of Redis about its settings is good
+REMEMBER_S = 1.0  # for how long an answer of Redis about itself is good
+REDIS_S = 2.0  # how long a probe waits for it
+ASK_REDIS_S = 10.0  # between two questions where no probe asks
+REDIS_AWAY = "redis is away"
 
 
 class Vitals:
@@ -48,12 +51,12 @@ class Vitals:
         self._settings = settings
         self._metrics = metrics
         self._progress = Progress()
-        self._begun_s = time.monotonic()
         self._rebalancing_since_s: float | None = None
         self._rebalances = 0
         self._loaded = False
         self._topics_wrong: str | None = None
         self._redis: Any = None
+        self._asking: asyncio.Task[list[str]] | None = None
         self._asked: tuple[float, list[str]] = (float("-inf"), [])
         self._info: dict[str, float] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -134,23 +137,27 @@ class Vitals:
         if self._redis is None:
             return []
         at_s, reasons = self._asked
-        if time.monotonic() - at_s > REMEMBER_S:
-            reasons = await self._ask_redis()
-            self._asked = time.monotonic(), reasons
-        return reasons
+        if time.monotonic() - at_s <= REMEMBER_S:
+            return reasons
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._ask_redis())
+        # Waited for, and never cancelled: half a conversation would leave a connection of the pool one answer off.
+        await asyncio.wait({self._asking}, timeout=REDIS_S)
+        return self._asking.result() if self._asking.done() else [REDIS_AWAY]
 
     async def _ask_redis(self) -> list[str]:
         async def ask() -> list[str]:
             findings = await check_redis(self._redis)
-            if hasattr(self._redis, "info") and not hasattr(self._redis, "get_primaries"):
+            if not hasattr(self._redis, "get_primaries"):  # of one server; a cluster has exporters of its own
                 self._info = dict(await self._redis.info("memory"))
             return [finding.text for finding in findings if finding.fatal]
 
         try:
-            async with asyncio.timeout(2):
-                return await redis_call(self._metrics, "check", ask)
-        except (StoreError, TimeoutError):  # what exactly is in the log; the text may name hosts
-            return ["redis is away"]
+            reasons = await redis_call(self._metrics, "check", ask)
+        except (StoreError, *REDIS_ERRORS):  # what exactly is in the log; it may name hosts
+            reasons = [REDIS_AWAY]
+        self._asked = time.monotonic(), reasons
+        return reasons
 
     def _of_redis(self, name: str) -> Values:
         return {(): float(self._info[name])} if name in self._info else {}
@@ -166,10 +173,12 @@ class Vitals:
         try:
             await self._server.start()
         except OSError as error:
-            die(
-                f"GNOMON_HTTP_HOST and the port: cannot listen on {self._settings.http_host}:{self._server.port}: {error.strerror}", REFUSED
-            )
-        self._tasks = [asyncio.create_task(self._every(SAMPLE_S, self._sample)), asyncio.create_task(self._ticking())]
+            address = f"{self._settings.http_host}:{self._server.port}"
+            die(f"metrics and health: cannot listen on {address}: {error.strerror}; set GNOMON_HTTP_HOST and the worker's port", REFUSED)
+        self._tasks = [
+            asyncio.create_task(each)
+            for each in (self._every(SAMPLE_S, self._sample), self._every(ASK_REDIS_S, self._redis_reasons), self._ticking())
+        ]
 
     async def _stop(self) -> None:
         for task in self._tasks:

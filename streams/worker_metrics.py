@@ -17,6 +17,7 @@ from streams.settings import Settings
 from streams.topics import SCORED
 
 RECORDS = (Status.PREDICTION, Status.JOINED, Status.CORRECTION, Status.DUPLICATE, Status.CONFLICT, Status.WAITING, Status.DEAD_LETTER)
+OF_OUTCOMES = (Status.JOINED, Status.CORRECTION, Status.WAITING)
 NO_MODEL = "__none__"  # of dead letters, and of outcomes that wait
 HOUR, DAY = 3600.0, 86400.0
 DELAYS = (1.0, 10.0, 60.0, 600.0, HOUR, 6 * HOUR, DAY, 3 * DAY, 7 * DAY, 14 * DAY, 30 * DAY, 60 * DAY, 90 * DAY, 180 * DAY)
@@ -59,11 +60,11 @@ class JoinMetrics(Metrics):
                 self.label_delay.add(np.maximum(delays, 0.0), sign[where])  # a correction takes back what it adds
         self.predictions.inc(max(0, made))
         self.labels.inc(max(0, labels))
-        # A prediction that meets waiting outcomes says so by two rows of its own origin: so many have ended their wait.
-        self.waits_ended.inc(max(0, counts.pop(("predictions", Status.JOINED), 0)))
-        counts.pop(("predictions", Status.WAITING), None)
+        # A prediction that meets outcomes says by rows of its own origin what they are now: no new records.
+        self.waits_ended.inc(max(0, -counts["predictions", Status.WAITING]))
         for (topic, status), count in counts.items():
-            self.records.labels(topic, status.name.lower()).inc(count)
+            if count > 0 and not (topic == "predictions" and status in OF_OUTCOMES):
+                self.records.labels(topic, status.name.lower()).inc(count)
         for letter in joined.dead_letters:
             self.dead_letters.labels(letter.reason.value).inc()
         for control in joined.forwarded:

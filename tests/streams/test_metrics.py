@@ -1,0 +1,306 @@
+"""Metrics: the join's counts against the truth of its traffic, bounded labels, and every metric declared."""
+
+import asyncio
+import json
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from confluent_kafka import KafkaError
+from prometheus_client.parser import text_string_to_metric_families
+from support.flow import START_MS, traffic
+from support.stories import fold, story
+
+from detectors.joiner import Joiner, SourceBatch
+from detectors.pending import DictTable
+from detectors.watch import STATE_VERSION, Watch
+from schemas.policy import Policy
+from schemas.scored import Origin
+from streams.checkpoint import DictCheckpoints, FencedError
+from streams.errors import StoreError, StoreUnavailable
+from streams.metered import MeteredCheckpoints, MeteredProducer, MeteredTable, redis_call
+from streams.metrics import MAX_MODELS, OTHER, ColumnHistogram, Declared, Metrics
+from streams.producer import DeliveryError, Message
+from streams.settings import Settings
+from streams.worker_metrics import DELAYS, JoinMetrics, WatchMetrics
+
+BOTH = [JoinMetrics, WatchMetrics]
+Record = tuple[str, bytes]
+
+
+def samples(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    """Every line of the metrics, by name and labels."""
+    families = text_string_to_metric_families(metrics.text().decode())
+    return {(s.name, tuple(sorted(s.labels.items()))): s.value for family in families for s in family.samples}
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float:
+    return samples(metrics)[f"gnomon_{name}", tuple(sorted(labels.items()))]
+
+
+def by(metrics: Metrics, name: str, label: str) -> Counter[str]:
+    """The sums of a metric by one of its labels."""
+    sums: Counter[str] = Counter()
+    for (found, labels), number in samples(metrics).items():
+        if found == f"gnomon_{name}":
+            sums[dict(labels)[label]] += int(number)
+    return sums
+
+
+def join(records: list[Record], step: int, observe: Callable[[Any], None]) -> None:
+    """Join records in steps, and show each step's result."""
+    joiner, table, offsets = Joiner(Policy(), b"k"), DictTable(), Counter[str]()
+    for start in range(0, len(records), step):
+        batches = []
+        for topic in ("predictions", "outcomes", "control"):
+            values = [value for name, value in records[start : start + step] if name == topic]
+            first = offsets[topic]
+            offsets[topic] += len(values)
+            batches.append(SourceBatch(Origin(topic, "x", 0), range(first, offsets[topic]), [START_MS + 10**9] * len(values), values))
+        prepared = joiner.prepare(batches)
+        observe(joiner.finish(prepared, table.exchange_now(prepared.lookups)))
+
+
+@pytest.mark.parametrize(("seed", "step"), [(1, 7), (2, 400), (3, 10_000)])
+def test_every_record_is_counted_once_whatever_the_steps(seed: int, step: int) -> None:
+    made, metrics = traffic(seed, 1500), JoinMetrics(Settings())
+    join(made.records, step, metrics.joined)
+    assert by(metrics, "records_total", "topic") == Counter(topic for topic, _ in made.records)
+    assert by(metrics, "records_total", "result")["dead_letter"] == made.bad == by(metrics, "dlq_total", "reason")["malformed"]
+    assert value(metrics, "predictions_total") == made.predictions.total()
+    assert value(metrics, "labels_total") == made.labels.total()
+    assert value(metrics, "label_delay_seconds_count") == made.labels.total()
+
+
+def test_outcomes_that_waited_and_those_that_still_do_add_up() -> None:
+    claim = {"model_id": "m", "model_version": "1", "timestamp": START_MS, "score": 0.5}
+    outcomes = [("outcomes", json.dumps({"request_id": f"r{i}", "timestamp": START_MS, "true_label": 1}).encode()) for i in range(10)]
+    predictions = [("predictions", json.dumps(claim | {"request_id": f"r{i}"}).encode()) for i in range(6)]
+    metrics = JoinMetrics(Settings())
+    join(outcomes + predictions, 4, metrics.joined)
+    assert value(metrics, "records_total", topic="outcomes", result="waiting") == 10
+    assert value(metrics, "waits_ended_total") == value(metrics, "labels_total") == 6
+    assert by(metrics, "records_total", "result") == Counter(waiting=10, prediction=6)
+
+
+def test_label_delays_are_those_of_the_labels_in_force() -> None:
+    hours = np.random.default_rng(5).exponential(30.0, 300)
+    records: list[Record] = []
+    for i, delay in enumerate(hours.tolist()):
+        claim = {"request_id": f"r{i}", "model_id": "m", "model_version": "1", "timestamp": START_MS, "score": 0.5}
+        known = {"request_id": f"r{i}", "timestamp": START_MS + int(delay * 3_600_000), "true_label": i % 2}
+        records += [("predictions", json.dumps(claim).encode()), ("outcomes", json.dumps(known).encode())]
+        if i % 3 == 0:  # a correction, days later, is no second label
+            records.append(("outcomes", json.dumps(known | {"timestamp": START_MS + 10**9, "true_label": 1 - i % 2}).encode()))
+    metrics = JoinMetrics(Settings())
+    join(records, 50, metrics.joined)
+    seconds = np.floor(hours * 3_600_000) / 1000
+    for edge in DELAYS:
+        assert value(metrics, "label_delay_seconds_bucket", le=str(edge)) == (seconds <= edge).sum()
+    assert value(metrics, "label_delay_seconds_sum") == pytest.approx(seconds.sum())
+
+
+def test_control_records_are_counted_as_forwarded() -> None:
+    ack = {"type": "ack", "incident_id": "i", "by": "ada", "at": START_MS}
+    metrics = JoinMetrics(Settings())
+    join([("control", json.dumps(ack).encode())], 1, metrics.joined)
+    assert value(metrics, "records_total", topic="control", result="forwarded") == 1
+
+
+def test_event_times_are_read_when_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.worker_metrics.time.time", lambda: 100.0)
+    metrics, highs = JoinMetrics(Settings()), {Origin("predictions", "x", 3): 40_000}
+    metrics.event_times(lambda: highs)
+    assert value(metrics, "watermark_timestamp_seconds", topic="predictions", partition="3") == 40
+    assert value(metrics, "event_time_lag_seconds", topic="predictions", partition="3") == 60
+    highs.clear()  # the partition is another worker's now
+    assert "partition" not in metrics.text().decode().split("gnomon_watermark_timestamp_seconds gauge")[1].split("#")[0]
+
+
+def test_labels_hold_no_request_id_and_no_subgroup_and_few_models() -> None:
+    metrics = WatchMetrics(Settings())
+    watch = Watch()
+    watch.counts = {f"model-{i}": np.ones(20, dtype=np.int64) for i in range(MAX_MODELS + 50)}
+    metrics.folds(lambda: {0: watch}, lambda partition: 0)
+    models = by(metrics, "model_records", "model")
+    assert len(models) == MAX_MODELS + 1
+    assert models[OTHER] == 50 * models["model-0"] > 0
+    joins = JoinMetrics(Settings())
+    claim = {"request_id": "hidden-id", "model_id": "m", "model_version": "1", "timestamp": START_MS, "score": 0.5}
+    records = [
+        ("predictions", json.dumps(claim | {"subgroups": {"disease": "hidden-group"}}).encode()),
+        ("outcomes", b'{"request_id": "hidden-id"}'),
+    ]
+    join(records, 2, joins.joined)
+    assert value(joins, "predictions_total") == 1
+    assert b"hidden" not in joins.text()
+
+
+def test_findings_are_counted_by_kind_severity_and_state() -> None:
+    metrics = WatchMetrics(Settings())
+    _, events = fold(story(seed=1, days=75, per_day=25, change_day=45, error_after=0.5, model="a", delay_days=0.5))
+    for event in events:
+        metrics.found(event)
+    assert by(metrics, "findings_total", "type") == Counter(event.type.value for event in events)
+    drift = Counter(event.type.value.rsplit(".")[-1] for event in events if ".drift." in event.type.value)
+    assert by(metrics, "alerts_total", "state") == drift
+    assert drift["opened"] > 0
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_every_metric_is_declared_and_its_name_is_as_prometheus_wants_it(kind: Callable[[Settings], Metrics]) -> None:
+    metrics = kind(Settings())
+    declared = {one.name for one in metrics.declared}
+    families = {family.name for family in text_string_to_metric_families(metrics.text().decode())}
+    ours = {name for name in families if name.startswith("gnomon_")}
+    assert ours == {name.removesuffix("_total") for name in declared}
+    assert all(one.name.endswith("_total") == (one.kind == "counter") for one in metrics.declared)
+    assert not {"request_id", "subgroup", "segment"} & {label for one in metrics.declared for label in one.labels}
+    assert not any(name.endswith("_created") for name, _ in samples(metrics))
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool comes with Debian's package prometheus")
+@pytest.mark.parametrize("kind", BOTH)
+def test_promtool_finds_nothing_to_say(kind: Callable[[Settings], Metrics]) -> None:
+    done = subprocess.run(["promtool", "check", "metrics"], input=kind(Settings()).text(), capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_the_hash_of_settings_tells_deployments_apart_not_workers_and_holds_no_secret() -> None:
+    def shown(**fields: Any) -> str:
+        return next(dict(labels)["hash"] for name, labels in samples(Metrics("join", Settings(**fields))) if name == "gnomon_config_info")
+
+    assert shown() == shown(instance_id="a", crash_at="x:1") == shown(redis="redis://:secret@localhost:6379/0")
+    assert shown() != shown(batch_records=5)
+
+
+def test_a_column_histogram_never_falls() -> None:
+    delays = ColumnHistogram(Declared("d", "histogram", (), ""), (1.0, 2.0))
+    delays.add(np.array([0.5, 1.5, 1.0]), np.array([1, 1, 1]))
+    delays.add(np.array([0.5, 3.0]), np.array([-1, 1]))
+    assert delays.counts.tolist() == [2, 1, 1]
+    assert delays.sum == 5.5
+
+
+@pytest.mark.parametrize(("error", "retried"), [(StoreUnavailable("away"), 1), (StoreError("refused"), 0)])
+async def test_calls_to_redis_are_timed_and_retries_counted(error: Exception, retried: int) -> None:
+    class Table(DictTable):
+        failed = False
+
+        async def exchange(self, lookups: Any) -> Any:
+            if not self.failed:
+                self.failed = True
+                raise error
+            return await super().exchange(lookups)
+
+    metrics = Metrics("join", Settings())
+    table = MeteredTable(Table(), metrics)
+    with pytest.raises(type(error)):
+        await table.exchange([])
+    assert by(metrics, "retries_total", "dep")["redis"] == retried
+    assert metrics.away == ({"redis"} if retried else set())
+    assert await table.exchange([]) == []
+    assert value(metrics, "dep_up", dep="redis") == 1
+    assert metrics.away == set()
+    assert value(metrics, "redis_command_seconds_count", command="exchange") == 2
+
+
+async def test_the_time_of_all_being_well_begins_when_the_last_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 10.0
+    monkeypatch.setattr("streams.metrics.time.monotonic", lambda: now)
+    metrics = Metrics("join", Settings())
+
+    async def fail() -> None:
+        raise StoreUnavailable("away")
+
+    async def succeed() -> None:
+        return None
+
+    async def call(call: Callable[[], Awaitable[None]]) -> None:
+        await redis_call(metrics, "check", call)
+
+    with pytest.raises(StoreUnavailable):
+        await call(fail)
+    now = 20.0
+    await call(succeed)
+    now = 30.0
+    await call(succeed)
+    assert metrics.all_well_since_s == 20.0
+
+
+async def test_checkpoints_know_the_size_of_what_was_read_and_written() -> None:
+    checkpoints, metrics = DictCheckpoints(), Metrics("watch", Settings())
+    metered = MeteredCheckpoints(checkpoints, metrics)
+    epoch = await metered.take(3)
+    await metered.write(3, epoch, {b"head": b"12345", b"v:a": b"123"})
+    await metered.write(3, epoch, {b"head": b"1234567"})
+    assert metered.size(3) == 10 == sum(map(len, checkpoints.hashes[3].values()))
+    again = MeteredCheckpoints(checkpoints, metrics)
+    assert again.size(3) == 0
+    await again.take(3)
+    await again.read(3)
+    assert again.size(3) == 10
+    with pytest.raises(FencedError):
+        await metered.write(3, epoch, {b"head": b""})
+    assert metered.size(3) == 10
+
+
+async def test_what_kafka_confirms_is_counted_by_topic_and_what_it_refuses_as_an_error() -> None:
+    class Producer:
+        error: Exception | None = None
+
+        async def produce(self, messages: Any) -> None:
+            if self.error:
+                raise self.error
+
+    producer, metrics = Producer(), Metrics("join", Settings(prefix="eu."))
+    metered = MeteredProducer(producer, metrics)
+    await metered.produce([])
+    await metered.produce(
+        [Message("eu.scored", 0, None, b""), Message("eu.scored", 1, None, b""), Message("eu.dead-letters", 0, None, b"")]
+    )
+    assert by(metrics, "produced_total", "topic") == {"scored": 2, "dead-letters": 1}
+    assert value(metrics, "produce_seconds_count") == 1
+    producer.error = DeliveryError("no")
+    with pytest.raises(DeliveryError):
+        await metered.produce([Message("eu.scored", 0, None, b"")])
+    assert value(metrics, "produce_errors_total") == 1
+    metrics.kafka_weather(KafkaError(KafkaError._TRANSPORT))  # one of several connections, perhaps an idle one
+    assert metrics.away == set()
+    metrics.kafka_weather(KafkaError(KafkaError._ALL_BROKERS_DOWN))
+    assert metrics.away == {"kafka"}
+    assert value(metrics, "produce_errors_total") == 3
+    producer.error = None
+    await metered.produce([Message("eu.scored", 0, None, b"")])
+    assert metrics.away == set()
+
+
+def test_a_step_that_fails_is_not_counted() -> None:
+    metrics = Metrics("join", Settings())
+    with metrics.step(5):
+        pass
+    with pytest.raises(asyncio.CancelledError), metrics.step(7):
+        raise asyncio.CancelledError
+    assert value(metrics, "step_records_total") == 5
+    assert value(metrics, "step_seconds_count") == 1
+
+
+def test_the_watch_tells_of_the_partitions_that_it_holds() -> None:
+    metrics, held = WatchMetrics(Settings()), {2: Watch()}
+    held[2].partitions, held[2].highs = {"predictions": 1, "outcomes": 1}, {("predictions", 0): 9_000, ("outcomes", 0): 7_000}
+
+    def size(partition: int) -> int:
+        return 100 * partition
+
+    metrics.folds(lambda: held, size)
+    assert value(metrics, "watermark_timestamp_seconds", topic="scored", partition="2") == 7
+    assert value(metrics, "state_bytes", partition="2") == 200
+    assert value(metrics, "model_versions", partition="2") == 0
+    assert value(metrics, "state_schema_version") == STATE_VERSION
+    found: Mapping[Any, float] = samples(metrics)
+    held.clear()
+    assert {place for place in found if ("partition", "2") in place[1]} & samples(metrics).keys() == set()
