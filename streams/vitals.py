@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 SAMPLE_S = 1.0
 LOOP_S = 0.1
+ANSWER_S = 5.0  # how long a sample may take
 REMEMBER_S = 1.0  # for how long an answer of Redis about itself is good
 REDIS_S = 2.0  # how long a probe waits for it
 ASK_REDIS_S = 10.0  # between two questions where no probe asks
@@ -197,7 +198,7 @@ class Vitals:
         while True:
             await asyncio.sleep(seconds)
             try:
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(ANSWER_S):
                     await call()
             except Exception as error:  # no sample: what it would have shown grows old, and that shows
                 log.debug("no sample: %r", error)
