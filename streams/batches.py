@@ -191,8 +191,8 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # Faust is untyped here
         return await asyncio.wrap_future(waiting)
 
     def committed(self) -> dict[TP, int | None]:
-        """Return the next offset to read after a restart, by partition, as far as is known."""
-        return dict(self._committed_offset)
+        """Return the offset before which all is done, by partition: where the first batch in flight begins, else the last commit."""
+        return {**self._committed_offset, **{tp: batches[0][0] for tp, batches in self._in_flight.items() if batches}}
 
     async def read_to_end(self) -> dict[TP, Position]:
         """Return the partitions that were read to their end: nothing on its way, nothing in flight, nothing more in Kafka.

@@ -23,6 +23,7 @@ from streams.settings import Settings
 PREFIX = "gnomon_"
 MAX_MODELS = 200
 OTHER = "__other__"
+OWN = {"instance_id", "data_dir", "crash_at", "http_host", "join_http_port", "watch_http_port"}  # settings that tell workers apart
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 Values = Mapping[tuple[str, ...], float]  # by label values
@@ -215,5 +216,5 @@ class Metrics:
 
 def _digest(settings: Settings) -> str:
     """Return a hash of the settings as they are shown, without what tells workers of one deployment apart."""
-    shown = {name: value for name, value in settings.shown().items() if name not in {"instance_id", "data_dir", "crash_at"}}
+    shown = {name: value for name, value in settings.shown().items() if name not in OWN}
     return blake2b(repr(sorted(shown.items())).encode(), digest_size=6).hexdigest()

@@ -12,7 +12,7 @@ class Seen(NamedTuple):
     position: int | None  # the next offset to fetch
     end: int | None  # of the partition, as the broker last said
     fetched_at_ms: int | None  # when it did
-    committed: int | None  # the next offset to read after a restart
+    committed: int | None  # the offset before which all is done; None: nothing is in flight, and nothing was ever committed
 
 
 class Progress:
@@ -37,7 +37,6 @@ class Progress:
 
     def __init__(self, fresh_ms: int = 10_000) -> None:
         self._fresh_ms = fresh_ms
-        self._first: dict[Place, int] = {}  # where reading began, where nothing has been committed
         self._committed: dict[Place, int | None] = {}
         self._moved_at_s: dict[Place, float] = {}
         self.lags: dict[Place, int] = {}
@@ -58,19 +57,17 @@ class Progress:
 
         """
         for place, at in seen.items():
-            if at.position is not None:
-                self._first.setdefault(place, at.position)
             fresh = at.fetched_at_ms is not None and now_ms - at.fetched_at_ms <= self._fresh_ms
             if place not in self._moved_at_s or (place in ended and fresh) or at.committed != self._committed.get(place):
                 self._moved_at_s[place] = now_s
             self._committed[place] = at.committed
-            base = self._first.get(place) if at.committed is None else at.committed
+            base = at.position if at.committed is None else at.committed
             if place in ended or at.end is None or base is None:
                 self.lags[place] = 0
             else:
                 self.lags[place] = max(0, at.end - base)
         for gone in self._moved_at_s.keys() - seen.keys():
-            for of in (self._first, self._committed, self._moved_at_s, self.lags):
+            for of in (self._committed, self._moved_at_s, self.lags):
                 of.pop(gone, None)
 
     def age_s(self, now_s: float) -> float:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
@@ -11,8 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 from confluent_kafka import KafkaError
+from conftest import missing
 from prometheus_client.parser import text_string_to_metric_families
 from support.flow import START_MS, traffic
+from support.prometheus_server import NoPrometheusError, program
 from support.stories import fold, story
 
 from detectors.joiner import Joiner, SourceBatch
@@ -163,10 +164,14 @@ def test_every_metric_is_declared_and_its_name_is_as_prometheus_wants_it(kind: C
     assert not any(name.endswith("_created") for name, _ in samples(metrics))
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool comes with Debian's package prometheus")
 @pytest.mark.parametrize("kind", BOTH)
 def test_promtool_finds_nothing_to_say(kind: Callable[[Settings], Metrics]) -> None:
-    done = subprocess.run(["promtool", "check", "metrics"], input=kind(Settings()).text(), capture_output=True, check=False)
+    try:
+        command = [program("promtool"), "check", "metrics"]
+    except NoPrometheusError as error:
+        missing(str(error))
+        raise
+    done = subprocess.run(command, input=kind(Settings()).text(), capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
 
 
@@ -174,7 +179,7 @@ def test_the_hash_of_settings_tells_deployments_apart_not_workers_and_holds_no_s
     def shown(**fields: Any) -> str:
         return next(dict(labels)["hash"] for name, labels in samples(Metrics("join", Settings(**fields))) if name == "gnomon_config_info")
 
-    assert shown() == shown(instance_id="a", crash_at="x:1") == shown(redis="redis://:secret@localhost:6379/0")
+    assert shown() == shown(instance_id="a", crash_at="x:1", join_http_port=9) == shown(redis="redis://:secret@localhost:6379/0")
     assert shown() != shown(batch_records=5)
 
 
