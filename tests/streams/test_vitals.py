@@ -9,6 +9,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from streams import vitals
 from streams.batches import Position
+from streams.engine import new_app
 from streams.errors import StoreUnavailable
 from streams.guard import RefusedError
 from streams.settings import Settings
@@ -253,3 +254,21 @@ def test_port_0_serves_nothing(worker: Worker) -> None:
     assert worker.app.served == []
     Vitals(worker.app, Settings(), JoinMetrics(Settings()), 9)
     assert len(worker.app.served) == 1
+
+
+async def test_what_runs_beside_an_app_is_its_first_child_and_so_stops_last() -> None:
+    heard: list[str] = []
+
+    async def start() -> None:
+        heard.append("start")
+
+    async def stop() -> None:
+        heard.append("stop")
+
+    app = new_app("join", Settings())
+    app.beside(start, stop)
+    first, *others = app.on_init_dependencies()
+    assert app.consumer in others
+    await first.start()
+    await first.stop()
+    assert heard == ["start", "stop"]
