@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 
+import msgspec
 import pytest
 from support.joins import add_rows, message_rows
 
@@ -10,6 +11,7 @@ from detectors.entries import ABSTAINED, ALERTED, BINARY, MAPPED, POSITIVE, deco
 from detectors.joiner import DAY_MS, Joiner, SourceBatch
 from detectors.pending import DictTable, record_origin
 from schemas.codec import Limits, Reason
+from schemas.control import Control
 from schemas.policy import Policy, parse_policy
 from schemas.policy_models import ModelPolicy
 from schemas.prediction import Prediction
@@ -252,3 +254,11 @@ def test_dimensions_and_intersections():
         ("country*channel", "US*web"),
     ]
     assert subgroup_pairs(entry(subgroups=groups).subgroups) == [("age", "30"), ("channel", "web"), ("country", "US")]
+
+
+def test_a_control_record_goes_on_as_it_was_understood() -> None:
+    """A null is the same as absent to the joiner; the watch must be able to read what it is handed."""
+    raw = b'{"type":"ack","by":"ada","at":5,"incident_id":"i","model_id":null,"body":null}'
+    prepared = Joiner(Policy(), b"k").prepare([SourceBatch(Origin("control", "c", 0), [0], [5], [raw])])
+    [forwarded] = prepared.forwarded
+    assert msgspec.json.decode(forwarded.record, type=Control).body == {}
