@@ -22,7 +22,7 @@ from schemas.findings import Event
 from schemas.policy import Policy, parse_policy
 from schemas.scored import Forwarded, Kind, Origin, Rows, Scored, Status, Tick
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 LIVE_SCORES = 4_096  # distinct scores that the AUC counts exactly
 REPLAY_SCORES = 65_536
 SHARING_DAYS = 30  # a version without predictions for so long leaves its part of the budget to the others
@@ -46,7 +46,7 @@ class Watch:
     distinct_scores
         How many distinct scores per model version the AUC counts exactly.
     statistics_every_ms
-        The least tick time between two statistics events of a model version; None: none are made.
+        The least time between two statistics events of a model version, by the clock that ticks carry; None: none are made.
 
     Examples
     --------
@@ -72,7 +72,9 @@ class Watch:
         self.partitions: dict[str, int] = {}
         self.topic_ids: dict[str, str] = {}
         self.changed: set[tuple[str, str]] = set()  # versions since the last checkpoint
-        self._stale: dict[tuple[str, str], int] = {}  # versions with news since their last statistics -> when those were made
+        self.clock_ms = -END  # of the workers that write ticks
+        self._news: set[tuple[str, str]] = set()  # versions with rows since their last statistics
+        self._published: dict[tuple[str, str], int] = {}  # when those were made, by the ticks' clock
 
     def apply(self, record: Scored) -> list[Event]:
         """Fold one record; return what it lets the watch find.
@@ -111,7 +113,7 @@ class Watch:
             version = self._version(rows.model_id, rows.versions[number])
             version.add(rows, where[code == number])
             self.changed.add((version.model_id, version.name))
-            self._stale.setdefault((version.model_id, version.name), -END)
+            self._news.add((version.model_id, version.name))
 
     def _fresh(self, rows: Rows) -> Ints:
         """Return which rows are above their origin's mark, and move the marks; a message is held against them as they stood before it."""
@@ -160,6 +162,7 @@ class Watch:
             self._known(origin)
             place = origin.topic, origin.partition
             self.highs[place] = max(high, self.highs.get(place, high))
+        self.clock_ms = max(self.clock_ms, tick.at_ms)
         time = self.time_ms()
         if time is None:
             return []
@@ -198,11 +201,11 @@ class Watch:
         if self.statistics_every_ms is None:
             return []
         found: list[Event] = []
-        clock = max(self.highs.values())
-        for model_id, name in sorted(self._stale):
-            if clock - self._stale[model_id, name] >= self.statistics_every_ms:
+        for model_id, name in sorted(self._news):
+            if self.clock_ms - self._published.get((model_id, name), -END) >= self.statistics_every_ms:
                 found += statistics_events(self.models[model_id][name], time_ms)
-                self._stale[model_id, name] = clock
+                self._published[model_id, name] = self.clock_ms
+                self._news.discard((model_id, name))
         return found
 
     def _control(self, forwarded: Forwarded) -> list[Event]:
@@ -235,7 +238,9 @@ class Watch:
             "highs": [[topic, partition, high] for (topic, partition), high in self.highs.items()],
             "partitions": self.partitions,
             "topic_ids": self.topic_ids,
-            "stale": [[*version, at] for version, at in self._stale.items()],
+            "clock_ms": self.clock_ms,
+            "news": [list(version) for version in sorted(self._news)],
+            "published": [[*version, at] for version, at in self._published.items()],
         }
 
     def load(self, head: dict[str, Any], versions: dict[tuple[str, str], dict[str, Any]]) -> None:
@@ -255,7 +260,9 @@ class Watch:
         self.marks = {(model, Origin(*origin)): (offset, index) for model, *origin, offset, index in head["marks"]}
         self.highs = {(topic, partition): high for topic, partition, high in head["highs"]}
         self.partitions, self.topic_ids = dict(head["partitions"]), dict(head["topic_ids"])
-        self._stale = {(model, name): at for model, name, at in head["stale"]}
+        self.clock_ms = head["clock_ms"]
+        self._news = {(model, name) for model, name in head["news"]}
+        self._published = {(model, name): at for model, name, at in head["published"]}
         for (model, name), state in versions.items():
             policy = self.policy.for_model(model)
             self.models.setdefault(model, {})[name] = ModelVersion.from_state(state, model, name, policy, self.distinct_scores)

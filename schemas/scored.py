@@ -112,11 +112,13 @@ class Rows(msgspec.Struct, frozen=True, tag="rows"):
 class Tick(msgspec.Struct, frozen=True, tag="tick"):
     """How far event time has come in each source partition that a join worker reads: the greatest event time seen, epoch ms.
 
-    ``partitions`` is the number of partitions of each source topic; the watch's time waits for all of them.
+    ``partitions`` is the number of partitions of each source topic; the watch's time waits for all of them. ``at_ms`` is the writer's
+    clock: it paces what the watch publishes, and decides nothing that it finds.
     """
 
     partitions: dict[str, int]
     highs: list[tuple[Origin, int]]
+    at_ms: int = 0
 
 
 class Forwarded(msgspec.Struct, frozen=True, tag="control"):

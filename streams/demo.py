@@ -199,7 +199,10 @@ class _Stage:
     def _settled(self) -> bool:
         whole = self.seen.statistics.get("")
         models = [model for model in report([self.seen.counted]).models if model.model_id == MODEL]
-        return whole is not None and bool(models) and whole.n_predictions >= models[0].segments[0].n_predictions
+        if whole is None or not models:
+            return False
+        counted = models[0].segments[0]
+        return whole.n_predictions >= counted.n_predictions and whole.n_labelled >= counted.n_labelled
 
     def send(self, topic: str, value: bytes, partition: int | None = None) -> None:
         """Produce a record."""

@@ -132,7 +132,7 @@ class Joining:
         """Say how far event time has come, in every scored partition, after the rows that it covers."""
         if not self._facts:
             return
-        tick = self.highs.tick({name: self._facts[name].partitions for name in TIMED})
+        tick = self.highs.tick({name: self._facts[name].partitions for name in TIMED}, int(time.time() * 1000))
         if tick is not None:
             value = encode(tick)
             await self._producer.produce([Message(self._scored, partition, None, value) for partition in range(self._count)])

@@ -190,8 +190,10 @@ class ScoredProducer:
 
     def _fail(self, reason: str) -> DeliveryError:
         failure = self._failed = self._failed or DeliveryError(reason)
-        for pending in list(self._pending):
-            pending.resolve(failure)
-        if self._on_fatal is not None:
-            self._on_fatal(reason)
+        try:
+            if self._on_fatal is not None:
+                self._on_fatal(reason)  # first: whoever waits must not go on before the one who ends the process has been told
+        finally:
+            for pending in list(self._pending):
+                pending.resolve(failure)
         return failure

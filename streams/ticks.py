@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 
 from schemas.scored import Origin, Tick
 
+FOLLOW_MS = 1_000  # no less than the watch keeps between two publications
+
 
 class Highs:
     """The greatest event time of each source partition, of records whose rows are produced.
@@ -21,13 +23,15 @@ class Highs:
     >>> highs, quiet = Highs(1_000), Origin("predictions", "x", 0)
     >>> highs.own([quiet])
     >>> highs.at_end([quiet], now_ms=5_000)
-    >>> highs.tick({"predictions": 1}) is None  # not idle for long enough
+    >>> highs.tick({"predictions": 1}, now_ms=5_000) is None  # not idle for long enough
     True
     >>> highs.at_end([quiet], now_ms=6_100)
-    >>> highs.tick({"predictions": 1}).highs
+    >>> highs.tick({"predictions": 1}, now_ms=6_100).highs
     [(Origin(topic='predictions', topic_id='x', partition=0), 5100)]
-    >>> highs.tick({"predictions": 1}) is None  # nothing new
+    >>> highs.tick({"predictions": 1}, now_ms=6_200) is None  # nothing new
     True
+    >>> highs.tick({"predictions": 1}, now_ms=7_300).highs  # one more, so that the watch can publish what it held back
+    []
 
     """
 
@@ -37,6 +41,8 @@ class Highs:
         self._highs: dict[Origin, int] = {}
         self._said: dict[Origin, int] = {}
         self._end_since: dict[Origin, int] = {}
+        self._rows = False  # produced since the last tick
+        self._last_ms: int | None = None  # when the last tick was written, if none has followed it
 
     def own(self, origins: Iterable[Origin]) -> None:
         """Say of these partitions only, from now on; what is known of others is dropped."""
@@ -47,6 +53,7 @@ class Highs:
 
     def produced(self, highs: Mapping[Origin, int]) -> None:
         """Take note of the greatest event times of a step, once its rows are confirmed."""
+        self._rows = True
         for origin, high in highs.items():
             self._end_since.pop(origin, None)
             if origin in self._owned and high > self._highs.get(origin, high - 1):
@@ -65,11 +72,21 @@ class Highs:
         """Return how far event time has come in each partition, epoch ms, idle ones included."""
         return dict(self._highs)
 
-    def tick(self, partitions: Mapping[str, int]) -> Tick | None:
-        """Return what has not been said yet; None: nothing new."""
+    def tick(self, partitions: Mapping[str, int], now_ms: int) -> Tick | None:
+        """Return what has not been said yet, by the worker's clock; None: nothing new.
+
+        Rows are followed by a tick though they move no time, and every last tick by one more: the watch publishes figures at ticks, and
+        no oftener than once in ``FOLLOW_MS``, so without it the last rows before a silence would stay unpublished.
+        """
         news = [(origin, high) for origin, high in sorted(self._highs.items(), key=_place) if self._said.get(origin) != high]
         self._said.update(news)
-        return Tick(dict(partitions), news) if news else None
+        if news or self._rows:
+            self._rows, self._last_ms = False, now_ms
+        elif self._last_ms is not None and now_ms - self._last_ms >= FOLLOW_MS:
+            self._last_ms = None
+        else:
+            return None
+        return Tick(dict(partitions), news, now_ms)
 
 
 def _place(item: tuple[Origin, int]) -> tuple[str, int]:

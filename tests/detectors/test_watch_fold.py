@@ -5,11 +5,11 @@ import random
 import msgspec
 import numpy as np
 import pytest
-from support.stories import DAY_MS, OUTCOMES, PREDICTIONS, START_MS, findings, fold, state, story, tick
+from support.stories import DAY_MS, OUTCOMES, PREDICTIONS, START_MS, findings, fold, state, story
 
 from detectors.watch import SourceRecreatedError, Watch
 from detectors.watch_report import report
-from schemas.findings import EventType
+from schemas.findings import Event, EventType
 from schemas.policy import parse_policy
 from schemas.scored import Origin, Rows, Tick
 
@@ -79,15 +79,24 @@ def test_versions_have_baselines_of_their_own_and_share_the_budget() -> None:
     assert watch._share(versions, versions["1"])(late + 365 * DAY_MS) == 1.0
 
 
-def test_statistics_come_at_most_once_a_second_of_tick_time() -> None:
-    watch = Watch(statistics_every_ms=1_000)
-    fold(CHANGED[:500], watch=watch, close=False, ticks=False)
-    at = CHANGED[499][0]
-    first = watch.apply(tick(at))
+def test_statistics_come_at_most_once_a_second_of_the_ticks_clock_and_only_of_what_has_changed() -> None:
+    watch, half = Watch(statistics_every_ms=1_000), CHANGED[:500]
+    ahead = CHANGED[-1][0] + 365 * DAY_MS  # one partition is far ahead of the other, as the furthest event time must not pace the rest
+
+    def beat(at_ms: int) -> list[Event]:
+        return watch.apply(Tick({"predictions": 1, "outcomes": 1}, [(PREDICTIONS, ahead), (OUTCOMES, START_MS)], at_ms))
+
+    fold([record for record in half if record[1] == "predictions"], watch=watch, close=False, ticks=False)
+    first = beat(10_000)
     assert {event.type for event in first} == {EventType.STATISTICS}
-    made = sum(topic == "predictions" for _, topic, _ in CHANGED[:500])
-    assert first[0].data.n_predictions == made
-    assert watch.apply(tick(at + 999)) == []
+    assert (first[0].data.n_predictions, first[0].data.n_labelled) == (sum(topic == "predictions" for _, topic, _ in half), 0)
+    assert beat(12_000) == []  # nothing has changed
+    labels = Rows("m", [OUTCOMES], 1, {"kind": b"\x02", "status": b"\x02", "score": np.array([0.5]).tobytes()}, versions=["1"])
+    watch.apply(labels)
+    assert beat(12_500)[0].data.n_labelled == 1
+    watch.apply(msgspec.structs.replace(labels, columns=labels.columns | {"offset": np.array([1]).tobytes()}))
+    assert beat(13_000) == []  # too soon, but not forgotten
+    assert beat(13_500)[0].data.n_labelled == 2
 
 
 def test_models_and_versions_past_the_caps_share_one_and_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:

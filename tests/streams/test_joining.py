@@ -137,7 +137,18 @@ async def test_ticks_say_only_what_is_new_and_name_every_source() -> None:
     await stage.step([batch("predictions", claim("c", "m", 60), first=1)])  # older: nothing new
     await stage.tick()
     ticks = [record for _, record in notes.scored() if isinstance(record, Tick)]
-    assert ticks == [Tick({"predictions": 2, "outcomes": 1}, [(Origin("outcomes", "o", 0), 90), (Origin("predictions", "p", 0), 70)])] * 4
+    moved, rows = [(Origin("outcomes", "o", 0), 90), (Origin("predictions", "p", 0), 70)], list[tuple[Origin, int]]()
+    assert [tick.highs for tick in ticks] == [moved] * 4 + [rows] * 4  # in each of four partitions; rows are followed, whatever their time
+    assert {tuple(tick.partitions.items()) for tick in ticks} == {(("predictions", 2), ("outcomes", 1))}
+
+
+def test_the_last_tick_is_followed_by_one_more_and_no_others() -> None:
+    origin, highs = Origin("predictions", "p", 0), Highs(None)
+    highs.own([origin])
+    highs.produced({origin: 500})
+    said = [(at, highs.tick({}, at)) for at in range(10_000, 20_000, 250)]
+    assert [(at, tick.highs) for at, tick in said if tick] == [(10_000, [(origin, 500)]), (11_000, [])]
+    assert all(tick.at_ms == at for at, tick in said if tick)
 
 
 def test_a_partition_that_was_idle_and_is_not_any_more_waits_anew() -> None:
@@ -147,12 +158,12 @@ def test_a_partition_that_was_idle_and_is_not_any_more_waits_anew() -> None:
     highs.at_end([origin], 10_000)
     highs.produced({origin: 500})
     highs.at_end([origin], 10_999)  # at its end again, and only now
-    assert highs.tick({}) == Tick({}, [(origin, 500)])
+    assert highs.tick({}, 11_000) == Tick({}, [(origin, 500)], 11_000)
     highs.at_end([], 11_500)
     highs.at_end([origin], 12_000)
-    assert highs.tick({}) is None
+    assert highs.tick({}, 11_900) is None
     highs.at_end([origin], 13_000)
-    assert highs.tick({}) == Tick({}, [(origin, 12_000)])
+    assert highs.tick({}, 13_000) == Tick({}, [(origin, 12_000)], 13_000)
 
 
 def test_no_idle_timeout_no_clock_and_lost_partitions_are_forgotten() -> None:
@@ -163,4 +174,4 @@ def test_no_idle_timeout_no_clock_and_lost_partitions_are_forgotten() -> None:
     highs.own([mine])
     highs.at_end([mine], 10**9)
     highs.produced({lost: 7})
-    assert highs.tick({}) == Tick({}, [(mine, 5)])
+    assert highs.tick({}, 9) == Tick({}, [(mine, 5)], 9)

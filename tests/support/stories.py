@@ -99,7 +99,7 @@ def fold(
 
 def tick(at_ms: int) -> Tick:
     """Event time of both topics has come to a moment."""
-    return Tick({"predictions": 1, "outcomes": 1}, [(PREDICTIONS, at_ms), (OUTCOMES, at_ms)])
+    return Tick({"predictions": 1, "outcomes": 1}, [(PREDICTIONS, at_ms), (OUTCOMES, at_ms)], at_ms)
 
 
 def findings(events: Iterable[Event]) -> list[bytes]:
