@@ -45,7 +45,7 @@ def schemas() -> dict[str, dict[str, Any]]:
     >>> schemas()["outcome.schema.json"]["required"]
     ['request_id', 'timestamp']
     """
-    return {f"{name}.schema.json": _schema(name, record) for name, record in RECORDS.items()}
+    return {f"{name}.schema.json": _plain(_schema(name, record)) for name, record in RECORDS.items()}
 
 
 def to_text(schema: dict[str, Any]) -> str:
@@ -63,6 +63,18 @@ def _schema(name: str, record: type[msgspec.Struct]) -> dict[str, Any]:
         own["properties"] = {key: value if key in own["required"] else _nullable(value) for key, value in own["properties"].items()}
     head = {"$schema": DRAFT, "$id": f"urn:gnomon:schema:{name}", "title": own.pop("title")}
     return head | own | ({"$defs": definitions} if definitions else {})
+
+
+def _plain(value: Any) -> Any:
+    """Return a schema with whole numbers written as such.
+
+    Python takes ``Meta(ge=0)`` and ``Meta(ge=0.0)`` for the same annotation and keeps the one that was imported first.
+    """
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value
 
 
 def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
