@@ -97,8 +97,8 @@ class WatchMetrics(Metrics):
     --------
     >>> metrics = WatchMetrics(Settings())
     >>> metrics.folds(lambda: {0: Watch()}, lambda partition: 70)
-    >>> [line for line in metrics.text().decode().splitlines() if line.startswith("gnomon_state")]
-    ['gnomon_state_schema_version 1.0', 'gnomon_state_bytes{partition="0"} 70.0']
+    >>> [line for line in metrics.text().decode().splitlines() if line.startswith("gnomon_state_bytes")]
+    ['gnomon_state_bytes{partition="0"} 70.0']
 
     """
 
