@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from support.kafka_broker import Broker
-from support.workers import committed, engine_worker, handled, processes, produce, read_topic, wait_for
+from support.workers import committed, engine_worker, finished_lines, handled, processes, produce, read_topic, wait_for
 
 pytestmark = pytest.mark.integration
 
@@ -144,7 +144,7 @@ def test_a_checkpoint_is_never_behind_the_commit(kafka: Broker, prefix: str, tmp
         started.append(worker)
 
         def checkpoint() -> int:
-            lines = [line.split() for line in (tmp_path / "out-0").read_text().splitlines()] if (tmp_path / "out-0").exists() else []
+            lines = [line.split() for line in finished_lines(tmp_path / "out-0")] if (tmp_path / "out-0").exists() else []
             return max([int(line[3]) for line in lines if len(line) == 4 and line[0] == "checkpoint"], default=0)
 
         while checkpoint() < 20_000:

@@ -77,9 +77,14 @@ def engine_worker(
     return Process(command, env, folder / f"log-{name}")
 
 
+def finished_lines(path: Path) -> list[str]:
+    """Return the lines of a file that somebody may be writing: what stands after the last line's end is not there yet."""
+    return path.read_text().split("\n")[:-1]
+
+
 def handled(folder: Path, name: str = "*") -> list[tuple[str, int, int, str]]:
     """Return (topic, partition, offset, value) of what workers have handled, in the order of each."""
-    lines = [line.split() for path in sorted(folder.glob(f"out-{name}")) for line in path.read_text().splitlines()]
+    lines = [line.split() for path in sorted(folder.glob(f"out-{name}")) for line in finished_lines(path)]
     return [(t, int(p), int(o), v) for t, p, o, v in (line for line in lines if line[0] != "checkpoint")]
 
 
