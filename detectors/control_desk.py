@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from detectors.findings import drift_event
+from detectors.model_companions import COMPANIONS
 from detectors.river.metrics import label_metric
 from detectors.tracks import check_detectors
 from schemas.control import Control, ControlType
@@ -36,6 +37,8 @@ def decide(watch: Watch, control: Control) -> list[Event]:
             for version in watch.models[model_id].values():
                 found += _decide_one(version, control)
                 watch.changed.add((model_id, version.name))
+            found += watch.companions[model_id].decide(control)
+            watch.changed.add((model_id, COMPANIONS))
     return found
 
 

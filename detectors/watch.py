@@ -15,6 +15,7 @@ from detectors.control_desk import decide
 from detectors.findings import statistics_events
 from detectors.fixed import Ints
 from detectors.ladder import DAY_MS
+from detectors.model_companions import COMPANIONS, ModelCompanions
 from detectors.model_version import END, ModelVersion
 from detectors.segments import OTHER
 from schemas.control import Control
@@ -22,7 +23,7 @@ from schemas.findings import Event
 from schemas.policy import Policy, parse_policy
 from schemas.scored import Forwarded, Kind, Origin, Rows, Scored, Status, Tick
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 LIVE_SCORES = 4_096  # distinct scores that the AUC counts exactly
 REPLAY_SCORES = 65_536
 SHARING_DAYS = 30  # a version without predictions for so long leaves its part of the budget to the others
@@ -65,13 +66,14 @@ class Watch:
         self.statistics_every_ms = statistics_every_ms
         self.policy = Policy()
         self.models: dict[str, dict[str, ModelVersion]] = {}
+        self.companions: dict[str, ModelCompanions] = {}  # by model
         self.counts: dict[str, Ints] = {}  # by model: records by status
         self.events: Counter[str] = Counter()
         self.marks: dict[tuple[str, Origin], Mark] = {}
         self.highs: dict[tuple[str, int], int] = {}  # greatest event time by source partition
         self.partitions: dict[str, int] = {}
         self.topic_ids: dict[str, str] = {}
-        self.changed: set[tuple[str, str]] = set()  # versions since the last checkpoint
+        self.changed: set[tuple[str, str]] = set()  # versions, and companions of a model, since the last checkpoint
         self.clock_ms = -END  # of the workers that write ticks
         self._news: set[tuple[str, str]] = set()  # versions with rows since their last statistics
         self._published: dict[tuple[str, str], int] = {}  # when those were made, by the ticks' clock
@@ -114,6 +116,9 @@ class Watch:
             version.add(rows, where[code == number])
             self.changed.add((version.model_id, version.name))
             self._news.add((version.model_id, version.name))
+        if len(where):
+            self.companions[version.model_id].add(rows, where)
+            self.changed.add((version.model_id, COMPANIONS))
 
     def _fresh(self, rows: Rows) -> Ints:
         """Return which rows are above their origin's mark, and move the marks; a message is held against them as they stood before it."""
@@ -148,7 +153,9 @@ class Watch:
         """Return a model version, new or known; models and versions past the caps share one, so that made-up ids cannot fill the memory."""
         if model_id not in self.models and len(self.models) >= MAX_MODELS:
             model_id = OTHER
-        versions = self.models.setdefault(model_id, {})
+        if model_id not in self.models:
+            self.models[model_id], self.companions[model_id] = {}, ModelCompanions(model_id, self.policy.for_model(model_id))
+        versions = self.models[model_id]
         if name not in versions and len(versions) >= MAX_VERSIONS:
             name = OTHER
         if name not in versions:
@@ -181,19 +188,23 @@ class Watch:
     def _advance(self, watermark: Callable[[str], int]) -> list[Event]:
         found: list[Event] = []
         for model_id in sorted(self.models):
-            versions = self.models[model_id]
+            versions, begin = self.models[model_id], len(found)
             for name in sorted(versions):
-                version = versions[name]
-                found += version.advance(watermark(model_id), self._share(versions, version))
+                found += versions[name].advance(watermark(model_id), self._share(model_id, name))
                 self.changed.add((model_id, name))
+            found += self.companions[model_id].advance(watermark(model_id), versions, found[begin:])
+            self.changed.add((model_id, COMPANIONS))
         return found
 
-    def _share(self, versions: dict[str, ModelVersion], own: ModelVersion) -> Callable[[int], float]:
-        """Return a version's part of its model's budget at a time: versions with predictions of late share it evenly."""
-        others = [version for version in versions.values() if version is not own]
+    def _share(self, model_id: str, name: str) -> Callable[[int], float]:
+        """Return a version's part of its model's budget at a time: versions with predictions of late share what the companions leave."""
+        others = [version for other, version in self.models[model_id].items() if other != name]
+        companions = self.companions[model_id]
 
         def share(due_ms: int) -> float:
-            return 1 / (1 + sum(version.sums.active(due_ms - SHARING_DAYS * DAY_MS, due_ms) for version in others))
+            return (1 - companions.weight(due_ms)) / (
+                1 + sum(version.sums.active(due_ms - SHARING_DAYS * DAY_MS, due_ms) for version in others)
+            )
 
         return share
 
@@ -225,7 +236,13 @@ class Watch:
             for name, version in sorted(versions.items()):
                 found += version.use(policy.for_model(model_id))
                 self.changed.add((model_id, name))
+            found += self.companions[model_id].use(policy.for_model(model_id))
+            self.changed.add((model_id, COMPANIONS))
         return found
+
+    def state_of(self, model_id: str, name: str) -> dict[str, Any]:
+        """Return the state of a model version, or of a model's companions (``COMPANIONS``), as plain values and bytes."""
+        return self.companions[model_id].to_state() if name == COMPANIONS else self.models[model_id][name].to_state()
 
     def head_state(self) -> dict[str, Any]:
         """Return all of the state but the model versions, as plain values and bytes; versioned."""
@@ -244,7 +261,7 @@ class Watch:
         }
 
     def load(self, head: dict[str, Any], versions: dict[tuple[str, str], dict[str, Any]]) -> None:
-        """Take back the state: ``head_state`` and each version's ``to_state``.
+        """Take back the state: ``head_state``, and ``state_of`` each version and each model's companions.
 
         Raises
         ------
@@ -265,7 +282,12 @@ class Watch:
         self._published = {(model, name): at for model, name, at in head["published"]}
         for (model, name), state in versions.items():
             policy = self.policy.for_model(model)
-            self.models.setdefault(model, {})[name] = ModelVersion.from_state(state, model, name, policy, self.distinct_scores)
+            if model not in self.models:
+                self.models[model], self.companions[model] = {}, ModelCompanions(model, policy)
+            if name == COMPANIONS:
+                self.companions[model].load(state)
+            else:
+                self.models[model][name] = ModelVersion.from_state(state, model, name, policy, self.distinct_scores)
 
 
 def origin_state(origin: Origin) -> list[Any]:

@@ -32,7 +32,7 @@ def report(watches: Sequence[Watch]) -> Report:
         events.update(watch.events)
     return Report(
         join=_join(watches, [version for _, version in versions], [_watermark(watch, version) for watch, version in versions]),
-        models=[_model(version) for _, version in versions],
+        models=[_model(watch, version) for watch, version in versions],
         events={name: events[name] for name in sorted(events)},
     )
 
@@ -101,7 +101,7 @@ def _fates(version: ModelVersion, watermark_ms: int) -> tuple[int, int]:
     return predictions - _labelled(known.rows[past & apart]), _labelled(known.rows[late & apart])
 
 
-def _model(version: ModelVersion) -> ModelReport:
+def _model(watch: Watch, version: ModelVersion) -> ModelReport:
     # A value whose only prediction lost to another for the same slot has sums of zero, and would show only in some orders of arrival.
     n = version.sums.tables["total_made"].dense(len(version.sums.segments))[:, MADE.at["n"]]
     segments = [number for number in range(len(n)) if not number or (n[number] and not version.sums.segments.is_probe(number))]
@@ -122,6 +122,7 @@ def _model(version: ModelVersion) -> ModelReport:
         state={"watermark_ms": version.watermark_ms, "open_incidents": len(version.incidents.open), "notes": len(version.notes)},
         claims=claims_of(version, next((one for one in mature if not one.segment), None)),
         river={name: label_metric(name, **counts) for name in version.policy.metrics},
+        **watch.companions[version.model_id].report(version),
     )
 
 

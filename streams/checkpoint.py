@@ -59,7 +59,7 @@ def pack(watch: Watch, position: Position) -> Fields:
     head = {"format": FORMAT, "position": list(position), "watch": watch.head_state()}
     fields = {_HEAD: _packed(head)}
     for model_id, name in sorted(watch.changed):
-        fields[_VERSION + f"{model_id}\0{name}".encode()] = _packed(watch.models[model_id][name].to_state())
+        fields[_VERSION + f"{model_id}\0{name}".encode()] = _packed(watch.state_of(model_id, name))
     return fields
 
 

@@ -75,8 +75,8 @@ def test_versions_have_baselines_of_their_own_and_share_the_budget() -> None:
     watch, _ = fold(two, close=False)
     versions = watch.models["m"]
     late = START_MS + 35 * DAY_MS
-    assert [watch._share(versions, version)(late) for version in versions.values()] == [0.5, 0.5]
-    assert watch._share(versions, versions["1"])(late + 365 * DAY_MS) == 1.0
+    assert [watch._share("m", name)(late) for name in versions] == [0.5, 0.5]
+    assert watch._share("m", "1")(late + 365 * DAY_MS) == 1.0
 
 
 def test_statistics_come_at_most_once_a_second_of_the_ticks_clock_and_only_of_what_has_changed() -> None:

@@ -1,0 +1,91 @@
+"""Companions: what is watched of a model beside the evidence bank of each version. One file each, found by itself.
+
+A module of this folder that has a ``COMPANION`` (a subclass of ``Companion``) is one. Every model has one object of each; it sees the rows
+of all versions, is told when the watermark moves and what the banks found, and may find something itself. It is part of the fold: it reads
+no clock, and what it finds depends on the rows and the event times alone, not on how they were cut into batches. So it steps windows of
+event time in due order, and a finding's time is its due time.
+"""
+
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from detectors.fixed import Ints
+from schemas.control import Control
+from schemas.findings import Event
+from schemas.policy_models import ModelPolicy
+from schemas.scored import Rows
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from detectors.model_version import ModelVersion
+
+
+class Companion(ABC):
+    """The interface of a companion.
+
+    Parameters
+    ----------
+    model_id
+        Of the model.
+    policy
+        Of the model, at the start; ``use`` brings the next one.
+
+    """
+
+    name: ClassVar[str]  # of its state, and of its field in the report
+
+    def __init__(self, model_id: str, policy: ModelPolicy) -> None:
+        self.model_id, self.policy = model_id, policy
+
+    @abstractmethod
+    def add(self, rows: Rows, where: Ints) -> None:
+        """Add the picked rows of one scored message; of any version and kind, all of this model."""
+
+    @abstractmethod
+    def advance(self, watermark_ms: int, versions: "Mapping[str, ModelVersion]", found: Sequence[Event]) -> list[Event]:
+        """Step what is due by the watermark; ``found`` is what the versions' banks found on the way there, in order."""
+
+    @abstractmethod
+    def to_state(self) -> dict[str, Any] | None:
+        """Return the state as plain values and bytes, versioned; None while there is nothing to keep."""
+
+    @abstractmethod
+    def load(self, state: dict[str, Any]) -> None:
+        """Take back what ``to_state`` gave; raises ``ValueError`` if it is of another version."""
+
+    def use(self, policy: ModelPolicy) -> list[Event]:
+        """Follow another policy from here on; return the events of what it ends."""
+        self.policy = policy
+        return []
+
+    def decide(self, control: Control) -> list[Event]:
+        """Apply what people decided; a record that is about something else changes nothing."""
+        return []
+
+    def weight(self, due_ms: int) -> float:
+        """Return the part of the model's budget of false alarms that it spends at a due time, by what came before."""
+        return 0.0
+
+    def report(self, version: "ModelVersion") -> Any:
+        """Return the version's part of the report, for the field named as the companion; None: there is none."""
+        return None
+
+
+@cache
+def discover() -> dict[str, type[Companion]]:
+    """Return every companion of this folder by name, in the order of the names.
+
+    >>> all(issubclass(companion, Companion) for companion in discover().values())
+    True
+    """
+    found: dict[str, type[Companion]] = {}
+    for module in sorted(pkgutil.iter_modules(__path__), key=lambda item: item.name):
+        companion = getattr(importlib.import_module(f"{__name__}.{module.name}"), "COMPANION", None)
+        if companion is not None:
+            found[companion.name] = companion
+    return found

@@ -1,0 +1,73 @@
+"""All companions of one model, driven together."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from detectors.companions import Companion, discover
+from detectors.fixed import Ints
+from detectors.model_version import ModelVersion
+from schemas.control import Control
+from schemas.findings import Event
+from schemas.policy_models import ModelPolicy
+from schemas.scored import Rows
+
+COMPANIONS = ""  # in place of a version's name: the state of a model's companions
+
+
+class ModelCompanions:
+    """One object of each companion; see ``detectors.companions``.
+
+    >>> ModelCompanions("m", ModelPolicy()).to_state()
+    {}
+    """
+
+    def __init__(self, model_id: str, policy: ModelPolicy) -> None:
+        self.members: dict[str, Companion] = {name: companion(model_id, policy) for name, companion in discover().items()}
+
+    def add(self, rows: Rows, where: Ints) -> None:
+        """Add the picked rows of one scored message, of any version."""
+        for member in self.members.values():
+            member.add(rows, where)
+
+    def advance(self, watermark_ms: int, versions: Mapping[str, ModelVersion], found: Sequence[Event]) -> list[Event]:
+        """Step what is due by the watermark; return what was found. A companion hears of the findings of those before it, too."""
+        heard = list(found)
+        for member in self.members.values():
+            heard += member.advance(watermark_ms, versions, heard)
+        return heard[len(found) :]
+
+    def use(self, policy: ModelPolicy) -> list[Event]:
+        """Follow another policy from here on."""
+        return [event for member in self.members.values() for event in member.use(policy)]
+
+    def decide(self, control: Control) -> list[Event]:
+        """Apply what people decided."""
+        return [event for member in self.members.values() for event in member.decide(control)]
+
+    def weight(self, due_ms: int) -> float:
+        """Return the part of the model's budget that the companions spend at a due time."""
+        return sum(member.weight(due_ms) for member in self.members.values())
+
+    def report(self, version: ModelVersion) -> dict[str, Any]:
+        """Return what there is to report of a version, by field."""
+        parts = {name: member.report(version) for name, member in self.members.items()}
+        return {name: part for name, part in parts.items() if part is not None}
+
+    def to_state(self) -> dict[str, Any]:
+        """Return the state as plain values and bytes."""
+        states = {name: member.to_state() for name, member in self.members.items()}
+        return {name: state for name, state in states.items() if state is not None}
+
+    def load(self, states: dict[str, Any]) -> None:
+        """Take back what ``to_state`` gave.
+
+        Raises
+        ------
+        ValueError
+            If a companion's state is of another version, or there is no such companion.
+
+        """
+        for name, state in states.items():
+            if name not in self.members:
+                raise ValueError(f"expected one of the companions {', '.join(self.members)}, got {name!r}")
+            self.members[name].load(state)
