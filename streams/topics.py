@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 
+from schemas.findings import EventType
 from streams.producer import MAX_MESSAGE_BYTES
 from streams.settings import DAY_MS, Settings
 
 SOURCES = ("predictions", "outcomes", "control")  # what the join reads
 TIMED = ("predictions", "outcomes")  # those whose event times the watch's clock follows
 SCORED = "scored"
+_KINDS = {"drift": "drift", "fatigue": "fatigue", "retrain": "retrain", "budget": "drift", "statistics": "statistics"}
+EVENT_TOPICS = {event: _KINDS[event.value.split(".")[1]] for event in EventType}  # where each type of event goes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from functools import partial
 import msgspec
 
 from detectors.watch import SourceRecreatedError, Watch
-from schemas.findings import Event, EventType, to_binary
+from schemas.findings import Event, to_binary
 from schemas.scored import decode
 from streams.batches import Batch
 from streams.checkpoint import Checkpoints, Position, pack, unpack
@@ -21,11 +21,11 @@ from streams.guard import Facts, RefusedError
 from streams.joining import Produces
 from streams.producer import Message
 from streams.settings import Settings
+from streams.topics import EVENT_TOPICS
 
 log = logging.getLogger(__name__)
 
 CRASH_POINTS = ("taken", "scored-read", "folded", "findings-produced", "checkpointing", "checkpointed")
-_TOPICS = {"drift": "drift", "fatigue": "fatigue", "retrain": "retrain", "budget": "drift", "statistics": "statistics"}
 
 
 @dataclass
@@ -71,7 +71,7 @@ class Watching:
         self._producer = producer
         self._crash = crash
         self._found = found
-        self._topics = {event: settings.topic(_TOPICS[event.value.split(".")[1]]) for event in EventType}
+        self._topics = {event: settings.topic(topic) for event, topic in EVENT_TOPICS.items()}
         self._facts = Facts("", 0)
         self._within = False
         self.held: Taken = {}

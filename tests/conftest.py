@@ -4,7 +4,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from support.asyncapi_parser import NoParserError, installed, parse
 from support.chromium import NoBrowserError, browser
 from support.kafka_broker import Broker, NoBrokerError, new_broker
 from support.redis_server import NoRedisError, RedisServer
@@ -82,6 +83,16 @@ def chromium() -> Iterator[Any]:
     except NoBrowserError as error:
         missing(str(error))
         raise
+
+
+@pytest.fixture(scope="session")
+def asyncapi_parser() -> Callable[[str], dict[str, Any]]:
+    """The official parser of AsyncAPI documents: text in, what it says of it out."""
+    try:
+        installed()
+    except NoParserError as error:
+        missing(str(error))
+    return parse
 
 
 @pytest.fixture

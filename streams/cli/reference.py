@@ -161,6 +161,14 @@ def metrics_page() -> str:
     return "\n\n".join(["# Metrics and health", NOTE, metrics.INTRODUCTION, *parts, metrics.RULES]) + "\n"
 
 
+def asyncapi_page() -> str:
+    """Return the AsyncAPI document of the built-in settings, with the records that must be read for ever as its examples."""
+    from streams.asyncapi import document, to_text
+
+    golden = Path(__file__).parents[2] / "tests" / "golden"
+    return to_text(document(examples={path.name.removesuffix(".json"): json.loads(path.read_bytes()) for path in golden.glob("*.json")}))
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "cli.md": cli_page,
     "settings.md": settings_page,
@@ -168,6 +176,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "report.md": report_page,
     "records.md": records_page,
     "metrics.md": metrics_page,
+    "asyncapi.json": asyncapi_page,
 }
 
 EXAMPLES: dict[str, dict[str, Any]] = {
@@ -202,7 +211,10 @@ shown."""
 RECORDS_INTRODUCTION = """\
 JSON, one object or an array of them per Kafka message; in files one message per line. Unknown fields are ignored, and for optional fields
 null is the same as absent. Times are RFC 3339 with a zone, or epoch milliseconds. A record that cannot be read becomes a dead letter with
-its reason and the path of the fault, and is counted. The JSON Schemas are in `schemas/json`; `gnomon schemas DIR` writes them."""
+its reason and the path of the fault, and is counted. The JSON Schemas are in `schemas/json`; `gnomon schemas DIR` writes them.
+
+All topics, what stands on each, with its key, headers and examples, are described by an [AsyncAPI 3 document](asyncapi.json), from which
+clients and other docs can be made. `gnomon schemas --asyncapi FILE` writes one with the names and brokers of your own settings."""
 EVENTS_INTRODUCTION = """\
 Events are [CloudEvents 1.0](https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md): on Kafka in binary mode (attributes as
 headers `ce_*`), in files as JSON, one a line. `subject` is `model_id/model_version`, `time` the event time at which it was found. `id` is
