@@ -23,7 +23,7 @@ from schemas.findings import Event
 from schemas.policy_models import ModelPolicy
 from schemas.scored import Rows
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 MAX_NOTES = 1_000
 END = -BEGINNING  # a watermark after everything
 
@@ -76,6 +76,7 @@ class ModelVersion:
         self.spans = Spans()
         self.learning = Learning()
         self.read_to: dict[int, int] = {0: BEGINNING}  # by rung: panes that begin before it have been read
+        self.stepped = False  # since it was last asked: more than the passing of time has changed the state; never part of it
         self.trace: Trace | None = None  # told of every step; never part of the state
         self.mature_sums = {"made": SumTable(MADE), "known": SumTable(KNOWN), "bins": SumTable(BIN)}
 
@@ -108,6 +109,7 @@ class ModelVersion:
                 now_ms, end_ms = decision
                 now_ms = max(now_ms, self.bank.budget.now)  # at the end of a short log a declared rung may have been read before
                 self.ladder.decide(self.sums.labelled_share(end_ms, len(self.ladder.coverage) + 1), now_ms)
+                self.stepped = True
             elif watermark_ms == END and self._learn_at_end():
                 continue
             else:
@@ -115,10 +117,17 @@ class ModelVersion:
         self._pass(watermark_ms)
         return events
 
+    def take_back_time(self, watermark_ms: int) -> None:
+        """Let the time pass that had passed when the state was taken: where nothing was due meanwhile, that is all that has changed."""
+        self.watermark_ms = watermark_ms
+        if watermark_ms > BEGINNING and len(self.sums.tables["made"].keys):
+            self._pass(watermark_ms)
+
     def _step_until(self, until_ms: int, share: Share, events: list[Event]) -> bool:
         """Step what is due; return False where the first predictions became complete on the way."""
         for step in self._due(until_ms):
             reading = self._read(step)
+            self.stepped = True
             self.read_to[step.rung] = reading.end_ms
             signals = self.bank.step(reading, StepContext(share=share(step.due_ms), outcome_days=self._outcome_days(step.due_ms)))
             if self.trace is not None:
@@ -190,6 +199,7 @@ class ModelVersion:
         if self.ladder.learnt_ms is not None or self.learning.first_ms is None:
             return False
         self.ladder.start(self.learning.first_ms, self.read_to[0])
+        self.stepped = True
         return True
 
     def _pass(self, watermark_ms: int) -> None:
@@ -197,7 +207,7 @@ class ModelVersion:
         rungs = self.ladder.rungs()
         for rung in rungs:
             passed = floor_to(watermark_ms - self.ladder.age_ms(rung), self.ladder.width_ms(rung))
-            self.read_to[rung] = max(self.read_to[rung], passed)
+            self.read_to[rung] = max(self.read_to.get(rung, BEGINNING), passed)
         open_ended = self.ladder.undecided()
         if self.ladder.learnt_ms is None:
             open_ended.append(0)  # read pane by pane until its width is known
@@ -216,7 +226,7 @@ class ModelVersion:
         return ", ".join(f"{dimension} = {value}" for dimension, value in self.sums.segments.name(segment).items()) or "all"
 
     def to_state(self) -> dict[str, Any]:
-        """Return the state as plain values and bytes, ready for msgpack; versioned."""
+        """Return the state as plain values and bytes, ready for msgpack; versioned. How far its time has come is kept by the watch."""
         return {
             "version": STATE_VERSION,
             "ladder": self.ladder.to_state(),
@@ -227,7 +237,6 @@ class ModelVersion:
             "incidents": self.incidents.to_state(),
             "notes": [[n.what, list(n.key), n.due_ms, n.text, n.figures] for n in self.notes],
             "said": self.said,
-            "watermark_ms": self.watermark_ms,
             "spans": self.spans.to_state(),
             "learning": [self.learning.first_ms, self.learning.count],
             "read_to": list(self.read_to.items()),
@@ -253,7 +262,7 @@ class ModelVersion:
         version.bank = Bank.from_state(state["bank"], policy=policy)
         version.incidents = Incidents.from_state(state["incidents"], model_id, name)
         version.notes = [Note(what=what, key=Key(*key), due_ms=due, text=text, figures=f) for what, key, due, text, f in state["notes"]]
-        version.said, version.watermark_ms = state["said"], state["watermark_ms"]
+        version.said = state["said"]
         version.spans = Spans.from_state(state["spans"])
         version.learning = Learning(*state["learning"])
         version.read_to = dict(state["read_to"])

@@ -5,7 +5,7 @@ findings, byte for byte.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -23,7 +23,7 @@ from schemas.findings import Event
 from schemas.policy import Policy, parse_policy
 from schemas.scored import Forwarded, Kind, Origin, Rows, Scored, Status, Tick
 
-STATE_VERSION = 3
+STATE_VERSION = 4
 LIVE_SCORES = 4_096  # distinct scores that the AUC counts exactly
 REPLAY_SCORES = 65_536
 SHARING_DAYS = 30  # a version without predictions for so long leaves its part of the budget to the others
@@ -190,8 +190,11 @@ class Watch:
         for model_id in sorted(self.models):
             versions, begin = self.models[model_id], len(found)
             for name in sorted(versions):
-                found += versions[name].advance(watermark(model_id), self._share(model_id, name))
-                self.changed.add((model_id, name))
+                version = versions[name]
+                found += version.advance(watermark(model_id), self._share(model_id, name))
+                if version.stepped:  # of the others, only the time has come further, and the head of the state says how far
+                    self.changed.add((model_id, name))
+                    version.stepped = False
             found += self.companions[model_id].advance(watermark(model_id), versions, found[begin:])
             self.changed.add((model_id, COMPANIONS))
         return found
@@ -256,6 +259,7 @@ class Watch:
             "partitions": self.partitions,
             "topic_ids": self.topic_ids,
             "clock_ms": self.clock_ms,
+            "watermarks": [[model, name, version.watermark_ms] for model, name, version in self._versions()],
             "news": [list(version) for version in sorted(self._news)],
             "published": [[*version, at] for version, at in self._published.items()],
         }
@@ -288,6 +292,11 @@ class Watch:
                 self.companions[model].load(state)
             else:
                 self.models[model][name] = ModelVersion.from_state(state, model, name, policy, self.distinct_scores)
+        for model, name, watermark_ms in head["watermarks"]:
+            self.models[model][name].take_back_time(watermark_ms)
+
+    def _versions(self) -> Iterator[tuple[str, str, ModelVersion]]:
+        return ((model, name, versions[name]) for model, versions in sorted(self.models.items()) for name in sorted(versions))
 
 
 def origin_state(origin: Origin) -> list[Any]:

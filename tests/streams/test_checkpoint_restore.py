@@ -9,6 +9,7 @@ import pytest
 from support.stories import DAY_MS, OUTCOMES, PREDICTIONS, START_MS, story, tick
 
 from detectors.joiner import Joiner, SourceBatch
+from detectors.model_companions import COMPANIONS
 from detectors.pending import DictTable
 from detectors.watch import Watch
 from schemas.findings import Event, EventType, to_json
@@ -144,6 +145,21 @@ def test_only_what_changed_is_written(log: list[Scored]) -> None:
     store.save(watch, 200)
     assert len(watch.models) == 3
     assert pack(watch, Position("t", 1, 201)).keys() == {b"head"}
+
+
+def test_a_version_that_only_grows_older_is_not_written_and_comes_back_as_it_would_be(log: list[Scored]) -> None:
+    watch, store = Watch(), Store()
+    for record in log:
+        watch.apply(record)
+    last = max(high for _, high in watch.highs.items())
+    watch.apply(tick(last + 5 * 365 * DAY_MS))  # every age is read
+    store.save(watch, 1)
+    before = state(watch)
+    watch.apply(tick(last + 9 * 365 * DAY_MS))
+    assert {name for _, name in watch.changed} == {COMPANIONS}
+    assert state(watch)[1] != before[1]  # panes that the watermark has passed are merged, and closed to predictions
+    store.save(watch, 2)
+    assert state(store.load().watch) == state(watch)
 
 
 def test_a_checkpoint_of_another_format_is_refused() -> None:
