@@ -36,6 +36,13 @@ class ModelCompanions:
             heard += member.advance(watermark_ms, versions, heard)
         return heard[len(found) :]
 
+    def moved(self) -> bool:
+        """Say whether a state has been changed by ``advance`` since this was asked last."""
+        moved = [member for member in self.members.values() if member.moved]
+        for member in moved:
+            member.moved = type(member).moved
+        return bool(moved)
+
     def use(self, policy: ModelPolicy) -> list[Event]:
         """Follow another policy from here on."""
         return [event for member in self.members.values() for event in member.use(policy)]

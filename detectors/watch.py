@@ -196,8 +196,9 @@ class Watch:
                     self.changed.add((model_id, name))
                     version.stepped = False
             found += self.companions[model_id].advance(watermark(model_id), versions, found[begin:])
-            self.changed.add((model_id, COMPANIONS))
-        return found
+            if self.companions[model_id].moved():
+                self.changed.add((model_id, COMPANIONS))
+        return sorted(found, key=lambda event: event.time_ms)  # however far the watermark has jumped
 
     def _share(self, model_id: str, name: str) -> Callable[[int], float]:
         """Return a version's part of its model's budget at a time: versions with predictions of late share what the companions leave."""
@@ -205,9 +206,8 @@ class Watch:
         companions = self.companions[model_id]
 
         def share(due_ms: int) -> float:
-            return (1 - companions.weight(due_ms)) / (
-                1 + sum(version.sums.active(due_ms - SHARING_DAYS * DAY_MS, due_ms) for version in others)
-            )
+            since_ms = due_ms - SHARING_DAYS * DAY_MS
+            return (1 - companions.weight(due_ms)) / (1 + sum(version.sums.active(since_ms, due_ms) for version in others))
 
         return share
 

@@ -16,7 +16,7 @@ class ControlType(StrEnum):
     SNOOZE = "snooze"  # body {"until": timestamp}
     VERDICT = "verdict"  # body {"verdict": "true" | "false"}: was the incident real
     BASELINE = "baseline"  # body {"decision": "accept" | "reset", ...}
-    RETRAIN = "retrain"  # body {"decision": "done" | "cancel", ...}: answers a retrain request
+    RETRAIN = "retrain"  # body {"decision": "ack" | "done" | "cancel", "request_id", "reason"}: answers the model's open request
 
 
 class Control(Record, frozen=True, kw_only=True, gc=False, omit_defaults=True):

@@ -70,8 +70,10 @@ class RetrainPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
     enabled: bool = True
     cool_down_ms: int = 7 * DAY_MS  # after a request
-    min_labels: int = 1_000  # matured since the onset
+    min_labels: int = 1_000  # known, of predictions made since the onset
     min_gain: float = 0.0  # expected, money a day; where a cost is known
+    cost: float = 0.0  # of retraining, money ...
+    payback_ms: int = 30 * DAY_MS  # ... that must be won back in this time
     severity: Severity = Severity.MAJOR  # at least
 
 

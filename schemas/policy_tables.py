@@ -93,6 +93,8 @@ MODEL: Table = {
             "cool_down": ("cool_down_ms", duration(zero=True)),
             "min_labels": ("min_labels", whole(0)),
             "min_gain": ("min_gain", number()),
+            "cost": ("cost", number(0)),
+            "payback": ("payback_ms", duration()),
             "severity": ("severity", one_of(*(level.value for level in Severity))),
         },
     ),

@@ -5,9 +5,10 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from schemas.drift import Count64
+from schemas.drift import Count64, Time
 from schemas.fields import Id, Name
 from schemas.figures import AgedFigures, Figure, Seconds, SegmentFigures
+from schemas.retrain import TrainingData
 
 State = dict[Name, bool | int | float | str | None]
 
@@ -54,6 +55,18 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     refuted: bool = False
 
 
+class RetrainState(msgspec.Struct, frozen=True, kw_only=True):
+    """A request to retrain and what became of it: requested, acknowledged, completed or cancelled."""
+
+    request_id: Id
+    state: Name
+    at: Time  # when it was made
+    by: str = ""  # who answered; empty: nobody yet, or it was withdrawn
+    answered: Time | None = None
+    incidents: list[Id] = msgspec.field(default_factory=list)
+    data: TrainingData
+
+
 class ModelReport(msgspec.Struct, frozen=True, kw_only=True):
     """One version of one model."""
 
@@ -65,6 +78,7 @@ class ModelReport(msgspec.Struct, frozen=True, kw_only=True):
     state: State = msgspec.field(default_factory=dict)  # of the watch: phase, watermark, monitors
     claims: list[Claim] = msgspec.field(default_factory=list)  # that the policy holds against it, in the order of their names
     river: dict[Name, Figure] = msgspec.field(default_factory=dict)  # River's label metrics that the policy names
+    retrain: list[RetrainState] = msgspec.field(default_factory=list)  # the latest requests to retrain it, oldest first
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):

@@ -38,6 +38,7 @@ class Companion(ABC):
     """
 
     name: ClassVar[str]  # of its state, and of its field in the report
+    moved: bool = True  # whether ``advance`` has changed the state; one that knows says so, and checkpoints leave it out otherwise
 
     def __init__(self, model_id: str, policy: ModelPolicy) -> None:
         self.model_id, self.policy = model_id, policy

@@ -111,7 +111,7 @@ def accept(
     else:
         then = "Its open incidents, if any, will be closed, and their monitors will learn a new baseline."
     record = {"type": "baseline", "model_id": model, "incident_id": incident, "body": {"decision": "accept"}}
-    _send(settings, record, by=by, as_json=as_json, then=then)
+    announce(settings, record, by=by, as_json=as_json, then=then)
 
 
 def send(settings: "Settings", record: bytes) -> int:
@@ -139,10 +139,11 @@ def _decide(kind: str, incident: str, *, by: str | None, force: bool, as_json: b
             fail(f"no open incident {incident}; {more}. All that were: gnomon tail --from-beginning; to send it anyway: --force")
         model = one.model_id
     record = {"type": kind, "incident_id": incident, "model_id": model, "body": body or {}}
-    _send(settings, record, by=by, as_json=as_json, then=then)
+    announce(settings, record, by=by, as_json=as_json, then=then)
 
 
-def _send(settings: "Settings", fields: dict[str, Any], *, by: str | None, as_json: bool, then: str) -> None:
+def announce(settings: "Settings", fields: dict[str, Any], *, by: str | None, as_json: bool, then: str) -> None:
+    """Publish a decision and say what will come of it, or exit with what to do."""
     import msgspec
 
     from schemas.codec import encode

@@ -16,6 +16,7 @@ from streams.cli.policy import policy
 from streams.cli.provision import provision
 from streams.cli.replay import replay
 from streams.cli.report import report
+from streams.cli.retrain import retrain
 from streams.cli.schemas import schemas
 from streams.cli.tail import tail
 from streams.cli.worker import worker
@@ -30,7 +31,7 @@ app = typer.Typer(
 )
 for command in (demo, replay, check, provision, worker, doctor, report, tail, explain, ack, snooze, verdict, schemas):
     app.command()(command)
-for name, group in (("policy", policy), ("baseline", baseline)):
+for name, group in (("policy", policy), ("baseline", baseline), ("retrain", retrain)):
     app.add_typer(group, name=name)
 
 

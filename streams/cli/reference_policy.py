@@ -57,7 +57,13 @@ KEYS = {
     "watch": "a table per family of monitors: `enabled`, `detector`, its parameters, `tolerance`, `baseline`",
     "metrics": "River's label metrics to report, by name",
     "fatigue": "when alerts to people are too many or too poor, per unit (accepted; not used yet)",
-    "retrain": "when a finding becomes a request to retrain (accepted; not used yet)",
+    "retrain.enabled": "whether findings become requests to retrain",
+    "retrain.severity": "how severe a finding must be: `minor`, `major` or `critical`",
+    "retrain.min_labels": "how many labelled predictions made since the onset there must be to learn from",
+    "retrain.cool_down": "how long after a request none is made for the model",
+    "retrain.min_gain": "the least that the change must cost a day, where money is known",
+    "retrain.cost": "what retraining costs: asked for only where money is known and this is won back within ...",
+    "retrain.payback": "... this time",
 }
 
 
@@ -68,7 +74,7 @@ def described() -> Iterator[str]:
 
     for key, (_, read) in MODEL.items():
         if isinstance(read, Mapping) and any(name.startswith(f"{key}.") for name in KEYS):
-            yield from (f"{key}.{inner}" for inner in read if inner not in FAMILIES)
+            yield from (f"{key}.{inner}" for inner in read if key != "baseline" or inner not in FAMILIES)
         else:
             yield key
 

@@ -115,6 +115,19 @@ def test_its_state_is_in_the_checkpoint() -> None:
     assert saved.watch.state_of("m", "") == watch.state_of("m", "") == {"counter": {"rows": 3, "acks": 0}}
 
 
+def test_a_checkpoint_leaves_out_what_has_not_changed() -> None:
+    watch = Watch(statistics_every_ms=None)
+    watch.apply(_rows(2))
+    watch.changed.clear()
+    assert _told(watch).moved  # a companion that does not say otherwise
+    watch.apply(Tick({"predictions": 1, "outcomes": 1}, [(P, 100_000), (Q, 90_000)]))
+    assert ("m", "") in watch.changed
+    watch.changed.clear()
+    _told(watch).moved = False
+    watch.apply(Tick({"predictions": 1, "outcomes": 1}, [(P, 110_000), (Q, 95_000)]))
+    assert ("m", "") not in watch.changed
+
+
 def test_a_state_of_an_unknown_companion_is_refused() -> None:
     with pytest.raises(ValueError, match="expected one of the companions counter, got 'other'"):
         model_companions.ModelCompanions("m", ModelPolicy()).load({"other": {}})

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from support.stories import DAY_MS, OUTCOMES, PREDICTIONS, START_MS, findings, fold, state, story
 
+from detectors.model_companions import COMPANIONS
 from detectors.watch import SourceRecreatedError, Watch
 from detectors.watch_report import report
 from schemas.findings import Event, EventType
@@ -35,7 +36,7 @@ def test_findings_and_state_do_not_depend_on_where_the_log_is_cut_and_ticked(chu
 
 
 def state_but_offsets(watch: Watch) -> bytes:
-    return msgspec.msgpack.encode([version.to_state() for named in watch.models.values() for version in named.values()])
+    return msgspec.msgpack.encode([watch.state_of(model, name) for model, named in watch.models.items() for name in (*named, COMPANIONS)])
 
 
 def test_a_second_delivery_changes_nothing() -> None:

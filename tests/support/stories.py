@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from detectors.joiner import Joiner, SourceBatch
+from detectors.model_companions import COMPANIONS
 from detectors.pending import DictTable
 from detectors.watch import Watch
 from schemas.findings import Event, to_json
@@ -109,5 +110,5 @@ def findings(events: Iterable[Event]) -> list[bytes]:
 
 def state(watch: Watch) -> bytes:
     """The whole state of a fold."""
-    versions = {f"{model}/{name}": version.to_state() for model, named in watch.models.items() for name, version in named.items()}
+    versions = {f"{model}/{name}": watch.state_of(model, name) for model, named in watch.models.items() for name in (*named, COMPANIONS)}
     return msgspec.msgpack.encode([watch.head_state(), versions])

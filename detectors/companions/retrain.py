@@ -1,0 +1,241 @@
+"""Requests to retrain: a finding becomes one when every rule lets it, and never two are open for one model."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from detectors.companions import Companion
+from detectors.fixed import Ints
+from detectors.label_hours import LabelHours
+from detectors.model_version import ModelVersion
+from detectors.retrain import BEGINNING, Case, Ground, ready_ms
+from detectors.segments import OTHER
+from schemas.control import Control, ControlType
+from schemas.drift import DriftData, Kind, Severity
+from schemas.fields import Timestamp, epoch_ms, rfc3339
+from schemas.findings import Event, EventType, subject
+from schemas.policy_models import ModelPolicy
+from schemas.report import RetrainState
+from schemas.retrain import RetrainCancelled, RetrainRequested, TrainingData
+from schemas.scored import Rows
+
+STATE_VERSION = 1
+# What new labels can mend. A change of scores or inputs alone brings no labels, labels that come later are no other world.
+MENDED = frozenset({Kind.CONCEPT, Kind.CALIBRATION, Kind.COST, Kind.PRIOR, Kind.GAP, Kind.CLAIM})
+MAX_VERSIONS = 200  # of the model; the labels of further ones are counted together
+KEPT = 20  # requests that are reported
+_ANSWERS = {"ack": "acknowledged", "done": "completed", "cancel": "cancelled"}
+_OPEN = ("requested", "acknowledged")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A request and what became of it."""
+
+    request_id: str
+    model_version: str
+    at_ms: int
+    incidents: tuple[str, ...]
+    from_ms: int
+    n_labelled: int
+    state: str = "requested"
+    by: str = ""
+    answered_ms: int | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether somebody still has to do something."""
+        return self.state in _OPEN
+
+
+class Retrain(Companion):
+    """Weighs the open incidents of a model's versions against the rules of ``detectors.retrain``.
+
+    An incident asks once. A request that nobody has acknowledged is withdrawn when all its incidents have cleared. Labels are counted by
+    the hour of their prediction, and forgotten 400 days after it.
+    """
+
+    name = "retrain"
+    moved = False
+
+    def __init__(self, model_id: str, policy: ModelPolicy) -> None:
+        super().__init__(model_id, policy)
+        self.labels: dict[str, LabelHours] = {}  # by version
+        self.grounds: dict[str, Ground] = {}  # open incidents that labels can mend, by id
+        self.asked: set[str] = set()  # of them, those that a request was made for
+        self.requests: list[Request] = []
+        self.since_ms = BEGINNING  # of the latest finding or answer: no request is made before it
+
+    def add(self, rows: Rows, where: Ints) -> None:
+        """Count labels."""
+        code = rows.column("version")[where]
+        for number in np.unique(code).tolist():
+            name = rows.versions[number]
+            name = name if name in self.labels or len(self.labels) < MAX_VERSIONS else OTHER
+            self.labels.setdefault(name, LabelHours()).add_rows(rows, where[code == number])
+
+    def advance(self, watermark_ms: int, versions: Mapping[str, ModelVersion], found: Sequence[Event]) -> list[Event]:
+        """Follow the incidents in due order, and ask at the first moment that suits every rule."""
+        events: list[Event] = []
+        heard = [(event, event.data) for event in found if isinstance(event.data, DriftData)]
+        for event, data in sorted(heard, key=lambda pair: pair[0].time_ms):
+            events += self._weigh(event.time_ms)
+            events += self._hear(event, data)
+        events += self._weigh(watermark_ms)
+        for labels in self.labels.values():
+            labels.forget(watermark_ms)
+        return events
+
+    def _hear(self, event: Event, data: DriftData) -> list[Event]:
+        self.since_ms, self.moved = max(event.time_ms, self.since_ms), True
+        if event.type == EventType.DRIFT_CLEARED:
+            self.grounds.pop(data.incident_id, None)
+            self.asked.discard(data.incident_id)
+            return self._withdraw(event.time_ms)
+        if data.kind in MENDED and not data.unconfirmed and data.onset is not None:
+            self.grounds[data.incident_id] = Ground(
+                incident_id=data.incident_id,
+                model_version=data.model_version,
+                onset_ms=epoch_ms(msgspec.convert(data.onset, Timestamp)),
+                severity=data.severity,
+                metric=data.metric,
+                money_per_day=data.impact.money_per_day if data.impact else None,
+                message=data.message,
+            )
+        return []
+
+    def _withdraw(self, at_ms: int) -> list[Event]:
+        last = self.requests[-1] if self.requests else None
+        if last is None or last.state != "requested" or any(incident in self.grounds for incident in last.incidents):
+            return []
+        return self._answer("cancelled", "the incidents have cleared", at_ms)
+
+    def _weigh(self, until_ms: int) -> list[Event]:
+        """Make the request that falls due by a time, if there is one."""
+        if not self.policy.retrain.enabled or (self.requests and self.requests[-1].open):
+            return []
+        fresh = sorted((g for g in self.grounds.values() if g.incident_id not in self.asked), key=_worst_first)
+        for version in dict.fromkeys(ground.model_version for ground in fresh):
+            case = Case(
+                policy=self.policy.retrain,
+                grounds=tuple(ground for ground in fresh if ground.model_version == version),
+                labels=self.labels.get(version, LabelHours()),
+                asked_ms=self.requests[-1].at_ms if self.requests else None,
+            )
+            ready = ready_ms(case)
+            if ready is not None and max(ready, self.since_ms) <= until_ms:
+                return [self._ask(case, max(ready, self.since_ms))]
+        return []
+
+    def _ask(self, case: Case, at_ms: int) -> Event:
+        worst, incidents = case.grounds[0], tuple(ground.incident_id for ground in case.grounds)
+        text = "\0".join((self.model_id, worst.model_version, str(at_ms), *incidents))
+        request = Request(
+            request_id=hashlib.blake2b(text.encode(), digest_size=8).hexdigest(),
+            model_version=worst.model_version,
+            at_ms=at_ms,
+            incidents=incidents,
+            from_ms=case.onset_ms,
+            n_labelled=case.labels.count(case.onset_ms, at_ms),
+        )
+        self.requests, self.moved = [*self.requests, request][-KEPT:], True
+        self.asked.update(incidents)
+        gain = "" if case.gain is None else f" The change costs about {case.gain:,.0f} a day."
+        more = "" if len(incidents) == 1 else f" {len(incidents) - 1} more of its incidents are open."
+        data = RetrainRequested(
+            request_id=request.request_id,
+            model_id=self.model_id,
+            model_version=request.model_version,
+            incidents=list(incidents),
+            reason=f"{worst.message}{more}{gain} {request.n_labelled:,} labelled predictions since the change are there to learn from.",
+            data=TrainingData(from_=rfc3339(request.from_ms), to=rfc3339(at_ms), n_labelled=request.n_labelled),
+            expected_gain=case.gain,
+        )
+        return self._event(EventType.RETRAIN_REQUESTED, request, at_ms, data)
+
+    def decide(self, control: Control) -> list[Event]:
+        """Take the answer to the open request: body {"decision": "ack" | "done" | "cancel", "request_id": which, if told}."""
+        if control.type != ControlType.RETRAIN or not (self.requests and self.requests[-1].open):
+            return []
+        last, state = self.requests[-1], _ANSWERS.get(str(control.body.get("decision")))
+        if state is None or control.body.get("request_id", last.request_id) != last.request_id:
+            return []
+        return self._answer(state, str(control.body.get("reason") or f"cancelled by {control.by}"), epoch_ms(control.at), by=control.by)
+
+    def _answer(self, state: str, reason: str, at_ms: int, *, by: str = "") -> list[Event]:
+        request = replace(self.requests[-1], state=state, by=by, answered_ms=at_ms)
+        self.requests[-1], self.since_ms = request, max(at_ms, self.since_ms)
+        if state != "cancelled":
+            return []
+        data = RetrainCancelled(
+            request_id=request.request_id, model_id=self.model_id, model_version=request.model_version, reason=reason[:1000]
+        )
+        return [self._event(EventType.RETRAIN_CANCELLED, request, at_ms, data)]
+
+    def _event(self, kind: EventType, request: Request, at_ms: int, data: RetrainRequested | RetrainCancelled) -> Event:
+        return Event(
+            id=f"{request.request_id}-{kind.value.rpartition('.')[2]}",
+            type=kind,
+            subject=subject(self.model_id, request.model_version),
+            time_ms=at_ms,
+            data=data,
+        )
+
+    def report(self, version: ModelVersion) -> list[RetrainState] | None:
+        """Return the version's latest requests, oldest first."""
+        mine = [request for request in self.requests if request.model_version == version.name]
+        return [
+            RetrainState(
+                request_id=request.request_id,
+                state=request.state,
+                at=rfc3339(request.at_ms),
+                by=request.by,
+                answered=None if request.answered_ms is None else rfc3339(request.answered_ms),
+                incidents=list(request.incidents),
+                data=TrainingData(from_=rfc3339(request.from_ms), to=rfc3339(request.at_ms), n_labelled=request.n_labelled),
+            )
+            for request in mine
+        ] or None
+
+    def to_state(self) -> dict[str, Any] | None:
+        """Return the state as plain values and bytes."""
+        if not (self.labels or self.grounds or self.requests):
+            return None
+        return {
+            "version": STATE_VERSION,
+            "labels": {version: labels.to_state() for version, labels in self.labels.items()},
+            "grounds": [asdict(ground) | {"severity": ground.severity.value} for ground in self.grounds.values()],
+            "asked": sorted(self.asked),
+            "requests": [asdict(request) for request in self.requests],
+            "since_ms": self.since_ms,
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take back what ``to_state`` gave.
+
+        Raises
+        ------
+        ValueError
+            If the state is of another version.
+
+        """
+        if state.get("version") != STATE_VERSION:
+            raise ValueError(f"expected a retrain state of version {STATE_VERSION}, got {state.get('version')!r}; replay from the log")
+        self.labels = {version: LabelHours.from_state(labels) for version, labels in state["labels"].items()}
+        grounds = [Ground(**ground | {"severity": Severity(ground["severity"])}) for ground in state["grounds"]]
+        self.grounds = {ground.incident_id: ground for ground in grounds}
+        self.asked = set(state["asked"])
+        self.requests = [Request(**request | {"incidents": tuple(request["incidents"])}) for request in state["requests"]]
+        self.since_ms = state["since_ms"]
+
+
+def _worst_first(ground: Ground) -> tuple[int, float, int, str]:
+    order = list(Severity).index(ground.severity)
+    return -order, -(ground.money_per_day or 0.0), ground.onset_ms, ground.incident_id
+
+
+COMPANION = Retrain
