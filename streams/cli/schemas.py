@@ -22,7 +22,7 @@ def schemas(
     ] = None,
     check: Annotated[bool, typer.Option("--check", help="Write nothing; exit with 1 if a file is missing or differs.")] = False,
 ) -> None:
-    """Write the JSON Schema (2020-12) of every public record, one file each, or the AsyncAPI document; or check that they are up to date."""
+    """Write the JSON Schema (2020-12) of every public record, a file each, or the AsyncAPI document; or check that they are up to date."""
     if asyncapi is not None:
         from streams.asyncapi import document, to_text
         from streams.cli.surroundings import read_settings
