@@ -102,8 +102,10 @@ def test_commands_are_ones_that_there_are():
             assert (ROOT / "docker-compose.yml").exists()
             assert line[1:] == ["compose", "up", "--detach"]
         else:
-            assert line[:4] == ["python3", "-m", "venv", "gnomon"]
-            assert line[4:] == ["&&", "gnomon/bin/pip", "install", "."]
+            assert line[:5] == ["python3", "-m", "venv", "gnomon", "&&"]
+            pip = ["gnomon/bin/pip", "install"]
+            assert line[5:] == [*pip, "--require-hashes", "-r", "requirements.lock", "&&", *pip, "--no-deps", "."]
+            assert (ROOT / "requirements.lock").exists()
     assert seen == {"make", "gnomon", "export", "docker", "python3"}
 
 
