@@ -32,6 +32,7 @@ class Reason(StrEnum):
     INVALID_VALUE = "invalid_value"  # not one of the words that a field may hold
     TOO_FAR_AHEAD = "too_far_ahead"  # this and the next are found by the join
     LOG_FULL = "log_full"
+    REFUSED = "refused"  # of an event: by an alert target
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):

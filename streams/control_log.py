@@ -1,4 +1,4 @@
-"""Writing to the control topic: one record, confirmed by Kafka."""
+"""Writing one record to a topic, confirmed by Kafka: what people decide, or a dead letter now and then."""
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
@@ -10,13 +10,13 @@ CONTROL = "control"
 
 
 class NotPublishedError(StreamsError):
-    """Kafka did not take the control record."""
+    """Kafka did not take the record."""
 
     retriable = True
 
 
-def publish(settings: Settings, record: bytes, *, timeout_s: float = TIMEOUT_S) -> int:
-    """Produce a control record and wait until Kafka has confirmed it; return its offset. Blocks.
+def publish(settings: Settings, record: bytes, *, name: str = CONTROL, timeout_s: float = TIMEOUT_S) -> int:
+    """Produce a record to the first partition of a topic and wait until Kafka has confirmed it; return its offset. Blocks.
 
     Raises
     ------
@@ -35,12 +35,12 @@ def publish(settings: Settings, record: bytes, *, timeout_s: float = TIMEOUT_S) 
     producer = Producer(config)
     try:
         producer.produce(
-            settings.topic(CONTROL), record, partition=0, on_delivery=lambda error, message: delivered.append((error, message.offset()))
+            settings.topic(name), record, partition=0, on_delivery=lambda error, message: delivered.append((error, message.offset()))
         )
         producer.flush(timeout_s)
     except KafkaException as raised:
-        raise NotPublishedError(f"Kafka did not take the record for {settings.topic(CONTROL)}: {raised.args[0]}") from raised
+        raise NotPublishedError(f"Kafka did not take the record for {settings.topic(name)}: {raised.args[0]}") from raised
     error, offset = delivered[0] if delivered else ("no answer", None)
     if error is not None or offset is None:
-        raise NotPublishedError(f"Kafka did not take the record for {settings.topic(CONTROL)}: {error}")
+        raise NotPublishedError(f"Kafka did not take the record for {settings.topic(name)}: {error}")
     return offset

@@ -123,6 +123,22 @@ class Settings:
     )
     join_http_port: int = setting("GNOMON_JOIN_HTTP_PORT", "port of the join worker's metrics and health; 0: none", 0)
     watch_http_port: int = setting("GNOMON_WATCH_HTTP_PORT", "port of the watch worker's metrics and health; 0: none", 0)
+    forward_url: str = setting(
+        "GNOMON_FORWARD_URL",
+        "the URL that `forward` sends to, where it is a secret or is not to stand on the command line",
+        "",
+        secret=True,
+    )
+    forward_token: str = setting("GNOMON_FORWARD_TOKEN", "bearer token that `forward` shows to its target", "", secret=True)
+    forward_username: str = setting("GNOMON_FORWARD_USERNAME", "user of basic authentication with the target of `forward`", "")
+    forward_password: str = setting("GNOMON_FORWARD_PASSWORD", "its password", "", secret=True)
+    forward_signing_key: str = setting(
+        "GNOMON_FORWARD_SIGNING_KEY", "key that `forward webhook` signs with: whsec_ and base64 of 24 to 64 random bytes", "", secret=True
+    )
+    forward_ca_file: Path | None = setting(
+        "GNOMON_FORWARD_CA_FILE", "certificates that sign the target's (PEM); default: the system's", None
+    )
+    forward_http_port: int = setting("GNOMON_FORWARD_HTTP_PORT", "port of the metrics and health of `forward`; 0: none", 0)
     stall_timeout_ms: int = setting(
         "GNOMON_STALL_TIMEOUT_MS", "a worker that commits nothing for this long, while it could, is not live; a minute or more", 120_000
     )
@@ -170,7 +186,7 @@ class Settings:
             if getattr(self, name) < 1:
                 raise SettingsError(f"GNOMON_{name.upper()}: expected 1 or more, got {getattr(self, name)}")
 
-        for name in ("join_http_port", "watch_http_port"):
+        for name in ("join_http_port", "watch_http_port", "forward_http_port"):
             if not 0 <= getattr(self, name) < 1 << 16:
                 raise SettingsError(f"GNOMON_{name.upper()}: expected a port, 0 to 65535, got {getattr(self, name)}")
         if 0 != self.join_http_port == self.watch_http_port:

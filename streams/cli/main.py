@@ -11,6 +11,7 @@ from streams.cli.control import ack, baseline, snooze, verdict
 from streams.cli.demo import demo
 from streams.cli.doctor import doctor
 from streams.cli.explain import explain
+from streams.cli.forward import forward
 from streams.cli.output import TROUBLE
 from streams.cli.policy import policy
 from streams.cli.provision import provision
@@ -29,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, replay, check, provision, worker, doctor, report, tail, explain, ack, snooze, verdict, schemas):
+for command in (demo, replay, check, provision, worker, doctor, report, tail, forward, explain, ack, snooze, verdict, schemas):
     app.command()(command)
 for name, group in (("policy", policy), ("baseline", baseline), ("retrain", retrain)):
     app.add_typer(group, name=name)

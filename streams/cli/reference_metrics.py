@@ -3,8 +3,8 @@
 
 INTRODUCTION = """\
 Each worker serves HTTP on `GNOMON_HTTP_HOST` and its own port, `GNOMON_JOIN_HTTP_PORT` or `GNOMON_WATCH_HTTP_PORT` (0, the default: none).
-There is no password and no TLS, and model ids can be read there: beyond the loopback address put it where only Prometheus and probes
-reach it.
+So does `gnomon forward` on `GNOMON_FORWARD_HTTP_PORT`; it is ready when its target took what it was sent last. There is no password and no
+TLS, and model ids can be read there: beyond the loopback address put it where only Prometheus and probes reach it.
 
 | path | 200 when | probe |
 | --- | --- | --- |
@@ -44,6 +44,7 @@ groups:
 
 def groups() -> dict[str, list[tuple[str, ...]]]:
     """Return the rows of each table of metrics, by its title."""
+    from streams.forward.service import DECLARED
     from streams.settings import Settings
     from streams.worker_metrics import JoinMetrics, WatchMetrics
 
@@ -53,6 +54,7 @@ def groups() -> dict[str, list[tuple[str, ...]]]:
         "Join worker": [one for one in join if one not in watch],
         "Watch worker": [one for one in watch if one not in join],
     }
+    declared["Forwarder"] = list(DECLARED)
     return {
         title: [(f"`{one.name}`", one.kind, ", ".join(f"`{label}`" for label in one.labels), one.doc) for one in some]
         for title, some in declared.items()
