@@ -1,5 +1,6 @@
 """The Docker files: what must hold of them can be read, without a Docker engine."""
 
+import json
 import re
 import subprocess
 import sys
@@ -112,6 +113,33 @@ def test_secrets_come_as_files_named_as_their_setting():
         assert SERVICES[name]["environment"]["GNOMON_SECRETS_DIR"] == "/run/secrets"
         assert not {row.env for row in describe() if row.secret and row.name != "redis"} & set(SERVICES[name]["environment"])
     assert set(COMPOSE["secrets"]) <= secret
+    # Compose refuses to put any other kind of secret into a container with a read-only root
+    assert [set(each) for each in COMPOSE["secrets"].values()] == [{"file"}]
+    assert {each["file"] for each in COMPOSE["secrets"].values()} == {f"./secrets/{name}" for name in COMPOSE["secrets"]}
+    assert "/secrets/" in (ROOT / ".gitignore").read_text().splitlines()
+
+
+def compose() -> list[str]:
+    command = ["docker", "compose"]
+    try:
+        found = subprocess.run([*command, "version"], capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        found = False
+    if not found:
+        pytest.skip(
+            "there is no Docker Compose here; with it its own parser is asked: apt-get install docker-compose-plugin, or Docker Desktop"
+        )
+    return command
+
+
+def test_compose_itself_finds_nothing_wrong(tmp_path):
+    command = [*compose(), "--file", str(ROOT / "docker-compose.yml"), "config", "--format", "json"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert shown.returncode == 0, shown.stderr
+    assert set(json.loads(shown.stdout)["services"]) == set(SERVICES)
+    broken = tmp_path / "docker-compose.yml"
+    broken.write_text((ROOT / "docker-compose.yml").read_text().replace("mem_limit:", "memory_limit:"))
+    assert subprocess.run([*compose(), "--file", str(broken), "config"], capture_output=True, check=False).returncode != 0
 
 
 @pytest.mark.parametrize("name", ["join", "watch"])

@@ -98,6 +98,10 @@ def test_commands_are_ones_that_there_are():
             assert all(word in shown for word in line if word.startswith("--"))
         elif line[0] == "export":
             assert line[1].split("=")[0] in settings
+        elif line[0] == "mkdir":
+            file = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["secrets"]["secret_key"]["file"]
+            assert line[-1] == file.removeprefix("./")
+            assert line[:7] == ["mkdir", "-m", "700", str(Path(line[-1]).parent), "&&", "openssl", "rand"]
         elif line[0] == "docker":
             assert (ROOT / "docker-compose.yml").exists()
             assert line[1:] == ["compose", "up", "--detach"]
@@ -106,7 +110,7 @@ def test_commands_are_ones_that_there_are():
             pip = ["gnomon/bin/pip", "install"]
             assert line[5:] == [*pip, "--require-hashes", "-r", "requirements.lock", "&&", *pip, "--no-deps", "."]
             assert (ROOT / "requirements.lock").exists()
-    assert seen == {"make", "gnomon", "export", "docker", "python3"}
+    assert seen == {"make", "gnomon", "export", "mkdir", "docker", "python3"}
 
 
 def test_the_replay_of_the_readme_runs(tmp_path, monkeypatch):
@@ -153,5 +157,5 @@ def test_places_that_are_named_exist():
 
 def test_compose_says_what_the_readme_says():
     text = (ROOT / "docker-compose.yml").read_text()
-    assert "export GNOMON_SECRET_KEY" in text
-    assert yaml.safe_load(text)["secrets"]["secret_key"]["environment"] == "GNOMON_SECRET_KEY"
+    [made] = [line for line in README.splitlines() if line.startswith("mkdir")]
+    assert made.split("    #")[0] in text
