@@ -84,7 +84,8 @@ def _topics(
         if step.action is Action.CREATE:
             yield Finding(Level.ERROR, "topics", f"{step.topic} is missing", "gnomon provision")
         elif step.action is Action.REFUSE:
-            yield Finding(Level.ERROR, "topics", f"{step.topic} {step.detail}", "set GNOMON_SCORED_PARTITIONS to what is there")
+            text, fix = step.detail.split(": ", 1)
+            yield Finding(Level.ERROR, "topics", f"{step.topic} {text}", fix)
         elif step.action is not Action.KEEP:
             yield Finding(Level.WARNING, "topics", f"{step.topic} is not as the settings say: {step.detail}", "gnomon provision")
     if found:

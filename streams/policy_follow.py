@@ -16,7 +16,7 @@ import msgspec
 from detectors.control_desk import read_policy
 from detectors.joiner import Joiner
 from schemas.control import Control, ControlType
-from schemas.fields import epoch_ms
+from schemas.fields import epoch_ms, rfc3339
 from schemas.policy import Policy, PolicyError, parse_policy
 from schemas.scored import Forwarded
 from streams.engine import retry
@@ -173,7 +173,7 @@ class PolicyFollower:
         if policy is None:
             return None
         self._digest = policy.digest
-        log.info("the join follows the policy of %s, control offset %d, from here on", policy.by, policy.offset)
+        log.info("the join follows the policy of %s, put into force at %s, control offset %d", policy.by, rfc3339(policy.at), policy.offset)
         return self._make(parse_policy(policy.toml))
 
     async def note(self, records: Iterable[Forwarded]) -> None:
@@ -185,7 +185,8 @@ class PolicyFollower:
             try:
                 policy = read_policy(control)
             except PolicyError as error:
-                log.warning("the policy of %s at control offset %d is refused whole: %s", control.by, forwarded.offset, error)
+                at = rfc3339(epoch_ms(control.at))
+                log.warning("the policy of %s, %s, control offset %d, is refused whole: %s", control.by, at, forwarded.offset, error)
                 continue
             noted = in_force(forwarded, policy.toml, by=control.by, at=epoch_ms(control.at))
             await retry("the policy in force", lambda noted=noted: self._policies.note(noted))  # type: ignore[misc]  # a lambda's default

@@ -17,7 +17,10 @@ from confluent_kafka.admin import (
 
 from streams.guard import TIMEOUT_S, Facts, look
 from streams.settings import Settings
-from streams.topics import Topic, topics
+from streams.topics import SCORED, Topic, topics
+
+FIXED = {SCORED: "set GNOMON_SCORED_PARTITIONS to what is there"}
+FRESH = "begin under another GNOMON_PREFIX, or delete the topic and make it anew: gnomon provision, gnomon provision --accept control"
 
 
 class Action(StrEnum):
@@ -31,13 +34,15 @@ class Action(StrEnum):
 
 
 class Step(NamedTuple):
-    """One step of a plan; ``detail`` is for people, ``config`` what is to be set."""
+    """One step of a plan; ``detail`` says for people what differs, ``config`` is what is to be set."""
 
     name: str  # logical
     topic: str  # in Kafka
     action: Action
     detail: str
     config: dict[str, str]
+    wanted: dict[str, str]  # partitions and settings, as the settings say
+    there: dict[str, str] | None  # the same, as they are in Kafka; None: there is no such topic
 
 
 def plan(client: AdminClient, settings: Settings) -> list[Step]:
@@ -111,17 +116,19 @@ def accept(client: AdminClient, settings: Settings, names: Iterable[str], groups
 
 def _step(topic: Topic, real: str, facts: Facts | None, config: Mapping[str, str]) -> Step:
     wanted = topic.config()
+    say = {"partitions": str(topic.partitions)} | wanted
     if facts is None:
-        return Step(topic.name, real, Action.CREATE, f"{topic.partitions} partitions", wanted)
+        return Step(topic.name, real, Action.CREATE, "is missing", wanted, say, None)
+    there = {"partitions": str(facts.partitions)} | {key: config.get(key, "") for key in wanted}
     differing = {key: value for key, value in wanted.items() if config.get(key) != value}
     detail = ", ".join(f"{key} {config.get(key)} -> {value}" for key, value in differing.items())
     if facts.partitions < topic.partitions and not topic.fixed:
         grown = f"{facts.partitions} -> {topic.partitions} partitions"
-        return Step(topic.name, real, Action.GROW, f"{grown}, {detail}" if detail else grown, differing)
+        return Step(topic.name, real, Action.GROW, f"{grown}, {detail}" if detail else grown, differing, say, there)
     if topic.fixed and facts.partitions != topic.partitions:
-        text = f"has {facts.partitions} partitions, the settings say {topic.partitions}, and its count is fixed: change the setting"
-        return Step(topic.name, real, Action.REFUSE, text, {})
-    return Step(topic.name, real, Action.ALTER if differing else Action.KEEP, detail, differing)
+        text = f"has {facts.partitions} partitions, must have {topic.partitions}, and its count is fixed: {FIXED.get(topic.name, FRESH)}"
+        return Step(topic.name, real, Action.REFUSE, text, {}, say, there)
+    return Step(topic.name, real, Action.ALTER if differing else Action.KEEP, detail, differing, say, there)
 
 
 def _configs(client: AdminClient, names: Iterable[str]) -> dict[str, dict[str, str]]:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streams.cli.output import clean
-from streams.cli.policies import read_policy
+from streams.cli.output import MISTAKE, clean
+from streams.cli.policies import read_policy, try_policy
 
 if TYPE_CHECKING:
     from schemas.policy import Policy
@@ -18,30 +18,61 @@ if TYPE_CHECKING:
 def check(
     policy: Annotated[Path, typer.Argument(help="The policy file, TOML.", metavar="POLICY")],
     model: Annotated[str | None, typer.Option("--model", help="Explain what holds for this model only.", metavar="ID")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON; the faults too.")] = False,
 ) -> None:
     """Check a policy and explain it: every fault at once, or what holds for each model with all defaults filled in.
 
+    Nothing is put into force; that does: gnomon policy apply
+
+    Example: gnomon check policy.toml --model fraud
+
     Exit status: 0, or 2 if the policy has a fault.
     """
+    if as_json:
+        _print_json(policy, model)
+        return
     parsed = read_policy(policy)
     for line in explain(parsed, model):
         typer.echo(clean(line))
 
 
+def _print_json(path: Path, model: str | None) -> None:
+    import json
+
+    parsed, faults = try_policy(path)
+    models = [] if parsed is None or faults else _models(parsed, model)
+    built_in = _built_in()
+    told = [
+        {"model": name, "named": named, "keys": {key: {"value": value, "built_in": built_in.get(key) == value} for key, value in lines}}
+        for name, named, lines in models
+    ]
+    typer.echo(json.dumps({"faults": faults, "models": told}, ensure_ascii=False))
+    if faults:
+        raise typer.Exit(MISTAKE)
+
+
 def explain(policy: "Policy", model: str | None = None) -> list[str]:
     """Return what a policy comes to, a line per key; ``*`` marks what differs from the built-in value."""
+    built_in = _built_in()
+    out: list[str] = []
+    for name, named, lines in _models(policy, model):
+        title = "every model not named" if name is None else name if named else f"{name} (not named in the policy: the defaults)"
+        out += ["", title] if out else [title]
+        out += [f"{' ' if built_in.get(key) == value else '*'} {key:<28} {value}" for key, value in lines]
+    return [*out, "", "* differs from the built-in value"]
+
+
+def _models(policy: "Policy", model: str | None) -> list[tuple[str | None, bool, list[tuple[str, str]]]]:
+    """Return each model that is to be explained, whether the policy names it, and its lines; None: every model that is not named."""
+    if model is not None:
+        return [(model, model in policy.models, _lines(policy.for_model(model)))]
+    return [(None, False, _lines(policy.defaults)), *((name, True, _lines(found)) for name, found in policy.models.items())]
+
+
+def _built_in() -> dict[str, str]:
     from schemas.policy_models import ModelPolicy
 
-    if model is not None:
-        names = {f"{model}" if model in policy.models else f"{model} (not named in the policy: the defaults)": policy.for_model(model)}
-    else:
-        names = {"every model not named": policy.defaults} | policy.models
-    built_in = dict(_lines(ModelPolicy()))
-    out: list[str] = []
-    for title, resolved in names.items():
-        out += ["", title] if out else [title]
-        out += [f"{' ' if built_in.get(key) == value else '*'} {key:<28} {value}" for key, value in _lines(resolved)]
-    return [*out, "", "* differs from the built-in value"]
+    return dict(_lines(ModelPolicy()))
 
 
 def _lines(policy: "ModelPolicy") -> list[tuple[str, str]]:

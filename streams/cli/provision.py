@@ -28,6 +28,8 @@ def provision(
 ) -> None:
     """Make Gnomon's topics in Kafka, or bring them up to the settings; what is right already is left alone.
 
+    A line a topic: its partitions, how long records are kept, delete or compact, and what differs from the settings.
+
     With --accept nothing is made: workers refuse a topic that was deleted and made anew, until someone accepts it. All workers must be
     stopped; what was counted of the old topic stays counted, and the new one is read from its beginning.
 
@@ -51,12 +53,15 @@ def provision(
         client = _client(settings)
         steps = plan(client, settings)
         for step in steps:
-            typer.echo(_json(step) if as_json else f"{step.action.value:<7} {step.topic:<28} {step.detail}".rstrip())
+            typer.echo(_json(step) if as_json else _line(step))
         refused = [step for step in steps if step.action is Action.REFUSE]
         if refused:
             fail("; ".join(f"{step.topic}: {step.detail}" for step in refused))
         if not dry_run:
             apply(client, settings, steps)
+        if not as_json:
+            left = dry_run and any(step.action is not Action.KEEP for step in steps)
+            typer.echo("Nothing was done. Next: gnomon provision" if left else "Next: gnomon worker")
     except (KafkaException, TimeoutError) as error:
         _away(settings, error)
 
@@ -102,10 +107,21 @@ def _client(settings: "Settings") -> Any:
     return admin(settings)
 
 
+def _line(step: "Step") -> str:
+    """Return what is there, or will be, and what is to change."""
+    from schemas.durations import format_duration
+
+    now = step.there or step.wanted
+    kept, count = now["retention.ms"], int(now["partitions"])
+    told = f"{count} partition{'' if count == 1 else 's'}, kept {format_duration(int(kept)) if kept.isdecimal() else 'for ever'}"
+    changed = f"; {step.detail}" if step.there and step.detail else ""
+    return f"{step.action.value:<7} {step.topic:<28} {told}, cleanup {now['cleanup.policy']}{changed}"
+
+
 def _json(step: "Step") -> str:
     import json
 
-    return json.dumps({"name": step.name, "topic": step.topic, "action": step.action.value, "detail": step.detail, "config": step.config})
+    return json.dumps(step._asdict())
 
 
 def _away(settings: "Settings", error: Exception) -> NoReturn:

@@ -1,5 +1,7 @@
 """``gnomon provision`` and ``gnomon report`` against a real Kafka and a real Redis."""
 
+import re
+
 import msgspec
 import pytest
 from support.logs import gnomon
@@ -28,11 +30,13 @@ def test_topics_are_planned_made_and_left_alone(kafka, prefix, monkeypatch):
         result = gnomon("provision", *arguments)
         assert result.exit_code == 0, result.output
         assert actions(result.stdout, prefix) == dict.fromkeys(every, expected)
+        assert re.search(rf"{expected} +{re.escape(prefix)}scored +8 partitions, kept 30d, cleanup delete\n", result.stdout)
+        assert result.stdout.splitlines()[-1].endswith("gnomon provision" if arguments and expected == "create" else "gnomon worker")
     monkeypatch.setenv("GNOMON_SCORED_PARTITIONS", "5")
     result = gnomon("provision")
     assert result.exit_code == 2
     assert "scored" in result.stderr
-    assert "change the setting" in result.stderr
+    assert "set GNOMON_SCORED_PARTITIONS to what is there" in result.stderr
 
 
 def test_a_deployment_that_has_seen_nothing_has_an_empty_report(redis_url, prefix, monkeypatch, tmp_path):

@@ -28,12 +28,16 @@ def test_a_plan_changes_nothing_and_applying_twice_changes_nothing_more(kafka: B
     client = admin(settings)
     first = plan(client, settings)
     assert {step.action for step in first} == {Action.CREATE}
+    assert {step.there for step in first} == {None}
     assert look(client, settings, ["scored"]) == {}
     apply(client, settings, first)
     facts = look(client, settings, [step.name for step in first])
     assert (facts["predictions"].partitions, facts["scored"].partitions, facts["control"].partitions) == (3, 2, 1)
     assert len({f.topic_id for f in facts.values()}) == len(first)
-    assert {step.action for step in plan(client, settings)} == {Action.KEEP}
+    again = plan(client, settings)
+    assert {step.action for step in again} == {Action.KEEP}
+    assert all(step.there == step.wanted for step in again)
+    assert {again[0].there[key] for key in ("partitions", "retention.ms", "cleanup.policy")} == {"3", "604800000", "delete"}
     apply(client, settings, first)  # an old plan: someone was quicker
     assert look(client, settings, facts) == facts
 
@@ -49,7 +53,7 @@ def test_sources_grow_settings_follow_and_the_scored_count_is_fixed(kafka: Broke
     apply(client, later, steps.values())
     assert {step.action for step in plan(client, later)} == {Action.KEEP}
     assert look(client, later, ["predictions"])["predictions"].partitions == 4
-    with pytest.raises(ValueError, match="has 2 partitions, the settings say 3"):
+    with pytest.raises(ValueError, match=r"has 2 partitions, must have 3.*set GNOMON_SCORED_PARTITIONS"):
         other = Settings(kafka=kafka.bootstrap, prefix=prefix, scored_partitions=3)
         apply(client, other, plan(client, other))
 

@@ -14,22 +14,58 @@ from streams.cli import reference, reference_policy
 from streams.cli.main import app
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = dict(typer.main.get_command(app).commands)
+GROUP = typer.main.get_command(app)
+WITHOUT_JSON = {  # why there is nothing to print as JSON
+    "demo": "a show for people",
+    "worker": "a service: it logs",
+    "policy init": "prints a file",
+    "schemas": "writes files",
+}
+
+
+def leaves(group, prefix=""):
+    """Every command by what is typed, those of groups too."""
+    found = {}
+    for name, command in group.commands.items():
+        found |= leaves(command, f"{prefix}{name} ") if hasattr(command, "commands") else {f"{prefix}{name}": command}
+    return found
+
+
+COMMANDS = leaves(GROUP)
 OURS = [(name, parameter) for name, command in COMMANDS.items() for parameter in command.params if parameter.name != "help"]
 
 
+def section(name: str) -> str:
+    return (ROOT / "docs" / "cli.md").read_text().split(f"\n## gnomon {name}\n")[1].split("\n## ")[0]
+
+
 @pytest.mark.parametrize("name", sorted(COMMANDS))
-def test_every_command_says_what_it_does(name):
+def test_every_command_says_what_it_does_and_stands_in_the_docs(name):
     assert len(COMMANDS[name].help) > 20
+    assert " ".join(COMMANDS[name].help.split("\n\n")[0].split()) in section(name)
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_command_is_typed_by_a_test(name):
+    texts = [path.read_text() for path in (ROOT / "tests").rglob("test_*.py")]
+    assert any("gnomon(" in text and all(f'"{word}"' in text for word in name.split()) for text in texts)
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_command_that_tells_something_tells_it_to_programs(name):
+    assert ("--json" in {option for parameter in COMMANDS[name].params for option in parameter.opts}) is (name not in WITHOUT_JSON)
+
+
+def test_there_are_as_many_in_the_docs():
+    assert set(COMMANDS) == set(reference.commands())
 
 
 @pytest.mark.parametrize(("name", "parameter"), OURS, ids=[f"{name} {parameter.name}" for name, parameter in OURS])
 def test_every_option_has_a_help_text_and_stands_in_the_docs(name, parameter):
     assert parameter.help
-    section = (ROOT / "docs" / "cli.md").read_text().split(f"\n## gnomon {name}\n")[1].split("\n## ")[0]
     shown = parameter.opts[0] if parameter.opts[0].startswith("-") else parameter.metavar
-    assert shown in section
-    assert " ".join(parameter.help.split()) in section
+    assert shown in section(name)
+    assert " ".join(parameter.help.split()) in section(name)
 
 
 @pytest.mark.parametrize("name", sorted(reference.PAGES))

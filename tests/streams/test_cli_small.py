@@ -1,5 +1,6 @@
 """``gnomon check`` and ``gnomon schemas``; processes that stand and fall together."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -74,6 +75,23 @@ def test_a_policy_that_is_not_there_is_told_what_to_type(tmp_path):
     result = gnomon("check", tmp_path / "none.toml")
     assert result.exit_code == 2
     assert f"touch {tmp_path / 'none.toml'}" in result.stderr
+
+
+def test_a_policy_is_explained_to_programs_too(tmp_path):
+    path = tmp_path / "policy.toml"
+    path.write_text("[models.fraud]\nthreshold = 0.8\n")
+    result = gnomon("check", path, "--json")
+    found = json.loads(result.stdout)
+    assert (result.exit_code, found["faults"]) == (0, [])
+    assert [(each["model"], each["named"]) for each in found["models"]] == [(None, False), ("fraud", True)]
+    differing = {key for key, value in found["models"][1]["keys"].items() if not value["built_in"]}
+    assert differing == {"threshold"}
+    [other] = json.loads(gnomon("check", path, "--json", "--model", "credit").stdout)["models"]
+    assert (other["model"], other["named"]) == ("credit", False)
+    path.write_text("[models.fraud]\nthreshold = 8\nhorizont = '1d'\n")
+    result = gnomon("check", path, "--json")
+    assert result.exit_code == 2
+    assert len(json.loads(result.stdout)["faults"]) == 2
 
 
 def test_schemas_are_written_and_checked(tmp_path):

@@ -94,7 +94,16 @@ async def test_a_policy_with_a_fault_is_refused_whole(toml, caplog):
     await joining.step([batch("control", policy(STRICT), policy(toml + "\n"))])
     await joining.step([batch("predictions", claim("a"))])
     assert out.predicted() == [0]
-    assert "refused whole" in caplog.text
+    assert "the policy of ada, 1970-01-01T00:00:00.005Z, control offset 1, is refused whole" in caplog.text
+
+
+async def test_who_put_a_policy_into_force_and_when_is_logged(caplog):
+    policies, table = MemoryPolicies(), DictTable()
+    joining, _ = worker(policies, table, [("gnomon.predictions", 0), ("gnomon.control", 0)])
+    with caplog.at_level("INFO", logger="streams.policy_follow"):
+        await joining.step([batch("control", policy(STRICT))])
+        await joining.step([batch("predictions", claim("a"))])
+    assert "the policy of ada, put into force at 1970-01-01T00:00:00.005Z, control offset 0" in caplog.text
 
 
 async def test_other_control_records_are_not_policies():
