@@ -1,9 +1,9 @@
 """The evidence bank: all monitors of one model version, stepped together, within one budget of false pages."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -130,7 +130,8 @@ class Bank:
             self.mature[reading.rung] = reading.mature
         return self.panels[reading.rung]
 
-    def _build(self, rung: int, mature: bool) -> list[Panel]:
+    def _build(self, rung: int, mature: bool, names: Sequence[str] = ()) -> list[Panel]:
+        """Return the panels of a rung; ``names`` are those of the panels that were saved."""
         return [Panel(bet, tracks, rung=rung, rule=self.rule) for bet, tracks in tracks_of(self.policy, rung=rung, mature=mature)]
 
     def _slots(self, segments: Ints) -> Ints:
@@ -273,7 +274,7 @@ class Bank:
         }
 
     @classmethod
-    def from_state(cls, state: dict[str, Any], *, policy: ModelPolicy) -> "Bank":
+    def from_state(cls, state: dict[str, Any], *, policy: ModelPolicy) -> Self:
         """Take back what ``to_state`` gave; the policy may have changed meanwhile.
 
         Raises
@@ -291,8 +292,8 @@ class Bank:
         bank._slot_of[bank.segments] = np.arange(len(bank.segments))
         bank._slot_of[state["unwatched"]] = -1
         for rung, mature, saved in state["panels"]:
-            bank.mature[rung], bank.panels[rung] = mature, bank._build(rung, mature)
             by_name = dict(saved)
+            bank.mature[rung], bank.panels[rung] = mature, bank._build(rung, mature, tuple(by_name))
             for panel in bank.panels[rung]:
                 if panel.bet.name in by_name:
                     panel.load(by_name[panel.bet.name], bank.budget)

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from detectors.findings import drift_event
+from detectors.incident_events import IncidentEvent, Naming
+from detectors.incidents import Incidents
 from detectors.model_companions import COMPANIONS
 from detectors.river.metrics import label_metric
+from detectors.signals import Key
 from detectors.tracks import check_detectors
 from schemas.control import Control, ControlType
 from schemas.fields import Timestamp, epoch_ms
@@ -17,7 +20,6 @@ from schemas.policy import Policy, PolicyError, decode_policy
 from schemas.policy_reader import join
 
 if TYPE_CHECKING:
-    from detectors.model_version import ModelVersion
     from detectors.watch import Watch
 
 
@@ -35,7 +37,9 @@ def decide(watch: Watch, control: Control) -> list[Event]:
     for model_id in sorted(watch.models):
         if control.model_id is None or control.model_id == model_id:
             for version in watch.models[model_id].values():
-                found += _decide_one(version, control)
+                events, keys = decide_incidents(version.incidents, control, version.segment_text)
+                version.bank.relearn(keys)
+                found += [drift_event(version, event) for event in events]
                 watch.changed.add((model_id, version.name))
             found += watch.companions[model_id].decide(control)
             watch.changed.add((model_id, COMPANIONS))
@@ -67,26 +71,27 @@ def read_policy(control: Control) -> Policy:
     return policy
 
 
-def _decide_one(version: ModelVersion, control: Control) -> list[Event]:
-    incidents, incident_id, at_ms = version.incidents, control.incident_id, epoch_ms(control.at)
+def decide_incidents(incidents: Incidents, control: Control, naming: Naming) -> tuple[list[IncidentEvent], list[Key]]:
+    """Apply what people decided to open incidents; return what that causes, and the monitors that must learn a new baseline."""
+    incident_id, at_ms = control.incident_id, epoch_ms(control.at)
     if control.type == ControlType.BASELINE:
-        found: list[Event] = []
+        found: list[IncidentEvent] = []
+        relearn: list[Key] = []
         for incident in list(incidents.open):
             if incident_id in (None, incident.incident_id):
-                events, keys = incidents.accept_baseline(incident.incident_id, by=control.by, due_ms=at_ms, naming=version.segment_text)
-                version.bank.relearn(keys)
-                found += [drift_event(version, event) for event in events]
-        return found
+                events, keys = incidents.accept_baseline(incident.incident_id, by=control.by, due_ms=at_ms, naming=naming)
+                found, relearn = found + events, relearn + keys
+        return found, relearn
     if incident_id is None:
-        return []
+        return [], []
     if control.type == ControlType.ACK:
         incidents.acknowledge(incident_id, by=control.by, at_ms=at_ms)
     elif control.type == ControlType.SNOOZE:
         try:
             until = msgspec.convert(control.body.get("until", control.at), Timestamp)
         except msgspec.ValidationError:  # no time: there is nothing to do until then
-            return []
+            return [], []
         incidents.snooze(incident_id, until_ms=epoch_ms(until))
     elif control.type == ControlType.VERDICT:
         incidents.judge(incident_id, true=control.body.get("verdict") == "true", by=control.by, at_ms=at_ms)
-    return []
+    return [], []

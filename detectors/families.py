@@ -1,8 +1,25 @@
 """The families: every watched quantity by name, each declared beside its bet."""
 
 import difflib
+from dataclasses import replace
 
 from detectors.bets import Bet, Family, discover
+
+CHECK, PROBE = "check", "probe"
+NAMED = {  # families of which there is one for every name that arrives: "check:citation"
+    CHECK: Family(
+        name="{}",
+        kind=CHECK,
+        noun="pass rate of {}",
+        look="Look at documents that fail the check and at what changed in retrieval, prompt or model.",
+    ),
+    PROBE: Family(
+        name="{}",
+        kind=PROBE,
+        noun="detection rate of the probe {}",
+        look="Look at probes that pass unseen: real ones of their kind do as well.",
+    ),
+}
 
 
 def families() -> dict[str, tuple[Family, Bet]]:
@@ -24,10 +41,13 @@ def family(name: str) -> Family:
 
     Examples
     --------
-    >>> family("fnr").noun
-    'false-negative rate'
+    >>> family("fnr").noun, family("check:citation").noun
+    ('false-negative rate', 'pass rate of citation')
 
     """
+    prefix, _, named = name.partition(":")
+    if named and prefix in NAMED:
+        return replace(NAMED[prefix], name=name, noun=NAMED[prefix].noun.format(named))
     known = families()
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)

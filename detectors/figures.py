@@ -4,7 +4,7 @@ Each figure is the pure function of ``detectors.statistics`` over the integer su
 its field in ``schemas.figures.SegmentFigures``. A figure that the sums leave undefined (no positives, no scores and so on) is None.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,6 +22,18 @@ from detectors.statistics.score_counts import Distribution
 from schemas.cost import CostMatrix
 from schemas.drift import Interval
 from schemas.figures import Bin
+
+HOUR_MS = 3_600_000
+
+
+class Review(NamedTuple):
+    """A policy's figures of people's time; None: it says nothing."""
+
+    cost_per_hour: float | None = None
+    baseline_ms: int | None = None
+
+
+NO_REVIEW = Review()
 
 Figures = dict[str, Any]  # float | int | None, but for ``ece_em`` and ``reliability``
 _Columns = dict[str, Floats | Ints]
@@ -60,6 +72,7 @@ def many_figures(
     distributions: list[Distribution | None] | None = None,
     cost: CostMatrix | None = None,
     threshold: float = 0.5,
+    review: Review = NO_REVIEW,
     intervals: bool = True,
 ) -> list[Figures]:
     """Return the figures of each of s segments, by the names of ``schemas.figures.SegmentFigures``.
@@ -77,11 +90,14 @@ def many_figures(
         The cost matrix; None: only realised costs are counted.
     threshold
         The probability at which the policy acts: its odds are the exchange rate of the net benefit.
+    review
+        What people's time costs, and how long they took before there was the model.
     intervals
         Whether to estimate ``ece_em`` with its interval: two thirds of the work.
 
     """
-    columns = _counts(made, known) | _people(made, known) | _costs(made, known, cost, threshold)
+    columns = _counts(made, known) | _people(made, known, review) | _costs(made, known, cost, threshold)
+    columns["net_value"] = _net_value(columns)
     areas = [np.nan if one is None else float(auc(one.n0, one.n1)) for one in distributions or [None] * len(made)]
     columns["auc"] = np.array(areas, dtype=np.float64)
     if known_bins is None:
@@ -122,14 +138,28 @@ def _counts(made: Ints, known: Ints) -> _Columns:
     return counts | confusion | rates | of_scores | rest
 
 
-def _people(made: Ints, known: Ints) -> _Columns:
+def _people(made: Ints, known: Ints, review: Review) -> _Columns:
     disposed = KNOWN.count(known, "disposed")
+    mean_review_s = ratio(KNOWN.count(known, "review_ms"), 1000 * KNOWN.count(known, "reviewed"))
+    hour = np.nan if review.cost_per_hour is None else review.cost_per_hour
+    hours = np.where(KNOWN.count(known, "reviewed") > 0, KNOWN.count(known, "review_ms") / HOUR_MS, np.nan)
     return {
         "override_rate": ratio(disposed - KNOWN.count(known, "acted"), disposed),
-        "mean_review_s": ratio(KNOWN.count(known, "review_ms"), 1000 * KNOWN.count(known, "reviewed")),
+        "mean_review_s": mean_review_s,
+        "review_saved_s": (np.nan if review.baseline_ms is None else review.baseline_ms / 1000) - mean_review_s,
+        "review_cost": hour * hours,
         "value_total": np.where(disposed > 0, KNOWN.total(known, "value"), np.nan),
         "compute_cost": np.where(MADE.count(made, "n") > 0, MADE.total(made, "compute_cost"), np.nan),
     }
+
+
+def _net_value(columns: _Columns) -> Floats:
+    """Return the value of a prediction less all that it cost, as far as that is known; NaN where nothing is."""
+    parts = {"value_total": 1.0, "cost_total": -1.0, "compute_cost": -1.0, "review_cost": -1.0}
+    money = {name: np.asarray(columns[name], dtype=np.float64) for name in parts}
+    known = np.isfinite(money["value_total"]) | np.isfinite(money["cost_total"])
+    total = sum(sign * np.nan_to_num(money[name]) for name, sign in parts.items())
+    return ratio(np.where(known, total, np.nan), columns["n_predictions"])
 
 
 def _labelled(known: Ints) -> Ints:
@@ -202,11 +232,13 @@ def _costs(made: Ints, known: Ints, cost: CostMatrix | None, threshold: float) -
     n = by_matrix + realised_n
     total = np.where(n > 0, matrix_cost(cost, counts, amounts) + np.nan_to_num(realised), np.nan)
     decided = MADE.count(made, "n") - MADE.count(made, "abstained")
-    believed = np.where(MADE.count(made, "scored") == decided, expected_costs(cost, *_expected_cells(made))[0], np.nan)
+    all_scored = MADE.count(made, "scored") == decided
+    believed, excess = (np.where(all_scored, money, np.nan) for money in expected_costs(cost, *_expected_cells(made)))
     return columns | {
         "cost_total": total,
         "cost_per_event": ratio(total, n),
         "expected_cost": ratio(believed, decided),
+        "expected_regret": ratio(excess, decided),
         "regret": ratio(regret(cost, counts, amounts), by_matrix),
     }
 

@@ -8,17 +8,20 @@ import msgspec
 import numpy as np
 
 from detectors.cells import BIN, GRID, MADE
-from detectors.figures import Figures, many_figures
+from detectors.figures import Figures, Review, many_figures
 from schemas.drift import Direction, DriftData, Impact, Interval, Kind, Scope, Severity, Window
 from schemas.fields import rfc3339
 from schemas.figures import SegmentFigures, StatisticsData
 from schemas.findings import Event, EventType, subject
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from detectors.fixed import Ints
     from detectors.incident_events import IncidentEvent
     from detectors.model_version import ModelVersion
     from detectors.signals import Estimate
+    from detectors.spans import Found
 
 PUBLISHED_GROUPS = 20  # groups, by size, in statistics events
 _FIFTEEN = ("ece_15", "rms_ce_15", "mce_15")  # not to be had from a grid of 20
@@ -28,13 +31,25 @@ def drift_event(version: ModelVersion, event: IncidentEvent) -> Event:
     """Return an incident's event as a finding; its id is the same whenever the same log is folded."""
     version.said += 1
     name = version.sums.segments.name
+    data = drift_data(event, version.model_id, version.name, name, version.spans.between(*event.window, event.time_ms))
+    return Event(
+        id=f"{event.incident_id}-{version.said}",
+        type=EventType(f"gnomon.drift.{event.event}"),
+        subject=subject(version.model_id, version.name),
+        time_ms=event.time_ms,
+        data=data,
+    )
+
+
+def drift_data(event: IncidentEvent, model_id: str, model_version: str, name: Callable[[int], dict[str, str]], origins: Found) -> DriftData:
+    """Return the data of an incident's event; ``name`` gives a segment by its number."""
     start_ms, end_ms = event.window
-    data = DriftData(
+    return DriftData(
         incident_id=event.incident_id,
         kind=Kind(event.kind),
         scope=Scope(event.scope),
-        model_id=version.model_id,
-        model_version=version.name,
+        model_id=model_id,
+        model_version=model_version,
         segment=name(event.segment),
         metric=event.metric,
         direction=Direction(event.direction),
@@ -47,18 +62,11 @@ def drift_event(version: ModelVersion, event: IncidentEvent) -> Event:
         threshold=event.threshold,
         affected=[name(segment) for segment in event.affected],
         window=Window(from_=rfc3339(start_ms), to=rfc3339(end_ms)),
-        origins=version.spans.between(start_ms, end_ms, event.time_ms),
+        origins=origins,
         impact=None if event.impact is None else Impact(money_per_day=event.impact),
         message=event.message,
         unconfirmed=event.unconfirmed,
         why=event.why,
-    )
-    return Event(
-        id=f"{event.incident_id}-{version.said}",
-        type=EventType(f"gnomon.drift.{event.event}"),
-        subject=subject(version.model_id, version.name),
-        time_ms=event.time_ms,
-        data=data,
     )
 
 
@@ -94,6 +102,7 @@ def total_figures(version: ModelVersion, chosen: Ints, *, intervals: bool = True
         distributions=[sums.scores.distribution(segment) for segment in chosen.tolist()],
         cost=version.policy.cost,
         threshold=version.policy.threshold,
+        review=_review(version),
         intervals=intervals,
     )
     return [_figures(version, segment, one) for segment, one in zip(chosen.tolist(), figures, strict=True)]
@@ -111,8 +120,13 @@ def mature_figures(version: ModelVersion, chosen: Ints) -> list[SegmentFigures]:
         known_bins=bins[chosen],
         cost=version.policy.cost,
         threshold=version.policy.threshold,
+        review=_review(version),
     )
     return [_figures(version, segment, one | dict.fromkeys(_FIFTEEN)) for segment, one in zip(chosen.tolist(), figures, strict=True)]
+
+
+def _review(version: ModelVersion) -> Review:
+    return Review(version.policy.review_cost_per_hour, version.policy.review_baseline_ms)
 
 
 def _figures(version: ModelVersion, segment: int, figures: Figures) -> SegmentFigures:

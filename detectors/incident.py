@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from detectors.families import family
+from detectors.families import NAMED, family
 from detectors.reading import BEFORE
 from detectors.signals import Alarm, Estimate, Key
 
@@ -74,6 +74,8 @@ def subject(alarm: Alarm) -> str:
     When labels come is not what they say; and a refuted claim may stand for as long as the model does, whatever else happens.
     """
     kind = family(alarm.key.family).kind
+    if kind in NAMED:  # each check, each kind of probe is a matter of its own
+        return alarm.key.family
     return kind if kind in (LABEL_DELAY, CLAIM) else ""
 
 

@@ -229,8 +229,15 @@ class Incidents:
         if incident is None:
             return [], []
         keys = [member.alarm.key for member in incident.members]
+        return self.close(incident_id, f"accepted as the new normal by {by}", due_ms=due_ms, naming=naming), keys
+
+    def close(self, incident_id: str, why: str, *, due_ms: int, naming: Naming = "group {}".format) -> list[IncidentEvent]:
+        """Close an incident by decision, whatever its evidence says; return its last event."""
+        incident = self.find(incident_id)
+        if incident is None:
+            return []
         self.open.remove(incident)
-        return [self._event(incident, CLEARED, due_ms, naming, f"accepted as the new normal by {by}")], keys
+        return [self._event(incident, CLEARED, due_ms, naming, why)]
 
     def keep(self, active: set[Key], due_ms: int, naming: Naming = "group {}".format) -> list[IncidentEvent]:
         """Let go of monitors that are watched no longer, after a change of policy; an incident that has none left is closed."""

@@ -3,10 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from detectors.companions import Companion, discover
 from detectors.fixed import Ints
 from detectors.model_version import ModelVersion
 from schemas.control import Control
+from schemas.figures import SegmentFigures
 from schemas.findings import Event
 from schemas.policy_models import ModelPolicy
 from schemas.scored import Rows
@@ -43,6 +46,11 @@ class ModelCompanions:
             member.moved = type(member).moved
         return bool(moved)
 
+    def take_back_time(self, watermark_ms: int) -> None:
+        """Let the time pass that had passed when the state was taken."""
+        for member in self.members.values():
+            member.take_back_time(watermark_ms)
+
     def use(self, policy: ModelPolicy) -> list[Event]:
         """Follow another policy from here on."""
         return [event for member in self.members.values() for event in member.use(policy)]
@@ -54,6 +62,11 @@ class ModelCompanions:
     def weight(self, due_ms: int) -> float:
         """Return the part of the model's budget that the companions spend at a due time."""
         return sum(member.weight(due_ms) for member in self.members.values())
+
+    def filled(self, version: ModelVersion, figures: SegmentFigures) -> SegmentFigures:
+        """Return a segment's figures with what the companions know of it."""
+        found = {name: part for member in self.members.values() for name, part in member.figures(version, figures.segment).items()}
+        return msgspec.structs.replace(figures, **found) if found else figures
 
     def report(self, version: ModelVersion) -> dict[str, Any]:
         """Return what there is to report of a version, by field."""

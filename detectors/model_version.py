@@ -122,6 +122,7 @@ class ModelVersion:
         self.watermark_ms = watermark_ms
         if watermark_ms > BEGINNING and len(self.sums.tables["made"].keys):
             self._pass(watermark_ms)
+            self.spans.fold_up(watermark_ms)
 
     def _step_until(self, until_ms: int, share: Share, events: list[Event]) -> bool:
         """Step what is due; return False where the first predictions became complete on the way."""
@@ -219,7 +220,6 @@ class ModelVersion:
             unread = [self.read_to[rung] for rung in rungs if self.ladder.width_ms(rung) < width]
             frontiers[width] = floor_to(min(unread, default=self.read_to[rungs[-1]]), width)
         self.sums.merge(frontiers)
-        self.spans.fold_up(watermark_ms)
 
     def segment_text(self, segment: int) -> str:
         """Return a segment as text for people."""

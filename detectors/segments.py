@@ -52,6 +52,15 @@ class Segments:
         pair = self.pairs[number]
         return {} if pair is None else {pair[0]: pair[1]}
 
+    def find(self, name: dict[str, str]) -> int | None:
+        """Return the number of a segment; None: there is none of that name.
+
+        >>> segments = Segments()
+        >>> segments.find({}), segments.find({"race": "White"})
+        (0, None)
+        """
+        return self._numbers.get(next(iter(name.items()))) if name else 0
+
     def is_probe(self, number: int) -> bool:
         """Say whether a segment holds synthetic traffic."""
         pair = self.pairs[number]

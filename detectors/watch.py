@@ -196,6 +196,8 @@ class Watch:
                     self.changed.add((model_id, name))
                     version.stepped = False
             found += self.companions[model_id].advance(watermark(model_id), versions, found[begin:])
+            for version in versions.values():
+                version.spans.fold_up(watermark(model_id))  # not before the companions have asked where things lie
             if self.companions[model_id].moved():
                 self.changed.add((model_id, COMPANIONS))
         return sorted(found, key=lambda event: event.time_ms)  # however far the watermark has jumped
@@ -294,6 +296,7 @@ class Watch:
                 self.models[model][name] = ModelVersion.from_state(state, model, name, policy, self.distinct_scores)
         for model, name, watermark_ms in head["watermarks"]:
             self.models[model][name].take_back_time(watermark_ms)
+            self.companions[model].take_back_time(watermark_ms)
 
     def _versions(self) -> Iterator[tuple[str, str, ModelVersion]]:
         return ((model, name, versions[name]) for model, versions in sorted(self.models.items()) for name in sorted(versions))

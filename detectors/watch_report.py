@@ -107,7 +107,8 @@ def _model(watch: Watch, version: ModelVersion) -> ModelReport:
     segments = [number for number in range(len(n)) if not number or (n[number] and not version.sums.segments.is_probe(number))]
     segments.sort(key=lambda number: sorted(version.sums.segments.name(number).items()))
     chosen = np.array(segments, dtype=np.int64)
-    figures = total_figures(version, chosen)
+    companions = watch.companions[version.model_id]
+    figures = [companions.filled(version, one) for one in total_figures(version, chosen)]
     ladder, mature = version.ladder, []
     if ladder.mature is not None and len(version.mature_sums["made"].keys):
         age_s = ladder.age_ms(ladder.mature) / 1000
@@ -122,7 +123,7 @@ def _model(watch: Watch, version: ModelVersion) -> ModelReport:
         state={"watermark_ms": version.watermark_ms, "open_incidents": len(version.incidents.open), "notes": len(version.notes)},
         claims=claims_of(version, next((one for one in mature if not one.segment), None)),
         river={name: label_metric(name, **counts) for name in version.policy.metrics},
-        **watch.companions[version.model_id].report(version),
+        **companions.report(version),
     )
 
 

@@ -29,6 +29,7 @@ class Kind(StrEnum):
     GAP = "gap"
     CLAIM = "claim"
     CHECK = "check"
+    PROBE = "probe"
 
 
 class Scope(StrEnum):

@@ -23,11 +23,15 @@ class Bin(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class CheckFigures(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One verification by name: how many checks were made and passed."""
+    """One verification by name: how many checks were made and passed, in how many documents."""
 
     passed: Count64
     total: Count64
     rate: Figure = None  # passed / total
+    lo: Figure = None  # 95 % interval; the checks of one document are not independent
+    hi: Figure = None
+    documents: Count64 = 0
+    documents_failed: Count64 = 0  # with a failure
 
 
 class SegmentFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +95,9 @@ class SegmentFigures(msgspec.Struct, frozen=True, kw_only=True):
     value_total: Figure = None  # sum of the benefits reported
     net_benefit: Figure = None  # tp / n - fp / n * t / (1 - t) at the decision threshold t (Vickers & Elkin 2006)
     compute_cost: Figure = None  # sum over predictions
+    review_cost: Figure = None  # of people's time so far, at the policy's cost of an hour
+    net_value: Figure = None  # per prediction: value less costs, computing and review, as far as they are known
+    expected_regret: Figure = None  # per prediction, if the scores are believed: cost beyond that of the other action for all of a kind
 
     # Abstention
     abstention_rate: Figure = None  # abstained / predictions
@@ -104,7 +111,8 @@ class SegmentFigures(msgspec.Struct, frozen=True, kw_only=True):
 
     # People
     override_rate: Figure = None  # share of dispositions that were not acted upon
-    mean_review_s: Figure = None  # of a person's time
+    mean_review_s: Figure = None  # of a person's time, per document reviewed
+    review_saved_s: Figure = None  # the policy's baseline less that; negative: it takes longer than without the model
     checks: dict[Name, CheckFigures] = msgspec.field(default_factory=dict)  # verification by name
 
 

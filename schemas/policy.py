@@ -18,8 +18,10 @@ from schemas.policy_models import (
     FAMILIES,
     BaselinePolicy,
     Budget,
+    CheckPolicy,
     FatiguePolicy,
     ModelPolicy,
+    ProbePolicy,
     RetrainPolicy,
     WatchPolicy,
 )
@@ -159,6 +161,9 @@ def _resolve(fields: dict[str, Any], path: str, faults: Faults) -> ModelPolicy:
     for key, kind in (("budget", Budget), ("cost", CostMatrix), ("fatigue", FatiguePolicy)):
         if key in fields:
             resolved[key] = kind(**fields[key])
+    for key, named in (("checks", CheckPolicy), ("probes", ProbePolicy)):
+        if key in fields:
+            resolved[key] = {name: named(**table) for name, table in fields[key].items()}
     if "retrain" in fields:
         severity = fields["retrain"].get("severity", Severity.MAJOR)
         resolved["retrain"] = RetrainPolicy(**fields["retrain"] | {"severity": Severity(severity)})

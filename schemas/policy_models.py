@@ -43,6 +43,21 @@ class WatchPolicy(msgspec.Struct, frozen=True, kw_only=True):
     baseline: float | None = None  # contract value
 
 
+class ProbePolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """One kind of probe: how much of it should be detected."""
+
+    enabled: bool = True
+    baseline: float | None = None  # share detected; None: what was learnt
+    tolerance: float | None = None  # relative change of the odds that does not matter; None: 0.2
+
+
+class CheckPolicy(ProbePolicy, frozen=True, kw_only=True):
+    """One verification by name: how much of it should pass."""
+
+    zero_tolerance: bool = False  # the first document that fails is an incident, without any evidence
+    clean: int = 100  # documents without a failure that end such an incident
+
+
 class FatiguePolicy(msgspec.Struct, frozen=True, kw_only=True):
     """When alerts are too many or too poor, per unit. None: held against the unit's own past.
 
@@ -96,6 +111,10 @@ class ModelPolicy(msgspec.Struct, frozen=True, kw_only=True):
     dimensions: tuple[str, ...] | None = None  # None: all that arrive, capped
     intersections: tuple[tuple[str, ...], ...] = ()
     cost: CostMatrix | None = None
+    review_cost_per_hour: float | None = None  # of the people who look at predictions
+    review_baseline_ms: int | None = None  # of a person's time for one document, before the model
+    checks: dict[str, CheckPolicy] = msgspec.field(default_factory=dict)  # by name; "*": every other
+    probes: dict[str, ProbePolicy] = msgspec.field(default_factory=dict)  # by kind; "*": every other
     claims: dict[str, float] = msgspec.field(default_factory=dict)  # names of ``CLAIMS``
     watch: dict[str, WatchPolicy] = msgspec.field(
         default_factory=lambda: {family: WatchPolicy(enabled=family in DEFAULT_FAMILIES) for family in FAMILIES}

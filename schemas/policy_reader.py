@@ -3,12 +3,18 @@
 import difflib
 import math
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from schemas.durations import parse_duration
 
 Read = Callable[[Any], Any]  # raises ValueError that says what was expected and what came
-Table = Mapping[str, tuple[str, "Read | Table"]]  # key -> field it sets, how to read it
+Table = Mapping[str, tuple[str, "Read | Table | ByName"]]  # key -> field it sets, how to read it
+
+
+class ByName(NamedTuple):
+    """A table of tables of one form, each under a name that the policy's author chooses."""
+
+    table: Table
 
 
 class Faults(list[str]):
@@ -54,6 +60,8 @@ def read_table(given: Any, table: Table, path: str, faults: Faults) -> dict[str,
             faults.unknown(path, key, table)
             continue
         field, read = table[key]
+        if isinstance(read, ByName):
+            read = {inner: (inner, read.table) for inner in value} if isinstance(value, dict) else {}
         if isinstance(read, Mapping):
             fields[field] = read_table(value, read, join(path, key), faults)
             continue

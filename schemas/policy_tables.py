@@ -8,7 +8,7 @@ from schemas.cost import parse_line
 from schemas.drift import Severity
 from schemas.fields import check_label, label_value
 from schemas.policy_models import CLAIMS, FAMILIES, MAX_AGES
-from schemas.policy_reader import Table, duration, flag, name, names, number, one_of, shown, whole
+from schemas.policy_reader import ByName, Table, duration, flag, name, names, number, one_of, shown, whole
 
 FAMILY_PARAMETERS = {"covariate": ("features",), "gap": ("dimensions",), "challenger": ("champion",)}  # of the evidence bank
 
@@ -50,6 +50,8 @@ WATCH: Table = {
     "tolerance": ("tolerance", number(0)),
     "baseline": ("baseline", number(0)),
 }
+PROBE: Table = {"enabled": ("enabled", flag), "baseline": ("baseline", _RATE), "tolerance": ("tolerance", number(0))}
+CHECK: Table = {**PROBE, "zero_tolerance": ("zero_tolerance", flag), "clean": ("clean", whole(1))}
 MODEL: Table = {
     "budget": ("budget", {"pages": ("pages", _POSITIVE), "days": ("days", _POSITIVE)}),
     "positive_label": ("positive_label", _label),
@@ -66,6 +68,10 @@ MODEL: Table = {
     "dimensions": ("dimensions", names),
     "intersections": ("intersections", _intersections),
     "cost": ("cost", {cell: (cell, parse_line) for cell in ("tp", "fp", "tn", "fn")}),
+    "review_cost_per_hour": ("review_cost_per_hour", number(0)),
+    "review_baseline": ("review_baseline_ms", duration()),
+    "checks": ("checks", ByName(CHECK)),
+    "probes": ("probes", ByName(PROBE)),
     "claims": ("claims", {claim: (claim, _RATE) for claim in CLAIMS}),
     "watch": ("watch", lambda value: value),  # read by ``_read_watch``: its tables hold parameters that only the detector knows
     "metrics": ("metrics", names),

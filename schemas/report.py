@@ -5,9 +5,9 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from schemas.drift import Count64, Time
+from schemas.drift import Count64, Interval, Time
 from schemas.fields import Id, Name
-from schemas.figures import AgedFigures, Figure, Seconds, SegmentFigures
+from schemas.figures import AgedFigures, CheckFigures, Figure, Seconds, SegmentFigures
 from schemas.retrain import TrainingData
 
 State = dict[Name, bool | int | float | str | None]
@@ -67,6 +67,16 @@ class RetrainState(msgspec.Struct, frozen=True, kw_only=True):
     data: TrainingData
 
 
+class CheckWatch(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A verification by name: its figures, and what the evidence on it is at."""
+
+    name: Name
+    figures: CheckFigures
+    state: Name  # learning (no baseline yet), watching, alarm, off
+    baseline: Interval | None = None  # of the oldest age that has one
+    zero_tolerance: bool = False
+
+
 class ModelReport(msgspec.Struct, frozen=True, kw_only=True):
     """One version of one model."""
 
@@ -79,6 +89,7 @@ class ModelReport(msgspec.Struct, frozen=True, kw_only=True):
     claims: list[Claim] = msgspec.field(default_factory=list)  # that the policy holds against it, in the order of their names
     river: dict[Name, Figure] = msgspec.field(default_factory=dict)  # River's label metrics that the policy names
     retrain: list[RetrainState] = msgspec.field(default_factory=list)  # the latest requests to retrain it, oldest first
+    checks: list[CheckWatch] = msgspec.field(default_factory=list)  # verification by name, all predictions
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):

@@ -59,6 +59,9 @@ class Companion(ABC):
     def load(self, state: dict[str, Any]) -> None:
         """Take back what ``to_state`` gave; raises ``ValueError`` if it is of another version."""
 
+    def take_back_time(self, watermark_ms: int) -> None:  # noqa: B027  # most have no time of their own
+        """Let the time pass that had passed when the state was taken, where ``moved`` said that nothing else had changed."""
+
     def use(self, policy: ModelPolicy) -> list[Event]:
         """Follow another policy from here on; return the events of what it ends."""
         self.policy = policy
@@ -71,6 +74,10 @@ class Companion(ABC):
     def weight(self, due_ms: int) -> float:
         """Return the part of the model's budget of false alarms that it spends at a due time, by what came before."""
         return 0.0
+
+    def figures(self, version: "ModelVersion", segment: dict[str, str]) -> dict[str, Any]:
+        """Return fields of a segment's figures that it fills, by name; a segment is {dimension: value}."""
+        return {}
 
     def report(self, version: "ModelVersion") -> Any:
         """Return the version's part of the report, for the field named as the companion; None: there is none."""

@@ -27,6 +27,10 @@ intersections = [["country", "channel"]]
 cost = { fp = 5.0, fn = "amount" }
 metrics = ["MCC"]
 
+[models.fraud.probes.card-testing]          # synthetic attacks of this name
+baseline = 0.9
+[models.legal.checks.citation_accuracy]
+zero_tolerance = true
 [models.fraud.watch.abstention]             # naming a family turns it on
 [models.fraud.watch.fpr]
 detector = "adwin"                          # one of River's instead of the evidence bank
@@ -53,6 +57,11 @@ KEYS = {
     "cost.fp": "a false positive, likewise",
     "cost.tn": "a true negative",
     "cost.fn": "a false negative",
+    "review_cost_per_hour": "what an hour of a person's review costs: it counts in the net value of decisions",
+    "review_baseline": "how long a person took for one document before there was the model: the time saved is reported against it",
+    "checks": 'a table per check by name (`"*"`: all others): `enabled`, `baseline` (share that should pass, instead of what was learnt), '
+    "`tolerance`, `zero_tolerance` (the first failure is an incident), `clean` (documents without a failure that end it)",
+    "probes": 'a table per kind of probe (`"*"`: all others): `enabled`, `baseline` (share that should be detected), `tolerance`',
     "claims": "what was promised of the model; refuted by evidence without any baseline (ece: reported only)",
     "watch": "a table per family of monitors: `enabled`, `detector`, its parameters, `tolerance`, `baseline`",
     "metrics": "River's label metrics to report, by name",

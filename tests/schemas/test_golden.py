@@ -93,6 +93,8 @@ def test_policies_are_read():
     policy = parse_policy((GOLDEN / "policy.v1.toml").read_text()).for_model("fraud")
     assert policy.horizon_ms == 60 * 86_400_000
     assert policy.cost.tp == (0.0, 0.3)
+    checks = parse_policy((GOLDEN / "policy.v2.toml").read_text()).for_model("legal").checks
+    assert checks["citation_accuracy"].zero_tolerance
 
 
 def test_there_is_a_golden_file_of_everything():
@@ -101,5 +103,5 @@ def test_there_is_a_golden_file_of_everything():
     assert {f"control.{kind}.v1.json" for kind in ControlType} <= names
     for record, name in ((Prediction, "prediction.full"), (Outcome, "outcome.full"), (DeadLetter, "dead-letter"), (Report, "report")):
         assert set(json.loads((GOLDEN / f"{name}.v1.json").read_text())) == set(record.__struct_fields__)
-    text = (GOLDEN / "policy.v1.toml").read_text()
+    text = "\n".join(path.read_text() for path in GOLDEN.glob("policy.*.toml"))
     assert all(key in text for key in MODEL)

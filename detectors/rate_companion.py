@@ -1,0 +1,125 @@
+"""What the companions that watch rates by name have in common: a ``RateWatch`` for each version, and their part of the budget."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from detectors.companions import Companion
+from detectors.fixed import Ints
+from detectors.ladder import DAY_MS
+from detectors.model_version import ModelVersion
+from detectors.rate_watch import RateWatch
+from detectors.reading import BEFORE
+from detectors.segments import OTHER
+from detectors.version_sums import BEGINNING
+from schemas.control import Control
+from schemas.findings import Event
+from schemas.policy_models import ModelPolicy
+from schemas.scored import Rows
+
+STATE_VERSION = 1
+PART = 0.1  # of the model's budget, from the first event on
+SHARING_DAYS = 30  # as of the banks: a version without predictions for so long leaves its part to the others
+MOST_VERSIONS = 200
+
+
+class RateCompanion(Companion):
+    """Rates by name of all versions of a model.
+
+    What is watched costs a tenth of the model's budget once the first event of a watched name has become known, by event time; before that
+    nothing. Versions with predictions of late share it evenly.
+    """
+
+    moved = False
+
+    def __init__(self, model_id: str, policy: ModelPolicy) -> None:
+        super().__init__(model_id, policy)
+        self.versions: dict[str, Any] = {}  # of what ``new`` makes
+        self.first_ms = -BEFORE  # when the first event of a watched name became known
+        self.watermark_ms = BEGINNING
+
+    @abstractmethod
+    def new(self, name: str) -> RateWatch:
+        """Return the watch of a version that has had none."""
+
+    @abstractmethod
+    def picked(self, rows: Rows, where: Ints) -> Ints:
+        """Return which of the picked rows it is about."""
+
+    def add(self, rows: Rows, where: Ints) -> None:
+        """Add the picked rows of one scored message, of any version."""
+        where = self.picked(rows, where)
+        if not len(where):
+            return
+        code = rows.column("version")[where]
+        for number in sorted(set(code.tolist())):
+            name = rows.versions[number]
+            if name not in self.versions:
+                name = name if len(self.versions) < MOST_VERSIONS else OTHER
+            if name not in self.versions:
+                self.versions[name] = self.new(name)
+            self.first_ms = min(self.first_ms, self.versions[name].add(rows, where[code == number]))
+
+    def advance(self, watermark_ms: int, versions: Mapping[str, ModelVersion], found: Sequence[Event]) -> list[Event]:
+        """Step what is due by the watermark."""
+        events: list[Event] = []
+        self.watermark_ms = max(self.watermark_ms, watermark_ms)
+        for name in sorted(self.versions):
+            mine = self.versions[name]
+            events += mine.advance(self.watermark_ms, self._share(name, versions), versions.get(name, versions.get(OTHER)))
+            self.moved, mine.stepped = self.moved or mine.stepped, False
+        return events
+
+    def take_back_time(self, watermark_ms: int) -> None:
+        """Let the time pass that had passed when the state was taken."""
+        self.watermark_ms = max(self.watermark_ms, watermark_ms)
+        for each in self.versions.values():
+            each.passed(self.watermark_ms)
+
+    def _share(self, name: str, versions: Mapping[str, ModelVersion]) -> Callable[[int], float]:
+        others = [version for other, version in versions.items() if other != name]
+
+        def share(due_ms: int) -> float:
+            return self.weight(due_ms) / (1 + sum(version.sums.active(due_ms - SHARING_DAYS * DAY_MS, due_ms) for version in others))
+
+        return share
+
+    def weight(self, due_ms: int) -> float:
+        """Return the part of the budget that it spends."""
+        return PART if self.first_ms < due_ms else 0.0
+
+    def use(self, policy: ModelPolicy) -> list[Event]:
+        """Follow another policy from here on."""
+        if policy == self.policy:
+            return []
+        self.policy = policy
+        return [event for _, each in sorted(self.versions.items()) for event in each.use(policy, self.watermark_ms)]
+
+    def decide(self, control: Control) -> list[Event]:
+        """Apply what people decided."""
+        return [event for _, each in sorted(self.versions.items()) for event in each.decide(control)]
+
+    def to_state(self) -> dict[str, Any] | None:
+        """Return the state as plain values and bytes; versioned."""
+        if not self.versions:
+            return None
+        versions = [[name, each.to_state()] for name, each in sorted(self.versions.items())]
+        return {"version": STATE_VERSION, "versions": versions, "first_ms": self.first_ms, "watermark_ms": self.watermark_ms}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take back what ``to_state`` gave.
+
+        Raises
+        ------
+        ValueError
+            If it is of another version.
+
+        """
+        if state.get("version") != STATE_VERSION:
+            raise ValueError(
+                f"expected a state of {self.name} of version {STATE_VERSION}, got {state.get('version')!r}; replay from the log"
+            )
+        self.first_ms, self.watermark_ms = state["first_ms"], state["watermark_ms"]
+        for name, saved in state["versions"]:
+            self.versions[name] = self.new(name)
+            self.versions[name].load(saved)

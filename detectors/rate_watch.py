@@ -1,0 +1,212 @@
+"""The rates by name of one model version: segments, panes, evidence, incidents, and what is told of them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from detectors.bank import StepContext
+from detectors.cells import BIN, KNOWN, MADE, Layout
+from detectors.control_desk import decide_incidents
+from detectors.findings import drift_data
+from detectors.incident_events import IncidentEvent
+from detectors.incidents import Incidents
+from detectors.ladder import DAY_MS
+from detectors.named_rates import NamedBank, RateReading, as_told
+from detectors.panes import SEGMENT_BITS, SumTable
+from detectors.rate_panes import RatePanes, by_name
+from detectors.segments import OTHER, Segments
+from schemas.findings import Event, EventType, subject
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from detectors.fixed import Ints
+    from detectors.model_version import ModelVersion
+    from schemas.control import Control
+    from schemas.policy_models import ModelPolicy
+
+STATE_VERSION = 1
+MOST_NAMES = 100
+_DAY = Layout(counts=("n",), sums={})
+
+
+class RateWatch(ABC):
+    """A pure fold of one version: events add to panes; the watermark steps them in due order.
+
+    Parameters
+    ----------
+    model_id, name
+        Which version of which model.
+    policy
+        Of the model.
+    ages_ms
+        When each prediction's events are read; kept for the life of the version.
+    watermark_ms
+        Where the fold stands when the version's first event comes.
+
+    """
+
+    bank: NamedBank
+
+    def __init__(self, model_id: str, name: str, policy: ModelPolicy, ages_ms: tuple[int, ...], watermark_ms: int) -> None:
+        self.model_id, self.name, self.policy = model_id, name, policy
+        self.segments = Segments()
+        self.names: list[str] = [OTHER]
+        self.panes = RatePanes(ages_ms, watermark_ms)
+        self.days = SumTable(_DAY)  # by day on which events became known, and segment
+        self.bank = self.new_bank(policy)
+        self.incidents = Incidents(model_id, name)
+        self.origins: dict[str, Any] = {}  # by open incident: where its predictions lie
+        self.said = 0
+        self.stepped = False  # since it was last asked: more than the passing of time has changed the state; never part of it
+
+    @abstractmethod
+    def new_bank(self, policy: ModelPolicy) -> NamedBank:
+        """Return the bank of a policy."""
+
+    @property
+    @abstractmethod
+    def prefix(self) -> str:
+        """Of the families' names."""
+
+    def number(self, name: str) -> int:
+        """Return the number of a name, new or known; names past the cap share one."""
+        if name in self.names:
+            return self.names.index(name)
+        if len(self.names) > MOST_NAMES:
+            return 0
+        self.names.append(name)
+        return len(self.names) - 1
+
+    def numbers(self, texts: list[str], codes: Ints) -> Ints:
+        """Return the numbers of names that stand as indexes into ``texts``, shape (n,)."""
+        found, inverse = np.unique(codes, return_inverse=True)
+        return np.array([self.number(texts[code]) for code in found.tolist()], dtype=np.int64)[inverse]
+
+    def add_events(self, series: Ints, predicted_at: Ints, known_at: Ints, sums: Ints) -> None:
+        """Add events to the evidence: as of ``RatePanes.add``, with the time at which each was known."""
+        self.panes.add(series, predicted_at, known_at - predicted_at, sums)
+        segment = series & ((1 << SEGMENT_BITS) - 1)
+        self.days.add(known_at // DAY_MS << SEGMENT_BITS | segment, sums[:, :1])
+
+    def advance(self, watermark_ms: int, share: Callable[[int], float], version: ModelVersion | None) -> list[Event]:
+        """Read every pane that is due by the watermark; return what the incidents say."""
+        found: list[IncidentEvent] = []
+        for due_ms, rung, start_ms in self.panes.due(watermark_ms):
+            self.stepped = True
+            signals = self.bank.step(
+                self._reading(due_ms, rung, start_ms), StepContext(share=share(due_ms), outcome_days=self._outcome_days(due_ms))
+            )
+            if signals or self.incidents.open:
+                found += self.incidents.apply([as_told(signal) for signal in signals], due_ms, self.segment_text)
+        found += self.beside(watermark_ms)
+        self.passed(watermark_ms)
+        return self.told(sorted(found, key=lambda event: event.time_ms), version)
+
+    def passed(self, watermark_ms: int) -> None:
+        """Close what the watermark has passed: what comes later for it is late."""
+        self.panes.passed(watermark_ms)
+
+    def beside(self, watermark_ms: int) -> list[IncidentEvent]:
+        """Return what else the watermark brings, that needs no evidence."""
+        return []
+
+    def _reading(self, due_ms: int, rung: int, start_ms: int) -> RateReading:
+        segments, counts = by_name(*self.panes.read(rung, start_ms))
+        none = np.zeros((0, 0, BIN.width), dtype=np.int64)
+        return RateReading(
+            rung=rung,
+            age_ms=self.panes.ages_ms[rung],
+            start_ms=start_ms,
+            end_ms=start_ms + self.panes.widths_ms[rung],
+            due_ms=due_ms,
+            mature=rung == len(self.panes.ages_ms) - 1,
+            segments=segments,
+            made=MADE.zeros(0),
+            known=KNOWN.zeros(0),
+            made_bins=none,
+            known_bins=none,
+            counts={f"{self.prefix}:{self.names[number]}": sums for number, sums in counts.items()},
+        )
+
+    def _outcome_days(self, due_ms: int) -> Callable[[int], float]:
+        """Return on how many days, effectively, events of a segment became known before a time: 1 / Σ share², whole days only."""
+        until = self.days.span(-(2**62), due_ms // DAY_MS << SEGMENT_BITS)
+
+        def days(segment: int) -> float:
+            mine = self.days.keys[until] & ((1 << SEGMENT_BITS) - 1) == segment
+            n = self.days.rows[until][mine, 0].astype(np.float64)
+            return float(n.sum() ** 2 / np.square(n).sum()) if n.any() else 0.0
+
+        return days
+
+    def told(self, found: list[IncidentEvent], version: ModelVersion | None) -> list[Event]:
+        """Return events as findings; their ids are the same whenever the same log is folded."""
+        events = []
+        for event in found:
+            start_ms, end_ms = event.window
+            if version is not None:
+                self.origins[event.incident_id] = version.spans.between(start_ms, end_ms, event.time_ms)
+            shown = self.worded(event)
+            self.said += 1
+            data = drift_data(shown, self.model_id, self.name, self.segments.name, self.origins.get(event.incident_id, {}))
+            kind = EventType(f"gnomon.drift.{event.event}")
+            if kind is EventType.DRIFT_CLEARED:
+                self.origins.pop(event.incident_id, None)
+            about = subject(self.model_id, self.name)
+            events.append(Event(id=f"{event.incident_id}-{self.said}", type=kind, subject=about, time_ms=event.time_ms, data=data))
+        return events
+
+    def worded(self, event: IncidentEvent) -> IncidentEvent:
+        """Return an event with what else is known of it."""
+        return event
+
+    def decide(self, control: Control) -> list[Event]:
+        """Apply what people decided."""
+        events, keys = decide_incidents(self.incidents, control, self.segment_text)
+        self.bank.relearn(keys)
+        return self.told(events, None)
+
+    def use(self, policy: ModelPolicy, due_ms: int) -> list[Event]:
+        """Follow another policy from here on; incidents of what it drops are closed."""
+        bank = self.new_bank(policy)
+        self.policy, self.bank = policy, type(bank).from_state(self.bank.to_state(), policy=policy)
+        return self.told(self.incidents.keep(self.bank.active(), due_ms, self.segment_text), None)
+
+    def segment_text(self, segment: int) -> str:
+        """Return a segment as text for people."""
+        return ", ".join(f"{dimension} = {value}" for dimension, value in self.segments.name(segment).items()) or "all"
+
+    def to_state(self) -> dict[str, Any]:
+        """Return the state as plain values and bytes, ready for msgpack; versioned."""
+        return {
+            "version": STATE_VERSION,
+            "segments": self.segments.to_state(),
+            "names": list(self.names),
+            "panes": self.panes.to_state(),
+            "days": self.days.to_state(),
+            "bank": self.bank.to_state(),
+            "incidents": self.incidents.to_state(),
+            "origins": self.origins,
+            "said": self.said,
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take back what ``to_state`` gave.
+
+        Raises
+        ------
+        ValueError
+            If it is of another version.
+
+        """
+        if state.get("version") != STATE_VERSION:
+            raise ValueError(f"expected rates' state of version {STATE_VERSION}, got {state.get('version')!r}; replay from the log")
+        self.segments, self.names = Segments.from_state(state["segments"]), list(state["names"])
+        self.panes, self.days = RatePanes.from_state(state["panes"]), SumTable.from_state(_DAY, state["days"])
+        self.bank = type(self.bank).from_state(state["bank"], policy=self.policy)
+        self.incidents = Incidents.from_state(state["incidents"], self.model_id, self.name)
+        self.origins, self.said = dict(state["origins"]), state["said"]
