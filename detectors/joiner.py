@@ -9,21 +9,26 @@ It takes two steps, with the pending table between them: ``prepare`` reads, chec
 What comes out is the same whenever the same source records are joined again, in whatever batches.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
 
-from detectors.entries import Keys, pack_outcome, pack_prediction
+from detectors.bulk_packing import RAW, Arrivals, Frames, Shapes, labels_only, pack_outcomes, pack_predictions, shaped, times_ms
+from detectors.contexts import MOST, Contexts
+from detectors.entries import Keys
+from detectors.fixed import Ints
+from detectors.join_columns import join_usual
 from detectors.join_rows import Row
 from detectors.join_rule import rule
-from detectors.pending import MAX_BYTES, MAX_ENTRIES, MAX_INDEX, Lookup, Prefixes, origin_prefix, record_origin
+from detectors.pending import MAX_BYTES, MAX_ENTRIES, MAX_INDEX, Logs, Lookups, entries_of, origin_prefix
 from detectors.scored_rows import RowsBuilder
+from schemas.bulk import decode_many
 from schemas.codec import LIMITS, Fault, Limits, Reason, decode_records, encode
 from schemas.control import Control
 from schemas.dead_letter import DeadLetter, dead_letter
-from schemas.fields import epoch_ms
 from schemas.outcome import Outcome
 from schemas.policy import Policy
 from schemas.policy_models import ModelPolicy
@@ -34,6 +39,7 @@ DAY_MS = 86_400_000
 KINDS: dict[str, type[Prediction] | type[Outcome] | type[Control]] = {"predictions": Prediction, "outcomes": Outcome, "control": Control}
 
 _MAX_HELD = 10_000
+_ELEMENT_BITS = 20
 _DEAD_LETTER = Row("", status=int(Status.DEAD_LETTER))
 _LOG_FULL = f"Expected at most {MAX_ENTRIES} records and {MAX_BYTES} bytes of them for one request"
 
@@ -43,20 +49,20 @@ class SourceBatch:
     """Consecutive records of one source partition. The three lists have equal length; a value of None is a tombstone."""
 
     origin: Origin  # its topic is the logical name: predictions, outcomes or control
-    offsets: Sequence[int]
-    timestamps: Sequence[int]  # of the Kafka records, epoch ms
+    offsets: Sequence[int] | Ints
+    timestamps: Sequence[int] | Ints  # of the Kafka records, epoch ms
     values: Sequence[bytes | None]
 
 
-class Source(NamedTuple):
-    """Where a record stood, and what is wrong with it, if anything."""
+class Refused(NamedTuple):
+    """A record that cannot be joined: where it stood, its Kafka timestamp and its bytes, and what is wrong with it."""
 
+    order: int
     batch: int
     offset: int
-    element: int  # index in the message
-    at_ms: int  # the Kafka record's timestamp
+    at_ms: int
     raw: bytes
-    fault: Fault | None = None
+    fault: Fault
 
 
 @dataclass
@@ -64,8 +70,10 @@ class Prepared:
     """What a set of batches asks of the pending table, and what is known without it."""
 
     origins: list[Origin] = field(default_factory=list)  # of the batches
-    lookups: list[Lookup] = field(default_factory=list)
-    sources: list[Source] = field(default_factory=list)  # in source order; those without a fault are the lookups', in their order
+    lookups: Lookups = field(default_factory=Lookups)
+    packed: list[Frames] = field(default_factory=list)  # the lookups', in their order
+    contexts: Contexts = field(default_factory=Contexts)
+    refused: list[Refused] = field(default_factory=list)
     forwarded: list[Forwarded] = field(default_factory=list)
     highs: dict[Origin, int] = field(default_factory=dict)  # greatest event time, epoch ms
 
@@ -138,13 +146,15 @@ class Joiner:
         self._outage_ms = outage_ms
         self._keep_payload = keep_payload
         self._max_rows = max_rows
-        self._prefixes: dict[Origin, bytes] = {}
         self._held: dict[str, tuple[ModelPolicy, int]] = {}
+        self._shapes = Shapes(self._hold)
         ttls = [self.ttl_ms(model) for model in ("", *policy.models)]
         self._longest_ttl_ms = max(ttls) if all(ttls) else 0
 
-    def ttl_ms(self, model_id: str) -> int:
-        """Return how long the log of a model's prediction is kept; 0: for ever."""
+    def ttl_ms(self, model_id: str | None) -> int:
+        """Return how long the log of a model's prediction is kept; None: of whichever model's; 0: for ever."""
+        if model_id is None:
+            return self._longest_ttl_ms
         policy = self._policy.for_model(model_id)
         kept = self._max_age_ms if policy.horizon_ms is None else policy.horizon_ms
         return 0 if kept is None else kept + policy.lateness_ms + self._outage_ms
@@ -158,24 +168,25 @@ class Joiner:
             If a batch is of a topic that the join does not read. What records hold never raises.
 
         """
-        prepared = Prepared()
+        if len(self._shapes) > MOST or len(self._shapes.contexts) > MOST:
+            self._shapes = Shapes(self._hold)  # a name per request would fill the memory
+        prepared = Prepared([batch.origin for batch in batches], contexts=self._shapes.contexts)
         for batch in batches:
-            kind = KINDS.get(batch.origin.topic)
-            if kind is None:
+            if batch.origin.topic not in KINDS:
                 raise ValueError(f"expected a batch of {', '.join(KINDS)}, got {batch.origin.topic!r}")
-            position = len(prepared.origins)
-            prepared.origins.append(batch.origin)
-            for offset, at_ms, value in zip(batch.offsets, batch.timestamps, batch.values, strict=True):
-                for element, record, raw in decode_records(value, kind, self._limits):
-                    source = Source(position, offset, element, at_ms, raw)
-                    fault = record if isinstance(record, Fault) else self._take(prepared, source, record)
-                    if fault is not None:
-                        source = source._replace(fault=fault)
-                    if fault is not None or kind is not Control:
-                        prepared.sources.append(source)
+        sources = np.frombuffer(b"".join(map(origin_prefix, prepared.origins)), dtype="V6")
+        begin = 0
+        for position, batch in enumerate(batches):
+            if batch.origin.topic == "control":
+                self._forward(prepared, position, batch, begin)
+            begin += len(batch.values)
+        for topic in ("predictions", "outcomes"):
+            chosen = [i for i, batch in enumerate(batches) if batch.origin.topic == topic]
+            if chosen:
+                self._take(prepared, _Read.of(KINDS[topic], batches, chosen), sources)
         return prepared
 
-    def finish(self, prepared: Prepared, prefixes: Prefixes) -> Joined:
+    def finish(self, prepared: Prepared, logs: Logs) -> Joined:
         """Apply the rule to what the table answered.
 
         Raises
@@ -184,73 +195,170 @@ class Joiner:
             If there is not one answer per lookup. What entries hold never raises.
 
         """
-        if len(prefixes) != len(prepared.lookups):
-            raise ValueError(f"expected {len(prepared.lookups)} answers of the pending table, got {len(prefixes)}")
-        builder = RowsBuilder(self._max_rows)
-        places = [builder.origin(origin) for origin in prepared.origins]
-        letters: list[DeadLetter] = []
-        answers = iter(prefixes)
-        for source in prepared.sources:
-            rows, fault = ([], source.fault) if source.fault is not None else _apply(next(answers), source.element)
-            if fault is not None:
-                letters.append(self._letter(prepared.origins[source.batch], source, fault))
-                rows = [_DEAD_LETTER]
-            builder.add(places[source.batch], source.offset, source.element, rows)
+        if len(logs) != len(prepared.lookups):
+            raise ValueError(f"expected {len(prepared.lookups)} answers of the pending table, got {len(logs)}")
+        builder = RowsBuilder(prepared.origins, prepared.contexts.names, self._max_rows)
+        refused = list(prepared.refused)
+        begin = 0
+        for packed in prepared.packed:
+            end = begin + len(packed.frames)
+            arrivals = packed.arrivals
+            for i, log in join_usual(packed, logs[begin:end], prepared.contexts, builder):
+                order, batch, offset, element = arrivals.place(i)
+                rows, fault = _apply(log, element)
+                if fault is None:
+                    builder.add(order, batch, offset, element, rows)
+                else:
+                    refused.append(Refused(order, batch, offset, int(arrivals.kafka_ms[i]), arrivals.raws[i], fault))
+            begin = end
+        refused.sort(key=lambda each: each.order)
+        for each in refused:
+            builder.add(each.order, each.batch, each.offset, each.fault.index, [_DEAD_LETTER])
+        letters = [self._letter(prepared.origins[each.batch], each) for each in refused]
         return Joined(builder.build(), prepared.forwarded, letters, prepared.highs)
 
-    def _take(self, prepared: Prepared, source: Source, record: Prediction | Outcome | Control) -> Fault | None:
-        """Add one readable record to what is prepared, or return why it cannot be."""
-        batch, offset, index, at_ms, raw, _ = source
-        origin = prepared.origins[batch]
-        if isinstance(record, Control):
-            prepared.forwarded.append(Forwarded(origin, offset, index, encode(record)))  # as it was understood, nulls left out
-            return None
-        event_ms = epoch_ms(record.timestamp)
-        if event_ms > at_ms + self._max_skew_ms:
-            ahead = f"got one {event_ms - at_ms} ms after it - at `$.timestamp`"
-            return Fault(index, Reason.TOO_FAR_AHEAD, f"Expected a time at most {self._max_skew_ms} ms after the record's own, {ahead}")
-        if index > MAX_INDEX:
-            return Fault(index, Reason.TOO_MANY_RECORDS, f"Expected at most {MAX_INDEX + 1} records in a message")
-        try:
-            if isinstance(record, Prediction):
-                policy, ttl_ms = self._held.get(record.model_id) or self._hold(record.model_id)
-                entry = pack_prediction(record, raw, policy, event_ms)
-            else:
-                entry = pack_outcome(record, raw, event_ms)
-                ttl_ms = self._longest_ttl_ms if record.model_id is None else self.ttl_ms(record.model_id)
-            key = self._key(record.request_id, record.row)
-        except (ValueError, OverflowError) as error:
-            return Fault(index, Reason.OUT_OF_RANGE, f"Expected values that fit an entry, got {type(error).__name__}")
-        prefix = self._prefixes.get(origin)
-        if prefix is None:
-            prefix = self._prefixes[origin] = origin_prefix(origin)
-        prepared.lookups.append(Lookup(key, record_origin(prefix, offset, index), entry, ttl_ms))
-        if event_ms > prepared.highs.get(origin, event_ms - 1):
-            prepared.highs[origin] = event_ms
-        return None
+    def _forward(self, prepared: Prepared, position: int, batch: SourceBatch, begin: int) -> None:
+        """Take control records: they go on as they were understood, nulls left out."""
+        places = zip(np.asarray(batch.offsets).tolist(), np.asarray(batch.timestamps).tolist(), batch.values, strict=True)
+        for i, (offset, at_ms, value) in enumerate(places, begin):
+            for element, record, raw in decode_records(value, Control, self._limits):
+                if isinstance(record, Fault):
+                    prepared.refused.append(Refused(_order(i, element), position, offset, at_ms, raw, record))
+                else:
+                    prepared.forwarded.append(Forwarded(batch.origin, offset, element, encode(record)))
+
+    def _take(self, prepared: Prepared, read: "_Read", sources: Any) -> None:
+        """Take predictions or outcomes: what is readable is packed for the table."""
+        arrivals = self._timely(prepared, self._readable(prepared, read))
+        if not arrivals.records:
+            return
+        if read.kind is Outcome:
+            packed = pack_outcomes(arrivals, sources, labels_only(arrivals.records), self.ttl_ms)
+        else:
+            what = shaped(arrivals.records, self._hold, self._shapes)
+            unread = np.flatnonzero(what.codes < 0).tolist()
+            if unread:
+                arrivals = self._refuse(prepared, arrivals, {i: self._fault(arrivals, i) for i in unread})
+                if not arrivals.records:
+                    return
+                what = shaped(arrivals.records, self._hold, self._shapes)
+            packed = pack_predictions(arrivals, sources, what, self._shapes)
+        prepared.packed.append(packed)
+        prepared.lookups.keys += self._key.many(
+            [record.request_id for record in arrivals.records], [record.row for record in arrivals.records]
+        )
+        prepared.lookups.frames += packed.frames
+        prepared.lookups.ttls_ms += packed.ttls_ms
+        starts = np.flatnonzero(np.concatenate(([True], arrivals.batch[1:] != arrivals.batch[:-1])))
+        for position, high in zip(arrivals.batch[starts].tolist(), np.maximum.reduceat(arrivals.at_ms, starts).tolist(), strict=True):
+            origin = prepared.origins[position]
+            prepared.highs[origin] = max(high, prepared.highs.get(origin, high))
+
+    def _readable(self, prepared: Prepared, read: "_Read") -> Arrivals:
+        """Decode messages of one kind, and refuse what is no record of it."""
+        kind = read.kind
+        bulk = decode_many(read.values, kind, self._limits, raw=RAW if kind is Prediction else ())
+        records, message, element = bulk.records, np.array(bulk.messages, dtype=np.int64), np.array(bulk.elements, dtype=np.int64)
+        for i in self._doubtful(records, kind):
+            [(_, record, _)] = decode_records(bulk.raws[i], kind, self._limits)
+            records[i] = msgspec.structs.replace(record, index=bulk.elements[i]) if isinstance(record, Fault) else record
+        order = _order(read.number[message], element)
+        arrivals = Arrivals(records, bulk.raws, order, read.batch[message], read.offset[message], element, read.kafka_ms[message])
+        faults = {i: record for i, record in enumerate(records) if type(record) is Fault}
+        return self._refuse(prepared, arrivals, faults)
+
+    def _doubtful(self, records: Sequence[Any], kind: type[Any]) -> Iterable[int]:
+        """Yield which lean records need the checks across fields that a whole one makes."""
+        lean = [i for i, record in enumerate(records) if type(record) is not Fault and type(record) is not kind]
+        if kind is Prediction:
+            return [i for i in lean if records[i].score is None or type(records[i].predicted_label) is float]
+        plain = labels_only([records[i] for i in lean]).tolist()
+        return [i for i, ordinary in zip(lean, plain, strict=True) if not ordinary]
+
+    def _fault(self, arrivals: Arrivals, i: int) -> Fault:
+        """Return what is wrong with a prediction whose subgroups cannot be read."""
+        [(_, fault, _)] = decode_records(arrivals.raws[i], Prediction, self._limits)
+        element = int(arrivals.element[i])
+        if isinstance(fault, Fault):
+            return msgspec.structs.replace(fault, index=element)
+        return Fault(element, Reason.WRONG_TYPE, "Expected subgroups that can be read - at `$.subgroups`")
+
+    def _timely(self, prepared: Prepared, arrivals: Arrivals) -> Arrivals:
+        """Refuse records of a time that is too far ahead, and those too far back in their message."""
+        at_ms = times_ms(arrivals.records)
+        faults = {}
+        for i in np.flatnonzero(at_ms > arrivals.kafka_ms + self._max_skew_ms).tolist():
+            ahead = f"got one {int(at_ms[i] - arrivals.kafka_ms[i])} ms after it - at `$.timestamp`"
+            detail = f"Expected a time at most {self._max_skew_ms} ms after the record's own, {ahead}"
+            faults[i] = Fault(int(arrivals.element[i]), Reason.TOO_FAR_AHEAD, detail)
+        for i in np.flatnonzero(arrivals.element > MAX_INDEX).tolist():
+            detail = f"Expected at most {MAX_INDEX + 1} records in a message"
+            faults.setdefault(i, Fault(int(arrivals.element[i]), Reason.TOO_MANY_RECORDS, detail))
+        return self._refuse(prepared, replace(arrivals, at_ms=at_ms), faults)
+
+    def _refuse(self, prepared: Prepared, arrivals: Arrivals, faults: Mapping[int, Fault]) -> Arrivals:
+        """Take note of faults by position among the arrivals; return the others."""
+        if not faults:
+            return arrivals
+        for i, fault in faults.items():
+            order, batch, offset, _ = arrivals.place(i)
+            prepared.refused.append(Refused(order, batch, offset, int(arrivals.kafka_ms[i]), arrivals.raws[i], fault))
+        return arrivals.pick([i for i in range(len(arrivals.records)) if i not in faults])
 
     def _hold(self, model_id: str) -> tuple[ModelPolicy, int]:
-        held = self._policy.for_model(model_id), self.ttl_ms(model_id)
-        if len(self._held) < _MAX_HELD:  # a name per request would fill the memory
-            self._held[model_id] = held
+        held = self._held.get(model_id)
+        if held is None:
+            held = self._policy.for_model(model_id), self.ttl_ms(model_id)
+            if len(self._held) < _MAX_HELD:  # a name per request would fill the memory
+                self._held[model_id] = held
         return held
 
-    def _letter(self, origin: Origin, source: Source, fault: Fault) -> DeadLetter:
+    def _letter(self, origin: Origin, refused: Refused) -> DeadLetter:
         return dead_letter(
-            fault,
-            source.raw,
+            refused.fault,
+            refused.raw,
             topic=origin.topic,
             partition=origin.partition,
-            offset=source.offset,
-            at_ms=source.at_ms,
+            offset=refused.offset,
+            at_ms=refused.at_ms,
             keep_payload=self._keep_payload,
         )
 
 
-def _apply(prefix: list[bytes] | None, index: int) -> tuple[list[Row], Fault | None]:
-    if not prefix:
+class _Read(NamedTuple):
+    """The messages of one kind, n of them, and where each stood; arrays of shape (n,)."""
+
+    kind: type[Any]
+    values: Sequence[bytes | None]
+    number: Ints  # among all messages that are joined together
+    batch: Ints
+    offset: Ints
+    kafka_ms: Ints
+
+    @classmethod
+    def of(cls, kind: type[Any], batches: Sequence[SourceBatch], chosen: Sequence[int]) -> "_Read":
+        counts = [len(batch.values) for batch in batches]
+        begins = np.cumsum([0, *counts])
+        return cls(
+            kind,
+            [value for i in chosen for value in batches[i].values],
+            np.concatenate([np.arange(begins[i], begins[i + 1]) for i in chosen]),
+            np.repeat(chosen, [counts[i] for i in chosen]),
+            np.concatenate([np.asarray(batches[i].offsets, dtype=np.int64) for i in chosen]),
+            np.concatenate([np.asarray(batches[i].timestamps, dtype=np.int64) for i in chosen]),
+        )
+
+
+def _order(message: Any, element: Any) -> Any:
+    """Return the place of a record among all that are joined together; scalar or array."""
+    return message << _ELEMENT_BITS | element
+
+
+def _apply(log: bytes | None, index: int) -> tuple[list[Row], Fault | None]:
+    if not log:
         return [], Fault(index, Reason.LOG_FULL, _LOG_FULL)
     try:
-        return rule(prefix[:-1], prefix[-1]), None
+        *prefix, entry = entries_of(log)
+        return rule(prefix, entry), None
     except (msgspec.MsgspecError, ValueError):
         return [], Fault(index, Reason.MALFORMED, "Expected an entry of the pending table, got bytes that are none")

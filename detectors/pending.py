@@ -5,9 +5,9 @@ end, so what stood before an entry is the same whenever it is asked for: a sourc
 log and gets the very prefix, and the very entry, of the first time.
 """
 
-from collections.abc import Sequence
+from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from schemas.scored import Origin
 
@@ -15,27 +15,45 @@ ORIGIN_BYTES = 14
 FRAME_BYTES = 2 + ORIGIN_BYTES  # before each entry
 MAX_ENTRIES = 64
 MAX_BYTES = 64 * 1024
+MAX_ENTRY = 2**16 - 1  # bytes
+LARGEST_FRAME = FRAME_BYTES + MAX_ENTRY
 MAX_INDEX = 2**16 - 1  # of a record in its message
 
-Prefixes = list[list[bytes] | None]
+Logs = list[bytes | None]
 
 
-class Lookup(NamedTuple):
-    """Append an entry to the log of its key, unless the log holds its origin already."""
+@dataclass(slots=True)
+class Lookups:
+    """Append frames to the logs of their keys, unless a log holds a frame's origin already; the three lists have equal length.
 
-    key: bytes
-    origin: bytes  # 14 bytes, see ``origin_prefix``
-    entry: bytes
-    ttl_ms: int  # how long the log is kept at least; 0: for ever
+    >>> lookups = Lookups()
+    >>> lookups.add(b"key", b"origin-0000001", b"entry", 0)
+    >>> len(lookups), entries_of(lookups.frames[0])
+    (1, [b'entry'])
+    """
+
+    keys: list[bytes] = field(default_factory=list)
+    frames: list[bytes] = field(default_factory=list)  # see ``frame``
+    ttls_ms: list[int] = field(default_factory=list)  # how long the log is kept at least; 0: for ever
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def add(self, key: bytes, origin: bytes, entry: bytes, ttl_ms: int) -> None:
+        """Add one; an entry that no frame can hold makes one that every log refuses."""
+        self.keys.append(key)
+        self.frames.append(frame(origin, entry))
+        self.ttls_ms.append(ttl_ms)
 
 
 class PendingTable(Protocol):
     """Where the join keeps what arrived."""
 
-    async def exchange(self, lookups: Sequence[Lookup]) -> Prefixes:
-        """Answer lookups in their order: the entries up to and including the lookup's own, the stored one where it was there.
+    async def exchange(self, lookups: Lookups) -> Logs:
+        """Answer lookups in their order: the log up to and including the lookup's own frame, the stored one where it was there.
 
-        None stands for a log that is full: it would pass its limit of entries or bytes, and was left as it was.
+        None stands for a log that is full: it would pass its limit of entries or bytes, and was left as it was. Where a log begins with
+        the lookup's frame, the answer may be that very object.
         """
 
 
@@ -51,11 +69,14 @@ class DictTable:
 
     Examples
     --------
-    >>> table = DictTable()
-    >>> first = Lookup(b"k", b"origin-0000001", b"made", 0)
-    >>> table.exchange_now([first, Lookup(b"k", b"origin-0000002", b"known", 0)])
+    >>> table, lookups = DictTable(), Lookups()
+    >>> lookups.add(b"k", b"origin-0000001", b"made", 0)
+    >>> lookups.add(b"k", b"origin-0000002", b"known", 0)
+    >>> [entries_of(log) for log in table.exchange_now(lookups)]
     [[b'made'], [b'made', b'known']]
-    >>> table.exchange_now([first._replace(entry=b"made again, under another policy")])
+    >>> again = Lookups()
+    >>> again.add(b"k", b"origin-0000001", b"made again, under another policy", 0)
+    >>> [entries_of(log) for log in table.exchange_now(again)]
     [[b'made']]
 
     """
@@ -65,27 +86,29 @@ class DictTable:
         self._max_bytes = max_bytes
         self._logs: dict[bytes, bytes] = {}
 
-    async def exchange(self, lookups: Sequence[Lookup]) -> Prefixes:
+    async def exchange(self, lookups: Lookups) -> Logs:
         """Answer lookups, see ``PendingTable.exchange``."""
         return self.exchange_now(lookups)
 
-    def exchange_now(self, lookups: Sequence[Lookup]) -> Prefixes:
+    def exchange_now(self, lookups: Lookups) -> Logs:
         """Answer lookups without an event loop."""
-        out: Prefixes = []
+        out: Logs = []
         logs = self._logs
-        for key, origin, entry, _ in lookups:
-            log = logs.get(key, b"")
-            entries, found = entries_until(log, origin)
+        for key, new in zip(lookups.keys, lookups.frames, strict=True):
+            log = logs.get(key)
+            if log is None and self._max_entries and len(new) <= min(self._max_bytes, LARGEST_FRAME):
+                logs[key] = new
+                out.append(new)
+                continue
+            log = log or b""
+            end, entries, found = scan(log, new[2:FRAME_BYTES])
             if found:
-                out.append(entries)
-                continue
-            size = len(log) + FRAME_BYTES + len(entry)
-            if len(entries) >= self._max_entries or size > self._max_bytes or len(entry) >= 2**16:
+                out.append(log[:end])
+            elif entries >= self._max_entries or len(log) + len(new) > self._max_bytes or len(new) > LARGEST_FRAME:
                 out.append(None)
-                continue
-            logs[key] = log + frame(origin, entry)
-            entries.append(entry)
-            out.append(entries)
+            else:
+                logs[key] = log + new
+                out.append(logs[key])
         return out
 
 
@@ -105,23 +128,36 @@ def record_origin(prefix: bytes, offset: int, index: int) -> bytes:
 
 
 def frame(origin: bytes, entry: bytes) -> bytes:
-    """Return what a log holds of one entry."""
-    return len(entry).to_bytes(2, "little") + origin + entry
+    """Return what a log holds of one entry; of one that is too long, what none holds: a frame beyond ``LARGEST_FRAME``."""
+    return min(len(entry), MAX_ENTRY).to_bytes(2, "little") + origin + entry
 
 
-def entries_until(log: bytes, origin: bytes) -> tuple[list[bytes], bool]:
-    """Return a log's entries up to and including that of an origin, and whether it is there; all of them if not.
+def entries_of(log: bytes) -> list[bytes]:
+    """Return a log's entries.
 
-    >>> entries_until(frame(b"origin-0000001", b"a") + frame(b"origin-0000002", b"b"), b"origin-0000001")
-    ([b'a'], True)
+    >>> entries_of(frame(b"origin-0000001", b"a") + frame(b"origin-0000002", b"b"))
+    [b'a', b'b']
     """
     entries: list[bytes] = []
     at, end = 0, len(log)
     while at < end:
         start = at + FRAME_BYTES
-        stop = start + int.from_bytes(log[at : at + 2], "little")
-        entries.append(log[start:stop])
-        if log[at + 2 : start] == origin:
-            return entries, True
+        at = start + int.from_bytes(log[at : at + 2], "little")
+        entries.append(log[start:at])
+    return entries
+
+
+def scan(log: bytes, origin: bytes) -> tuple[int, int, bool]:
+    """Look for an origin in a log: return where its frame ends, how many frames there are so far, and whether it is there.
+
+    >>> scan(frame(b"origin-0000001", b"a") + frame(b"origin-0000002", b"b"), b"origin-0000001")
+    (17, 1, True)
+    """
+    at, entries, end = 0, 0, len(log)
+    while at < end:
+        stop = at + FRAME_BYTES + int.from_bytes(log[at : at + 2], "little")
+        entries += 1
+        if log[at + 2 : at + FRAME_BYTES] == origin:
+            return stop, entries, True
         at = stop
-    return entries, False
+    return at, entries, False

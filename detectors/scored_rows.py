@@ -1,148 +1,201 @@
-"""Rows to columns: what a batch gave, as one scored message per model (more only where it would be too long)."""
+"""What a batch gave, as one scored message per model (more only where it would be too long)."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from detectors.entries import subgroup_pairs
+from detectors.contexts import Names
+from detectors.fixed import Ints
 from detectors.join_rows import Row
-from schemas.scored import COLUMNS, Origin, Rows, pack
+from schemas.scored import COLUMNS, Origin, Rows
 
 OTHER = "__other__"
+_PLACE = ("origin", "offset", "index")
 _TEXTS = ("probe", "action", "unit", "alert_key")  # the narrow columns first: they get the low indexes
-_CODED = {"origin", "offset", "index", "version", *_TEXTS}
+_PLAIN = tuple(name for name in COLUMNS if name not in {*_PLACE, *_TEXTS, "version"})
+_NUMBERED = ("model", "version", *_TEXTS)  # held as numbers of ``Names`` until a message is made
 _FIELD = {"count": "records"}  # where a field of ``Row`` has another name than its column
-_PLAIN: dict[str, tuple[str, float | None]] = {
-    name: (_FIELD.get(name, name), None if np.isnan(absent) else absent) for name, (_, absent) in COLUMNS.items() if name not in _CODED
-}
 _MAX_ORIGINS = 255
 _WIDEST = 2**16
 
-_Place = tuple[int, int, int]  # index of the origin, offset, index in the message
+Column = npt.NDArray[Any]
 
 
 class RowsBuilder:
     """Collects rows, then turns each model's into columns.
 
-    Rows of one source record must be added together, and records of one source partition in their order. The rows of a model and a
-    source message are never split over two scored messages: whoever folds them holds a scored message against its marks as a whole.
+    Rows may be added in any order: they are put in that of their records. The rows of a model and a source message are never split over
+    two scored messages: whoever folds them holds a scored message against its marks as a whole.
 
     Parameters
     ----------
+    origins
+        The source partitions that rows point into.
+    names
+        What numbers of texts and subgroups stand for.
     max_rows
         From how many rows on a message is ended, at the next change of source message.
 
     Examples
     --------
-    >>> builder = RowsBuilder()
-    >>> origin = builder.origin(Origin("predictions", "x", 0))
-    >>> builder.add(origin, 7, 0, [Row("m", "1", kind=1, score=0.25), Row("m", "1", kind=2, label=1)])
+    >>> builder = RowsBuilder([Origin("predictions", "x", 0)])
+    >>> builder.add(0, 0, 7, 0, [Row("m", "1", kind=1, score=0.25), Row("m", "1", kind=2, label=1)])
     >>> [rows] = builder.build()
     >>> rows.model_id, rows.column("offset").tolist(), rows.column("label").tolist(), rows.versions
     ('m', [7, 7], [0, 1], ['1'])
 
     """
 
-    def __init__(self, max_rows: int = 8_000) -> None:
+    def __init__(self, origins: Sequence[Origin], names: Names | None = None, max_rows: int = 8_000) -> None:
+        self._origins = list(dict.fromkeys(origins))
+        numbers = {origin: number for number, origin in enumerate(self._origins)}
+        self._number = np.array([numbers[origin] for origin in origins], dtype=np.int64)  # of the origin, by position
+        self._names = names or Names()
         self._max_rows = max_rows
-        self._origins: dict[Origin, int] = {}
-        self._models: dict[str, tuple[list[_Place], list[Row]]] = {}
+        self._parts: list[dict[str, Column]] = []
+        self._rows: list[Row] = []
+        self._places: list[tuple[int, int, int, int]] = []
 
-    def origin(self, origin: Origin) -> int:
-        """Return the index that stands for a source partition in ``add``."""
-        return self._origins.setdefault(origin, len(self._origins))
-
-    def add(self, origin: int, offset: int, index: int, rows: Iterable[Row]) -> None:
-        """Add the rows of one source record."""
-        place = (origin, offset, index)
-        models = self._models
+    def add(self, order: int, origin: int, offset: int, index: int, rows: Iterable[Row]) -> None:
+        """Add the rows of one source record; ``order`` is its place among all records, ``origin`` the position of its partition."""
         for row in rows:
-            kept = models.get(row[0])
-            if kept is None:
-                kept = models[row[0]] = ([], [])
-            kept[0].append(place)
-            kept[1].append(row)
+            self._rows.append(row)
+            self._places.append((order, origin, offset, index))
+
+    def add_columns(self, order: Ints, origin: Ints, offset: Ints, index: Ints, columns: Mapping[str, Column]) -> None:
+        """Add rows, one per element: columns by the names of ``schemas.scored.COLUMNS``, those left out being absent everywhere.
+
+        Texts (also "model" and "subgroups") are numbers of ``Names``.
+        """
+        if len(order):
+            self._parts.append({"order": order, "origin": origin, "offset": offset, "index": index, **columns})
 
     def build(self) -> list[Rows]:
-        """Return the messages, models in the order of their names, each model's in the order in which its rows were added."""
-        origins = list(self._origins)
-        out: list[Rows] = []
-        for model in sorted(self._models):
-            places, rows = self._models[model]
-            if len(origins) <= _MAX_ORIGINS:
-                parts = [list(range(len(rows)))]
-            else:  # more source partitions than a message can number
-                parts = [[i for i, place in enumerate(places) if place[0] // _MAX_ORIGINS == part] for part in range(len(origins))]
-            for part in parts:
-                chosen = [places[i] for i in part]
-                for start, stop in _cuts(chosen, self._max_rows):
-                    out.append(_message(model, origins, chosen[start:stop], [rows[i] for i in part[start:stop]]))
+        """Return the messages, models in the order of their names, each model's rows in the order of their records."""
+        if self._rows:
+            self._parts.append(self._rows_columns())
+        if not self._parts:
+            return []
+        columns = {name: self._column(name) for name in {name for part in self._parts for name in part}}
+        columns["origin"] = self._number[columns["origin"]]
+        rank, group = self._groups(columns)
+        order = np.argsort(rank * (int(columns["order"].max()) + 1) + columns["order"], kind="stable")
+        columns = {name: column[order] for name, column in columns.items()}
+        rank = rank[order]
+        starts = np.flatnonzero(np.concatenate(([True], rank[1:] != rank[:-1])))
+        present = {name: _present(name, columns[name], starts) for name in columns if name in COLUMNS}
+        out = []
+        for i, (start, stop) in enumerate(zip(starts.tolist(), [*starts[1:].tolist(), len(rank)], strict=True)):
+            mine = {name: column[start:stop] for name, column in columns.items() if name not in present or present[name][i]}
+            for begin, end in _cuts(mine, stop - start, self._max_rows):
+                out.append(self._message(group[rank[start]], {name: column[begin:end] for name, column in mine.items()}, end - begin))
         return out
 
+    def _rows_columns(self) -> dict[str, Column]:
+        """Return the rows that came one by one as columns."""
+        fields = dict(zip(Row._fields, zip(*self._rows, strict=True), strict=True))
+        columns: dict[str, Column] = {
+            name: np.array(values, dtype=np.int64)
+            for name, values in zip(("order", "origin", "offset", "index"), zip(*self._places, strict=True), strict=True)
+        }
+        for name in _NUMBERED:
+            columns[name] = np.array([self._names.number(text) for text in fields[name]], dtype=np.int64)
+        columns["subgroups"] = np.array([self._names.subgroups_number(blob) for blob in fields["subgroups"]], dtype=np.int64)
+        for name in _PLAIN:
+            columns[name] = np.array(fields[_FIELD.get(name, name)], dtype=np.float64 if name == "score" else np.int64)
+        return columns
 
-def _cuts(places: Sequence[_Place], max_rows: int) -> Iterator[tuple[int, int]]:
+    def _column(self, name: str) -> Column:
+        _, absent = COLUMNS.get(name, ("", 0))
+        dtype = np.float64 if name == "score" else np.int64
+        parts = [part[name] if name in part else np.full(len(part["order"]), absent, dtype=dtype) for part in self._parts]
+        return np.concatenate(parts)
+
+    def _groups(self, columns: Mapping[str, Column]) -> tuple[Ints, dict[int, str]]:
+        """Return a number for each row such that rows of one message share it, in the order of messages; and each number's model."""
+        model = columns.get("model", np.zeros(len(columns["order"]), dtype=np.int64))
+        used, code = np.unique(model, return_inverse=True)
+        texts = [self._names.texts[number] for number in used.tolist()]
+        ranked = sorted(range(len(texts)), key=texts.__getitem__)
+        rank = np.empty(len(texts), dtype=np.int64)
+        rank[ranked] = np.arange(len(texts))
+        parts = -(-len(self._origins) // _MAX_ORIGINS)  # more than one: more source partitions than a message can number
+        number = rank[code] * parts + columns["origin"] // _MAX_ORIGINS
+        return number, {at * parts + part: texts[i] for at, i in enumerate(ranked) for part in range(parts)}
+
+    def _message(self, model: str, columns: dict[str, Column], n: int) -> Rows:
+        names = self._names
+        zero = np.zeros(n, dtype=np.int64)
+        used, codes = np.unique(columns.get("origin", zero), return_inverse=True)
+        local: dict[str, Column] = {"origin": codes, "offset": columns.get("offset", zero), "index": columns.get("index", zero)}
+        local |= {name: columns[name] for name in _PLAIN if name in columns}
+        versions: dict[str, int] = {}
+        local["version"] = _codes(versions, columns.get("version", zero), names.texts)
+        texts = {"": 0}
+        for name in _TEXTS:
+            if name in columns and columns[name].any():
+                local[name] = _codes(texts, columns[name], names.texts)
+        dimensions = _dimensions(columns.get("subgroups", zero), names.subgroups, texts)
+        packed = {name: column.astype(COLUMNS[name][0]).tobytes() for name, column in local.items() if _present(name, column, [0])[0]}
+        return Rows(model, [self._origins[i] for i in used.tolist()], n, packed, list(versions), list(texts), dimensions)
+
+
+def _present(name: str, column: Column, starts: Any) -> Any:
+    """Say in which groups of rows, by where they start, a column is anything but absent; shape of ``starts``."""
+    absent = COLUMNS[name][1]
+    return np.logical_or.reduceat(~np.isnan(column) if np.isnan(absent) else column != absent, starts)
+
+
+def _cuts(columns: Mapping[str, Column], n: int, max_rows: int) -> Iterator[tuple[int, int]]:
     """Yield where each message starts and stops: between source messages, and as late as its length allows."""
+    if n <= max_rows:
+        yield 0, n
+        return
+    zero = np.zeros(n, dtype=np.int64)
+    changes = [column[1:] != column[:-1] for column in (columns.get("origin", zero), columns.get("offset", zero))]
+    ends = np.append(np.flatnonzero(changes[0] | changes[1]) + 1, n)  # of source messages
     start = 0
-    while len(places) - start > max_rows:
-        stop = start + max_rows
-        while stop > start and places[stop][:2] == places[stop - 1][:2]:
-            stop -= 1
-        if stop == start:  # one source message alone is longer
-            stop += max_rows
-            while stop < len(places) and places[stop][:2] == places[stop - 1][:2]:
-                stop += 1
+    while start < n:
+        at = int(np.searchsorted(ends, start + max_rows, side="right")) - 1
+        if at < 0 or ends[at] <= start:  # one source message alone is longer
+            at = int(np.searchsorted(ends, start, side="right"))
+        stop = int(ends[at])
         yield start, stop
         start = stop
-    if start < len(places):
-        yield start, len(places)
 
 
-def _message(model: str, origins: Sequence[Origin], places: Sequence[_Place], rows: Sequence[Row]) -> Rows:
-    n = len(rows)
-    columns: dict[str, bytes] = {}
-    versions: dict[str, int] = {}
-    texts = {"": 0}
-
-    def put(name: str, values: Any) -> None:
-        data = pack(name, values)
-        if data is not None:
-            columns[name] = data
-
-    origin, offset, index = zip(*places, strict=True)
-    used = sorted(set(origin))
-    put("origin", np.searchsorted(used, origin))
-    put("offset", offset)
-    put("index", index)
-    by_field = dict(zip(Row._fields, zip(*rows, strict=True), strict=True))
-    for name, (field, absent) in _PLAIN.items():
-        values = by_field[field]
-        if values.count(absent) < n:  # counting is far cheaper than converting, and most columns are absent
-            put(name, np.array(values, np.float64) if absent is None else values)
-    put("version", _codes(versions, by_field["version"]))
-    for name in _TEXTS:
-        if any(by_field[name]):
-            put(name, _codes(texts, by_field[name]))
-    dimensions = _dimensions(by_field["subgroups"], texts)
-    return Rows(model, [origins[i] for i in used], n, columns, list(versions), list(texts), dimensions)
+def _distinct(numbers: Ints) -> tuple[list[int], Ints]:
+    """Return the distinct numbers in order of their first use, and for each element which of them it is."""
+    if (numbers == numbers[0]).all():
+        return [int(numbers[0])], np.zeros(len(numbers), dtype=np.int64)
+    used, first, inverse = np.unique(numbers, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty(len(used), dtype=np.int64)
+    rank[order] = np.arange(len(used))
+    return used[order].tolist(), rank[inverse]
 
 
-def _codes(codes: dict[str, int], values: Sequence[str]) -> list[int]:
-    """Return the index of each value, new ones added; what a narrow column cannot number any more is ``__other__``."""
-    if len(codes) + len(values) >= _WIDEST:
-        kept = set(sorted(set(values) | codes.keys())[: _WIDEST - 1])
-        values = [value if value in kept or value in codes else OTHER for value in values]
-    return [codes.setdefault(value, len(codes)) for value in values]
+def _codes(codes: dict[str, int], numbers: Ints, texts: Sequence[str]) -> Ints:
+    """Return the index of each text, new ones added; what a narrow column cannot number any more is ``__other__``."""
+    used, which = _distinct(numbers)
+    index = []
+    for number in used:
+        text = texts[number]
+        if text not in codes and len(codes) >= _WIDEST - 1:
+            text = OTHER
+        index.append(codes.setdefault(text, len(codes)))
+    return np.array(index, dtype=np.int64)[which]
 
 
-def _dimensions(blobs: Sequence[bytes], texts: dict[str, int]) -> dict[str, bytes]:
+def _dimensions(numbers: Ints, subgroups: Sequence[list[tuple[str, str]]], texts: dict[str, int]) -> dict[str, bytes]:
     """Return a column of indexes into texts per dimension; each distinct combination of subgroups is read once."""
-    combinations: dict[bytes, int] = {}
-    codes = np.array([combinations.setdefault(blob, len(combinations)) for blob in blobs], dtype=np.intp)
-    tables: dict[str, Any] = {}
-    for blob, position in combinations.items():
-        for dimension, value in subgroup_pairs(blob):
+    used, which = _distinct(numbers)
+    tables: dict[str, Ints] = {}
+    for position, number in enumerate(used):
+        for dimension, value in subgroups[number]:
             if dimension not in tables:
-                tables[dimension] = np.zeros(len(combinations), dtype="<u4")
+                tables[dimension] = np.zeros(len(used), dtype=np.int64)
             tables[dimension][position] = texts.setdefault(value, len(texts))
-    return {dimension: tables[dimension][codes].tobytes() for dimension in sorted(tables)}
+    return {dimension: tables[dimension].astype("<u4")[which].tobytes() for dimension in sorted(tables)}

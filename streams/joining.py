@@ -110,11 +110,11 @@ class Joining:
         if self._policies is not None:
             self._joiner = await self._policies.joiner() or self._joiner
         prepared = self._joiner.prepare(
-            [SourceBatch(self.origin(b.topic, b.partition), b.offsets.tolist(), b.timestamps.tolist(), b.values) for b in batches]
+            [SourceBatch(self.origin(b.topic, b.partition), b.offsets, b.timestamps, b.values) for b in batches]
         )
-        prefixes = await retry("the pending table", lambda: self._table.exchange(prepared.lookups))
+        logs = await retry("the pending table", lambda: self._table.exchange(prepared.lookups))
         self._crash("looked-up")
-        joined = self._joiner.finish(prepared, prefixes)
+        joined = self._joiner.finish(prepared, logs)
         # First, and confirmed: a row that counts a dead letter must not be there without it.
         await self._producer.produce([Message(self._dead_letters, None, None, encode_json(d), JSON) for d in joined.dead_letters])
         self._crash("dead-lettered")

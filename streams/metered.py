@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
-from detectors.pending import Lookup, PendingTable, Prefixes
+from detectors.pending import Logs, Lookups, PendingTable
 from streams.checkpoint import Checkpoints, Fields
 from streams.errors import StoreError, StoreUnavailable
 from streams.joining import Produces
@@ -46,7 +46,7 @@ class MeteredTable:
         self._table = table
         self._metrics = metrics
 
-    async def exchange(self, lookups: Sequence[Lookup]) -> Prefixes:
+    async def exchange(self, lookups: Lookups) -> Logs:
         """Answer lookups in their order, see ``detectors.pending.PendingTable.exchange``."""
         return await redis_call(self._metrics, "exchange", partial(self._table.exchange, lookups))
 

@@ -6,20 +6,20 @@ be when it failed: what was appended is found again. Works on one server and on 
 
 import asyncio
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from hashlib import sha1
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import redis.exceptions as redis_errors
 
-from detectors.pending import MAX_BYTES, MAX_ENTRIES, Lookup, Prefixes, entries_until, frame
+from detectors.pending import FRAME_BYTES, LARGEST_FRAME, MAX_BYTES, MAX_ENTRIES, Logs, Lookups, scan
 from streams.errors import StoreError, StoreReplyInvalid, StoreUnavailable
 
 SCRIPT = Path(__file__).with_suffix(".lua").read_text()
 TAGS = 16  # never to be changed while there is state: it says where a key lies
 _CHUNK = 1_000  # lookups per script: a script blocks the server while it runs
-_LARGEST_ENTRY = 2**16 - 1
 
 _WEATHER = (
     redis_errors.ConnectionError,
@@ -73,9 +73,9 @@ class RedisTable:
         self._wait = (wait_replicas, wait_ms)
         self._sha = sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
         self._echoes = itertools.count(1)
-        self._running: set[asyncio.Task[Prefixes]] = set()
+        self._running: set[asyncio.Task[Logs]] = set()
 
-    async def exchange(self, lookups: Sequence[Lookup]) -> Prefixes:
+    async def exchange(self, lookups: Lookups) -> Logs:
         """Answer lookups in their order, see ``detectors.pending.PendingTable.exchange``.
 
         Whoever waits may be cancelled; what was sent runs to its end, since half a conversation would leave the connection one answer off.
@@ -97,12 +97,12 @@ class RedisTable:
         """Return the Redis key of a log."""
         return self._keys[key[0] % TAGS] + key
 
-    def _ended(self, task: asyncio.Task[Prefixes]) -> None:
+    def _ended(self, task: asyncio.Task[Logs]) -> None:
         self._running.discard(task)
         if not task.cancelled():
             task.exception()  # nobody may be waiting for it any more
 
-    async def _exchange(self, lookups: Sequence[Lookup]) -> Prefixes:
+    async def _exchange(self, lookups: Lookups) -> Logs:
         try:
             answers = await self._run(lookups)
             if answers is None:  # Redis has been restarted, or its scripts flushed
@@ -117,17 +117,20 @@ class RedisTable:
             raise StoreUnavailable("expected the script that was just loaded to be there, got NOSCRIPT; is something flushing scripts?")
         return answers
 
-    async def _run(self, lookups: Sequence[Lookup]) -> Prefixes | None:
+    async def _run(self, lookups: Lookups) -> Logs | None:
         """Return the answers, or None where the script has to be loaded first."""
-        answers: Prefixes = [None] * len(lookups)
+        answers: Logs = [None] * len(lookups)
         calls: list[tuple[bytes, list[int]]] = []
         pipeline = self._client.pipeline(transaction=False)
-        for positions in _chunks(lookups):
+        for tag, positions in _chunks(lookups):
             echo = b"%d" % next(self._echoes)
             calls.append((echo, positions))
-            keys = [self.key(lookups[i].key) for i in positions]
+            hash_tag = self._keys[tag]
+            keys = [hash_tag + lookups.keys[i] for i in positions]
+            ttls = _ttls([lookups.ttls_ms[i] for i in positions])
+            frames = [lookups.frames[i] for i in positions]
             # the method evalsha is blocked in a cluster's pipeline, the command is not
-            pipeline.execute_command("EVALSHA", self._sha, len(keys), *keys, echo, *self._limits, *_arguments(lookups, positions))
+            pipeline.execute_command("EVALSHA", self._sha, len(keys), *keys, echo, *self._limits, ttls, *frames)
         if not calls:
             return answers
         replicas, wait_ms = self._wait
@@ -148,8 +151,8 @@ class RedisTable:
             raise StoreReplyInvalid(f"expected {len(calls)} replies, got {len(replies)}")
         for (echo, positions), reply in zip(calls, replies, strict=True):
             _check(reply, echo, len(positions))
-            for position, log in zip(positions, reply[1:], strict=True):
-                answers[position] = _entries(log, lookups[position])
+            for position, log in zip(positions, itertools.islice(reply, 1, None), strict=True):
+                answers[position] = lookups.frames[position] if log == b"" else _whole(log, lookups.frames[position])
         return answers
 
     async def _drop_connections(self) -> None:
@@ -206,38 +209,37 @@ def _judge(info: dict[str, Any]) -> Iterator[Finding]:
         yield Finding(False, "expected appendonly yes, got no: a restart of Redis loses every pending prediction since the last snapshot")
 
 
-def _chunks(lookups: Sequence[Lookup]) -> Iterator[list[int]]:
-    """Yield positions of lookups that may share a script; those of one key stay in their order."""
-    tags: list[list[int]] = [[] for _ in range(TAGS)]
-    for position, lookup in enumerate(lookups):
-        if len(lookup.entry) <= _LARGEST_ENTRY:  # a longer one has no frame: its log is as good as full
-            tags[lookup.key[0] % TAGS].append(position)
-    for positions in tags:
-        for start in range(0, len(positions), _CHUNK):
-            yield positions[start : start + _CHUNK]
+def _chunks(lookups: Lookups) -> Iterator[tuple[int, list[int]]]:
+    """Yield tags, and positions of lookups that may share a script; those of one key stay in their order."""
+    tags = np.fromiter((key[0] % TAGS for key in lookups.keys), np.int64, len(lookups))
+    sizes = np.fromiter(map(len, lookups.frames), np.int64, len(lookups))
+    tags[sizes > LARGEST_FRAME] = TAGS  # no log can hold it: as good as full
+    order = np.argsort(tags, kind="stable")
+    starts = np.searchsorted(tags[order], np.arange(TAGS + 1))
+    for tag, (start, stop) in enumerate(itertools.pairwise(starts.tolist())):
+        for begin in range(start, stop, _CHUNK):
+            yield tag, order[begin : min(begin + _CHUNK, stop)].tolist()
 
 
-def _arguments(lookups: Sequence[Lookup], positions: Iterable[int]) -> Iterator[bytes | int]:
-    for position in positions:
-        _, origin, entry, ttl_ms = lookups[position]
-        yield frame(origin, entry)
-        yield ttl_ms
+def _ttls(ttls_ms: Sequence[int]) -> bytes:
+    """Return times to live as the script takes them, 16 digits each: one for all where they are equal."""
+    if ttls_ms.count(ttls_ms[0]) == len(ttls_ms):
+        return b"%016d" % ttls_ms[0]
+    return b"".join(b"%016d" % ttl_ms for ttl_ms in ttls_ms)
 
 
 def _check(reply: Any, echo: bytes, n: int) -> None:
     if not isinstance(reply, list) or not reply or reply[0] != echo:
         raise StoreReplyInvalid(f"expected the reply to call {echo.decode()}, got another's; the connection is dropped")
-    if len(reply) != n + 1 or not all(log is None or isinstance(log, bytes) for log in reply[1:]):
+    if len(reply) != n + 1 or not {type(log) for log in reply} <= {bytes, type(None)}:
         raise StoreReplyInvalid(f"expected {n} logs as bytes, got {len(reply) - 1}; is the client made with decode_responses?")
 
 
-def _entries(log: bytes | None, lookup: Lookup) -> list[bytes] | None:
+def _whole(log: bytes | None, frame: bytes) -> bytes | None:
+    """Return the log up to and including a lookup's frame, of what the script says: that, or what stood before the frame."""
     if log is None:
         return None
-    if not log:
-        return [lookup.entry]
-    entries, found = entries_until(log, lookup.origin)
-    return entries if found else [*entries, lookup.entry]
+    return log if scan(log, frame[2:FRAME_BYTES])[2] else log + frame
 
 
 def _translated(error: Exception) -> StoreError:

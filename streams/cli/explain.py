@@ -220,7 +220,8 @@ def _as_plain(request_id: str, row: int, found: "Request", stories: "list[Event]
 
 
 def _prediction(entry: "PredictionEntry") -> dict[str, Any]:
-    from detectors.entries import ABSTAINED, ALERTED, BINARY, MONEY, POSITIVE, subgroup_pairs
+    from detectors.entries import ABSTAINED, ALERTED, BINARY, POSITIVE, subgroup_pairs
+    from detectors.packing import MONEY
 
     return {
         "model_id": entry.model,
@@ -238,7 +239,7 @@ def _prediction(entry: "PredictionEntry") -> dict[str, Any]:
 
 
 def _outcome(entry: "OutcomeEntry") -> dict[str, Any]:
-    from detectors.entries import MONEY
+    from detectors.packing import MONEY
 
     return {
         "known_at": _time(entry.at),

@@ -7,9 +7,10 @@ import msgspec
 import pytest
 from support.joins import add_rows, message_rows
 
-from detectors.entries import ABSTAINED, ALERTED, BINARY, MAPPED, POSITIVE, decode_entry, key_for, pack_prediction, subgroup_pairs
+from detectors.entries import ABSTAINED, ALERTED, BINARY, MAPPED, POSITIVE, decode_entry, key_for, subgroup_pairs
 from detectors.joiner import DAY_MS, Joiner, SourceBatch
-from detectors.pending import DictTable, record_origin
+from detectors.packing import pack_prediction
+from detectors.pending import DictTable, frame, record_origin
 from schemas.codec import Limits, Reason
 from schemas.control import Control
 from schemas.policy import Policy, parse_policy
@@ -158,7 +159,8 @@ def test_more_source_partitions_than_a_message_can_number():
 def test_damaged_entries_do_not_stop_the_join():
     joiner = Joiner(Policy(), b"secret")
     prepared = joiner.prepare([batch(PREDICTIONS, MADE, MADE)])
-    joined = joiner.finish(prepared, [[b"\xff"], [b"\xff", prepared.lookups[1].entry]])
+    damaged = frame(b"origin-0000001", b"\xff")
+    joined = joiner.finish(prepared, [damaged, damaged + prepared.lookups.frames[1]])
     assert statuses(joined) == {"DEAD_LETTER": 1, "PREDICTION": 1}
     with pytest.raises(ValueError, match="expected 2 answers"):
         joiner.finish(prepared, [])
@@ -180,22 +182,23 @@ def test_times_to_live():
     assert kept.ttl_ms("fraud") == 67 * DAY_MS + 60_000
     assert kept.ttl_ms("other") == 37 * DAY_MS + 5_000
     lookups = kept.prepare([batch(PREDICTIONS, MADE, MADE | {"model_id": "fraud"}), batch(OUTCOMES, KNOWN)]).lookups
-    assert [lookup.ttl_ms for lookup in lookups] == [kept.ttl_ms("other"), kept.ttl_ms("fraud"), kept.ttl_ms("fraud")]
-    assert [lookup.ttl_ms for lookup in Joiner(policy, b"secret").prepare([batch(OUTCOMES, KNOWN)]).lookups] == [0]
+    assert lookups.ttls_ms == [kept.ttl_ms("other"), kept.ttl_ms("fraud"), kept.ttl_ms("fraud")]
+    assert Joiner(policy, b"secret").prepare([batch(OUTCOMES, KNOWN)]).lookups.ttls_ms == [0]
 
 
 def test_keys_hold_no_ids_and_need_the_secret():
-    (lookup,) = Joiner(Policy(), b"secret").prepare([batch(PREDICTIONS, MADE | {"request_id": "patient-17"})]).lookups
-    assert lookup.key == key_for("patient-17", 0, b"secret") != key_for("patient-17", 0, b"other")
+    lookups = Joiner(Policy(), b"secret").prepare([batch(PREDICTIONS, MADE | {"request_id": "patient-17"})]).lookups
+    (key,), (packed,) = lookups.keys, lookups.frames
+    assert key == key_for("patient-17", 0, b"secret") != key_for("patient-17", 0, b"other")
     assert key_for("a", 1, b"") != key_for("a", 0, b"")
-    assert len(lookup.key) == 16
-    assert b"patient" not in lookup.entry + lookup.origin
+    assert len(key) == 16
+    assert b"patient" not in packed
     assert key_for("a", 0, b"k" * 65) != key_for("a", 0, b"k" * 64)
 
 
 def test_an_entry_is_small():
     fields = {"amount": 1234.5, "subgroups": {"country": "US", "channel": "web", "age_band": "30-39"}, "predicted_label": 1}
-    assert len(pack_prediction(Prediction(**MADE | fields), b"raw", ModelPolicy())) <= 120
+    assert len(pack_prediction(Prediction(**MADE | fields), b"raw", ModelPolicy())) <= 100
 
 
 def test_origins_of_records_are_told_apart():

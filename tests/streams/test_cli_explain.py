@@ -13,9 +13,11 @@ from support.whole import Deployment, closing, produce, records, spread
 from support.workers import processes
 
 from detectors.entries import OutcomeEntry, encode_entry
+from detectors.packing import pack_subgroups
 from detectors.trail import TracedWatch
 from schemas.findings import EventType, from_json, to_json
 from schemas.policy import parse_policy
+from schemas.policy_models import ModelPolicy
 from streams import explain
 from streams.explain import Arrival, Request, fed
 
@@ -115,7 +117,7 @@ def test_a_request_feeds_the_findings_of_its_time_and_groups(told):
     within = (int(begin.timestamp() * 1000), {"group": "a"})
 
     def made(at, groups, version="1", probe=""):
-        blob = encode_entry([text for pair in sorted(groups.items()) for text in pair])
+        blob = pack_subgroups(groups, ModelPolicy())
         return SimpleNamespace(at=at, subgroups=blob, model="m", version=version, probe=probe)
 
     assert opened in fed(events, made(*within))

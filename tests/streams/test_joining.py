@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from detectors.joiner import Joiner
-from detectors.pending import DictTable, Lookup, Prefixes
+from detectors.pending import DictTable, Logs, Lookups
 from schemas.policy import Policy
 from schemas.scored import Forwarded, Origin, Rows, Tick, decode
 from streams.batches import Batch
@@ -47,7 +47,7 @@ class Weather(DictTable):
         super().__init__()
         self.errors = errors
 
-    async def exchange(self, lookups: Sequence[Lookup]) -> Prefixes:
+    async def exchange(self, lookups: Lookups) -> Logs:
         if self.errors:
             raise self.errors.pop(0)
         return await super().exchange(lookups)

@@ -17,7 +17,7 @@ from support.prometheus_server import NoPrometheusError, program
 from support.stories import fold, story
 
 from detectors.joiner import Joiner, SourceBatch
-from detectors.pending import DictTable
+from detectors.pending import DictTable, Lookups
 from detectors.watch import STATE_VERSION, Watch
 from schemas.policy import Policy
 from schemas.scored import Origin
@@ -205,10 +205,10 @@ async def test_calls_to_redis_are_timed_and_retries_counted(error: Exception, re
     metrics = Metrics("join", Settings())
     table = MeteredTable(Table(), metrics)
     with pytest.raises(type(error)):
-        await table.exchange([])
+        await table.exchange(Lookups())
     assert by(metrics, "retries_total", "dep")["redis"] == retried
     assert metrics.away == ({"redis"} if retried else set())
-    assert await table.exchange([]) == []
+    assert await table.exchange(Lookups()) == []
     assert value(metrics, "dep_up", dep="redis") == 1
     assert metrics.away == set()
     assert value(metrics, "redis_command_seconds_count", command="exchange") == 2

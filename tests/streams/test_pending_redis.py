@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from support.joins import run
 
-from detectors.pending import DictTable, Lookup
+from detectors.pending import DictTable, Lookups, entries_of
 from streams.errors import StoreError, StoreReplyInvalid, StoreUnavailable
 from streams.pending import RedisTable, check_redis
 
@@ -22,7 +22,27 @@ _prefixes = itertools.count()
 
 
 def lookup(key=b"k" * 16, n=0, entry=b"entry", ttl_ms=60_000):
-    return Lookup(key, n.to_bytes(14, "big"), entry, ttl_ms)
+    return key, n.to_bytes(14, "big"), entry, ttl_ms
+
+
+def asking(lookups):
+    out = Lookups()
+    for each in lookups:
+        out.add(*each)
+    return out
+
+
+def entries(logs):
+    return [None if log is None else entries_of(log) for log in logs]
+
+
+async def exchange(table, lookups):
+    """What a table answers, as entries."""
+    return entries(await table.exchange(asking(lookups)))
+
+
+def exchange_now(table, lookups):
+    return entries(table.exchange_now(asking(lookups)))
 
 
 @pytest.fixture
@@ -45,8 +65,7 @@ class Twins(RuleBasedStateMachine):
         self.redis = RedisTable(self.client, f"twins{next(_prefixes)}.", max_entries=4, max_bytes=150)
         self.calls = []
 
-    lookups = st.builds(
-        Lookup,
+    lookups = st.tuples(
         st.sampled_from([bytes([n]) * 16 for n in (0, 1, 16, 255)]),
         st.integers(0, 5).map(lambda n: n.to_bytes(14, "big")),
         st.binary(max_size=40) | st.just(b"x" * 135),
@@ -56,7 +75,7 @@ class Twins(RuleBasedStateMachine):
     @rule(lookups=st.lists(lookups, max_size=6))
     def exchange(self, lookups):
         self.calls.append(lookups)
-        assert self.runner.run(self.redis.exchange(lookups)) == self.dict.exchange_now(lookups)
+        assert self.runner.run(exchange(self.redis, lookups)) == exchange_now(self.dict, lookups)
 
     @rule(data=st.data())
     def repeat(self, data):
@@ -91,81 +110,81 @@ def test_the_protocol_holds_over_redis(redis_url):
 async def test_large_batches_keep_their_order(client):
     """2,500 lookups of one hash tag are more than one script takes; those of a key are far apart."""
     lookups = [lookup(b"\0" * 14 + (n % 500).to_bytes(2, "big"), n, b"%d" % n) for n in range(2_500)]
-    assert await RedisTable(client).exchange(lookups) == DictTable().exchange_now(lookups)
+    assert await exchange(RedisTable(client), lookups) == exchange_now(DictTable(), lookups)
 
 
 async def test_an_empty_batch_asks_nothing(client):
-    assert await RedisTable(client).exchange([]) == []
+    assert await exchange(RedisTable(client), []) == []
 
 
 async def test_entries_that_no_frame_can_hold_are_refused_by_both(client):
     large = [lookup(entry=b"x" * 70_000), lookup(n=1)]
     limits = {"max_bytes": 1 << 20}
-    assert await RedisTable(client, **limits).exchange(large) == DictTable(**limits).exchange_now(large) == [None, [b"entry"]]
+    assert await exchange(RedisTable(client, **limits), large) == exchange_now(DictTable(**limits), large) == [None, [b"entry"]]
 
 
 async def test_a_full_log_stays_full(client):
     table = RedisTable(client)
     lookups = [lookup(n=n) for n in range(65)]
     for _ in range(2):
-        answers = await table.exchange(lookups)
+        answers = await exchange(table, lookups)
         assert [answer and len(answer) for answer in answers] == [*range(1, 65), None]
 
 
 async def test_only_an_append_moves_the_expiry_and_only_to_later(client):
     table, key = RedisTable(client), RedisTable(client).key(b"k" * 16)
-    await table.exchange([lookup(ttl_ms=50_000)])
+    await exchange(table, [lookup(ttl_ms=50_000)])
     assert 40_000 < await client.pttl(key) <= 50_000
-    await table.exchange([lookup(ttl_ms=90_000)])  # read again, not appended
+    await exchange(table, [lookup(ttl_ms=90_000)])  # read again, not appended
     assert await client.pttl(key) <= 50_000
-    await table.exchange([lookup(n=1, ttl_ms=10_000)])
+    await exchange(table, [lookup(n=1, ttl_ms=10_000)])
     assert 40_000 < await client.pttl(key) <= 50_000
-    await table.exchange([lookup(n=2, ttl_ms=90_000)])
+    await exchange(table, [lookup(n=2, ttl_ms=90_000)])
     assert 50_000 < await client.pttl(key) <= 90_000
-    await table.exchange([lookup(n=3, ttl_ms=0)])
+    await exchange(table, [lookup(n=3, ttl_ms=0)])
     assert await client.pttl(key) == -1
-    await table.exchange([lookup(n=4, ttl_ms=10_000)])
+    await exchange(table, [lookup(n=4, ttl_ms=10_000)])
     assert await client.pttl(key) == -1
 
 
 async def test_logs_expire(client):
     table = RedisTable(client)
-    await table.exchange([lookup(ttl_ms=30)])
+    await exchange(table, [lookup(ttl_ms=30)])
     await asyncio.sleep(0.1)
-    assert await table.exchange([lookup(n=1)]) == [[b"entry"]]
+    assert await exchange(table, [lookup(n=1)]) == [[b"entry"]]
 
 
 async def test_scripts_that_vanish_are_loaded_again(client):
     table = RedisTable(client)
-    await table.exchange([lookup()])
+    await exchange(table, [lookup()])
     await client.script_flush()
-    assert await table.exchange([lookup(n=1, entry=b"two")]) == [[b"entry", b"two"]]
+    assert await exchange(table, [lookup(n=1, entry=b"two")]) == [[b"entry", b"two"]]
 
 
 async def test_a_crash_of_redis_loses_nothing(own_redis):
     client = redis.Redis.from_url(own_redis.url)
     table, lookups = RedisTable(client), [lookup(bytes([n]) * 16, n) for n in range(100)]
-    first = await table.exchange(lookups)
+    first = await exchange(table, lookups)
     own_redis.kill()
     with pytest.raises(StoreUnavailable) as caught:
-        await table.exchange(lookups)
+        await exchange(table, lookups)
     assert caught.value.retriable
     own_redis.start()
-    assert await table.exchange(lookups) == first
-    assert await table.exchange([lookup(bytes([7]) * 16, 107, b"next")]) == [[b"entry", b"next"]]
+    assert await exchange(table, lookups) == first
+    assert await exchange(table, [lookup(bytes([7]) * 16, 107, b"next")]) == [[b"entry", b"next"]]
     await client.aclose()
 
 
 async def test_a_full_redis_refuses_and_evicts_nothing(own_redis):
     client = redis.Redis.from_url(own_redis.url)
     table = RedisTable(client)
-    await table.exchange([lookup()])
+    await exchange(table, [lookup()])
     used = (await client.info("memory"))["used_memory"]
     await client.config_set("maxmemory", used)
     with pytest.raises(StoreUnavailable, match="OutOfMemory"):
-        await table.exchange([lookup(bytes([n]) * 16, 1) for n in range(50)])
+        await exchange(table, [lookup(bytes([n]) * 16, 1) for n in range(50)])
     await client.config_set("maxmemory", 0)
-    assert await table.exchange([lookup(n=2)]) == [[b"entry", b"entry"]]
+    assert await exchange(table, [lookup(n=2)]) == [[b"entry", b"entry"]]
     await client.aclose()
 
 
@@ -173,13 +192,13 @@ async def test_a_full_redis_refuses_and_evicts_nothing(own_redis):
 async def test_a_redis_that_takes_no_writes_is_weather(own_redis, name, value):
     client = redis.Redis.from_url(own_redis.url)
     table = RedisTable(client)
-    await table.exchange([lookup()])
+    await exchange(table, [lookup()])
     if value is None:
         await client.execute_command("REPLICAOF", "127.0.0.1", own_redis.port)
     else:
         await client.config_set(name, value)
     with pytest.raises(StoreUnavailable):
-        await table.exchange([lookup(n=1)])
+        await exchange(table, [lookup(n=1)])
     await client.aclose()
 
 
@@ -187,7 +206,7 @@ async def test_replicas_that_are_missing_are_waited_for_on_every_call(client):
     table = RedisTable(client, wait_replicas=1, wait_ms=10)
     for _ in range(2):  # the second appends nothing
         with pytest.raises(StoreUnavailable, match="expected 1 replicas"):
-            await table.exchange([lookup()])
+            await exchange(table, [lookup()])
 
 
 async def test_a_repeated_call_waits_for_the_first_ones_writes():
@@ -198,13 +217,13 @@ async def test_a_repeated_call_waits_for_the_first_ones_writes():
         while not (await clients[0].info("replication"))["connected_slaves"]:
             await asyncio.sleep(0.02)
         patient = RedisTable(clients[0], wait_replicas=1, wait_ms=4_000)
-        assert await patient.exchange([lookup()]) == [[b"entry"]]
+        assert await exchange(patient, [lookup()]) == [[b"entry"]]
         os.kill(replica.pid, signal.SIGSTOP)
         for client in clients[1:]:  # each on a connection of its own: the second appends nothing
             with pytest.raises(StoreUnavailable, match="expected 1 replicas"):
-                await RedisTable(client, wait_replicas=1, wait_ms=50).exchange([lookup(n=1)])
+                await exchange(RedisTable(client, wait_replicas=1, wait_ms=50), [lookup(n=1)])
         os.kill(replica.pid, signal.SIGCONT)
-        assert await patient.exchange([lookup(n=1)]) == [[b"entry", b"entry"]]
+        assert await exchange(patient, [lookup(n=1)]) == [[b"entry", b"entry"]]
         for client in clients:
             await client.aclose()
     finally:
@@ -216,7 +235,7 @@ async def test_another_programs_key_is_an_error_for_good(client):
     table = RedisTable(client)
     await client.lpush(table.key(b"k" * 16), "x")
     with pytest.raises(StoreError, match="WRONGTYPE") as caught:
-        await table.exchange([lookup()])
+        await exchange(table, [lookup()])
     assert not caught.value.retriable
 
 
@@ -225,7 +244,7 @@ async def test_missing_rights_are_an_error_for_good(own_redis):
     await client.acl_setuser("reader", enabled=True, nopass=True, categories=["+@read"], keys=["*"])
     reader = redis.Redis.from_url(own_redis.url, username="reader", password="any")  # noqa: S106 - the account has none
     with pytest.raises(StoreError) as caught:
-        await RedisTable(reader).exchange([lookup()])
+        await exchange(RedisTable(reader), [lookup()])
     assert not caught.value.retriable
     await reader.aclose()
     await client.aclose()
@@ -257,19 +276,19 @@ class Liar:
 async def test_a_wrong_reply_is_never_taken(answers):
     client = Liar(*answers)
     with pytest.raises(StoreReplyInvalid) as caught:
-        await RedisTable(client).exchange([lookup()])
+        await exchange(RedisTable(client), [lookup()])
     assert caught.value.retriable
     assert client.closed
-    assert await RedisTable(Liar([b"1", b""])).exchange([lookup()]) == [[b"entry"]]
+    assert await exchange(RedisTable(Liar([b"1", b""])), [lookup()]) == [[b"entry"]]
 
 
 async def test_who_gives_up_waiting_does_not_cut_the_conversation(redis_url):
     client = redis.Redis.from_url(redis_url, max_connections=1)
     table = RedisTable(client)
-    await table.exchange([lookup()])
+    await exchange(table, [lookup()])
     for n in range(1, 30):
         asked = [lookup(n=n, entry=b"%d" % n)]
-        waiting = asyncio.ensure_future(table.exchange(asked))
+        waiting = asyncio.ensure_future(exchange(table, asked))
         for _ in range(n % 6):
             await asyncio.sleep(0)
         waiting.cancel()
@@ -277,7 +296,7 @@ async def test_who_gives_up_waiting_does_not_cut_the_conversation(redis_url):
             await waiting
         while table._running:
             await asyncio.sleep(0.001)
-        assert await table.exchange(asked) == [[b"entry", *(b"%d" % i for i in range(1, n + 1))]]
+        assert await exchange(table, asked) == [[b"entry", *(b"%d" % i for i in range(1, n + 1))]]
     await client.aclose()
 
 
@@ -296,9 +315,9 @@ async def test_works_on_a_cluster():
         client = redis.RedisCluster.from_url(server.url)
         lookups = [lookup(bytes([n]) * 16, n) for n in range(40)]
         table = RedisTable(client)
-        assert await table.exchange(lookups) == DictTable().exchange_now(lookups)
+        assert await exchange(table, lookups) == exchange_now(DictTable(), lookups)
         await client.script_flush()
-        assert await table.exchange(lookups) == DictTable().exchange_now(lookups)
+        assert await exchange(table, lookups) == exchange_now(DictTable(), lookups)
         slots = {await node.cluster("KEYSLOT", table.key(bytes([n]) * 16)) for n in range(40)}
         assert len(slots) == 16
         assert await check_redis(client) == []

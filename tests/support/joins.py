@@ -19,7 +19,7 @@ from detectors.entries import ABSTAINED, ALERTED, BINARY, MAPPED, POSITIVE, Outc
 from detectors.join_rows import Row
 from detectors.join_rule import contributions, difference
 from detectors.joiner import Joiner, SourceBatch
-from detectors.pending import DictTable, Lookup, Prefixes, entries_until
+from detectors.pending import DictTable, Logs, Lookups, entries_of, scan
 from detectors.scored_rows import RowsBuilder
 from schemas.policy import parse_policy
 from schemas.scored import COLUMNS, Kind, Origin, Rows, Status, decode, encode
@@ -28,7 +28,7 @@ POLICY = parse_policy('[models.B]\npositive_label = "yes"\nintersections = [["se
 OTHER_POLICY = parse_policy("[defaults]\nthreshold = 0.2\n[models.A]\npositive_label = 0\n")
 TEXTS = ("probe", "unit", "alert_key", "action")
 Multiset = Counter[tuple[Any, ...]]
-Exchange = Callable[[Sequence[Lookup]], Prefixes]
+Exchange = Callable[[Lookups], Logs]
 
 
 # entries
@@ -125,10 +125,9 @@ def add_rows(into: Multiset, rows: Iterable[tuple[Any, ...]]) -> None:
 
 def expected(entries_by_key: Iterable[list[bytes]], dead_letters: int) -> Multiset:
     """What any way through the protocol must come to: each request's contributions, whatever their order."""
-    builder = RowsBuilder()
-    origin = builder.origin(Origin("any", "", 0))
+    builder = RowsBuilder([Origin("any", "", 0)])
     for entries in entries_by_key:
-        builder.add(origin, 0, 0, difference(Counter(), contributions(entries)))
+        builder.add(0, 0, 0, 0, difference(Counter(), contributions(entries)))
     out: Multiset = Counter()
     for rows in builder.build():
         add_rows(out, message_rows(rows))
@@ -152,15 +151,16 @@ class Broken(Enum):
 class NowTable(DictTable):
     """A table without the prefix: it answers with whatever the log holds now, the entry itself last."""
 
-    def exchange_now(self, lookups: Sequence[Lookup]) -> Prefixes:
-        out: Prefixes = []
-        for lookup, answer in zip(lookups, super().exchange_now(lookups), strict=True):
-            if answer is not None:
-                whole, _ = entries_until(self._logs[lookup.key], b"no such origin")
-                own = len(answer) - 1
-                out.append([*whole[:own], *whole[own + 1 :], answer[-1]])
-            else:
+    def exchange_now(self, lookups: Lookups) -> Logs:
+        out: Logs = []
+        for key, own, answer in zip(lookups.keys, lookups.frames, super().exchange_now(lookups), strict=True):
+            if answer is None:
                 out.append(None)
+                continue
+            whole = self._logs[key]
+            stored = answer[scan(answer, b"no such origin")[0] - len(own) :] if answer.endswith(own) else own
+            end, _, _ = scan(whole, own[2:16])
+            out.append(whole[: end - len(stored)] + whole[end:] + stored)
         return out
 
 
@@ -171,6 +171,10 @@ class World:
     sources: dict[Origin, list[bytes]]
     scored: dict[int, list[bytes]] = field(default_factory=lambda: {0: [], 1: []})
     committed: Counter[Origin] = field(default_factory=Counter)
+
+
+def lookup_columns(lookups: Lookups) -> tuple[list[bytes], list[bytes], list[int]]:
+    return lookups.keys, lookups.frames, lookups.ttls_ms
 
 
 def source_records(r: random.Random) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -213,12 +217,12 @@ def worker(world: World, origin: Origin, joiner: Joiner, exchange: Exchange, *, 
         stop = min(len(messages), at + r.randint(1, 3))
         offsets = list(range(at, stop))
         prepared = joiner.prepare([SourceBatch(origin, offsets, [10] * len(offsets), messages[at:stop])])
-        prefixes: Prefixes = []
-        for lookup in prepared.lookups:  # a round trip may be cut off anywhere
-            prefixes += exchange([lookup])
+        logs: Logs = []
+        for key, frame, ttl_ms in zip(*lookup_columns(prepared.lookups), strict=True):  # a round trip may be cut off anywhere
+            logs += exchange(Lookups([key], [frame], [ttl_ms]))
             if r.random() < 0.3:
                 yield
-        for rows in joiner.finish(prepared, prefixes).rows:
+        for rows in joiner.finish(prepared, logs).rows:
             world.scored[rows.model_id == "B"].append(encode(rows))
             yield
         at = stop
@@ -260,10 +264,10 @@ def run(seed: int, exchange: Exchange | None = None, broken: Broken = Broken.NOT
         exchange = (NowTable() if broken is Broken.PREFIX else DictTable()).exchange_now
     entries: defaultdict[bytes, dict[bytes, bytes]] = defaultdict(dict)
 
-    def recorded(lookups: Sequence[Lookup]) -> Prefixes:
+    def recorded(lookups: Lookups) -> Logs:
         answers = exchange(lookups)
-        for lookup, answer in zip(lookups, answers, strict=True):
-            entries[lookup.key].setdefault(lookup.origin, answer[-1] if answer else b"")
+        for key, frame, answer in zip(lookups.keys, lookups.frames, answers, strict=True):
+            entries[key].setdefault(frame[2:16], entries_of(answer)[-1] if answer else b"")
         return answers
 
     def new_worker(origin: Origin, owns: list[Origin]) -> Iterator[None]:

@@ -1,0 +1,222 @@
+"""Many records to frames of the pending table at once, as columns: what ``detectors.packing`` does for one."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from xxhash import xxh3_64_intdigest
+
+from detectors.contexts import Contexts
+from detectors.entries import (
+    ABSTAINED,
+    ALERTED,
+    BINARY,
+    LABEL_FORM,
+    LABEL_HEAD,
+    MAPPED,
+    POSITIVE,
+    PREDICTION_FORM,
+    PREDICTION_HEAD,
+    Tail,
+    encode_tail,
+)
+from detectors.fixed import Ints
+from detectors.packing import MONEY, claim, pack_outcome, pack_subgroups, particulars
+from detectors.pending import FRAME_BYTES, MAX_ENTRY
+from schemas.fields import Subgroups, epoch_ms
+from schemas.policy_models import ModelPolicy
+
+FRAME = [("size", "<u2"), ("source", "V6"), ("place", ">u8")]  # as ``pending.frame`` writes it, of ``pending.record_origin``
+PREDICTION_FRAME = np.dtype([*FRAME, *PREDICTION_HEAD.descr])
+LABEL_FRAME = np.dtype([*FRAME, *LABEL_HEAD.descr])
+RAW = ("subgroups",)  # fields of a lean prediction that stay JSON: each distinct value is read once
+
+_PARTICULAR = ("scores", "predicted_label", "unit", "alert_key", "compute_cost", "features", "probe")
+_LABELS: dict[Any, int] = {0: 0, 1: 1}  # True and 1.0 are 1
+_decode_subgroups = msgspec.json.Decoder(Subgroups | None).decode
+_encode_json = msgspec.json.Encoder().encode
+
+Held = Callable[[str], tuple[ModelPolicy, int]]  # model -> its policy, how long logs are kept
+
+
+@dataclass(frozen=True)
+class Arrivals:
+    """Readable records of one kind, n of them, and where they stood; arrays of shape (n,)."""
+
+    records: list[Any]  # predictions or outcomes, or lean twins of them: see ``schemas.bulk``
+    raws: list[bytes]
+    order: Ints  # among all records that are joined together
+    batch: Ints
+    offset: Ints
+    element: Ints  # index in the message
+    kafka_ms: Ints  # the Kafka record's timestamp
+    at_ms: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))  # event time, once it is known
+
+    def place(self, i: int) -> tuple[int, int, int, int]:
+        """Return order, batch, offset and element of one of them."""
+        return int(self.order[i]), int(self.batch[i]), int(self.offset[i]), int(self.element[i])
+
+    def pick(self, chosen: list[int]) -> "Arrivals":
+        """Return some of them."""
+        columns = (self.order, self.batch, self.offset, self.element, self.kafka_ms, self.at_ms)
+        kept = (column[chosen] if len(column) else column for column in columns)
+        return Arrivals([self.records[i] for i in chosen], [self.raws[i] for i in chosen], *kept)
+
+
+@dataclass(frozen=True)
+class Frames:
+    """The frames of arrivals, in their order.
+
+    ``heads`` holds the fixed part of each, shape (n,); of an outcome that is more than a label only the frame's own fields count.
+    ``context`` is the number of a prediction's tail; of an outcome 1 where it is a label 0 or 1 and nothing else, else 0.
+    """
+
+    arrivals: Arrivals
+    heads: npt.NDArray[Any]
+    frames: list[bytes]
+    ttls_ms: list[int]
+    context: Ints
+
+
+class Shapes(dict[tuple[Any, ...], int]):
+    """Everything about a prediction that repeats, numbered; -1: subgroups that cannot be read."""
+
+    def __init__(self, held: Held) -> None:
+        super().__init__()
+        self.contexts = Contexts()
+        self.tails: list[bytes] = []
+        self.rows: list[tuple[float, int, int, int]] = []  # threshold, flags, time to live, number of the tail
+        self._held = held
+        self._columns: list[npt.NDArray[Any]] = []
+
+    def column(self, position: int) -> npt.NDArray[Any]:
+        """Return a column of ``rows``."""
+        if not self._columns or len(self._columns[0]) != len(self.rows):
+            self._columns = [np.array(column) for column in zip(*self.rows, strict=True)]
+        return self._columns[position]
+
+    def __missing__(self, shape: tuple[Any, ...]) -> int:
+        """Return the number of a shape that was not met before: (model, version, subgroups as JSON, more)."""
+        model, version, subgroups, more = shape
+        policy, ttl_ms = self._held(model)
+        try:
+            packed = pack_subgroups(_decode_subgroups(subgroups) if subgroups else None, policy)
+        except (msgspec.MsgspecError, ValueError):
+            self[shape] = -1
+            return -1
+        mapped = policy.positive_label != 1
+        label, rest = (str(policy.positive_label) if mapped else None, ()) if more is None else (more[0], more[1:])
+        tail = encode_tail(Tail(model, version, packed, label, *rest))
+        self.tails.append(tail)
+        self.rows.append((policy.threshold, BINARY | MAPPED if mapped else BINARY, ttl_ms, self.contexts[tail]))
+        self[shape] = len(self.rows) - 1
+        return len(self.rows) - 1
+
+
+def times_ms(records: Sequence[Any]) -> Ints:
+    """Return the event times of records, epoch ms, shape (n,)."""
+    times = [record.timestamp for record in records]
+    try:
+        return np.array(times, dtype=np.int64)
+    except TypeError:  # some are RFC 3339
+        return np.array(list(map(epoch_ms, times)), dtype=np.int64)
+
+
+class Shaped(NamedTuple):
+    """What predictions have in common, and what some say for themselves."""
+
+    codes: Ints  # the number of each one's shape, -1 where its subgroups cannot be read; shape (n,)
+    claims: dict[int, tuple[float | None, int]]  # score and flags of those whose claim is more than a score
+
+
+def shaped(records: Sequence[Any], held: Held, shapes: Shapes) -> Shaped:
+    """Return the shapes of predictions."""
+    n = len(records)
+    more: list[Any] = []
+    claims: dict[int, tuple[float | None, int]] = {}
+    columns = [[getattr(record, name) for record in records] for name in _PARTICULAR]
+    if any(column.count(None) < n for column in columns):
+        more = [None] * n
+        for i in {i for column in columns for i, value in enumerate(column) if value is not None}:
+            score, flags, label = claim(records[i], held(records[i].model_id)[0])
+            more[i] = (label, *particulars(records[i]))
+            claims[i] = score, flags
+    given = [record.subgroups for record in records]
+    json = [bytes(value) if type(value) is msgspec.Raw else b"" if value is None else _encode_json(value) for value in given]
+    models, versions = [record.model_id for record in records], [record.model_version for record in records]
+    codes = [shapes[shape] for shape in zip(models, versions, json, more or [None] * n, strict=True)]
+    return Shaped(np.array(codes, dtype=np.int64), claims)
+
+
+def pack_predictions(arrivals: Arrivals, sources: npt.NDArray[Any], what: Shaped, shapes: Shapes) -> Frames:
+    """Return the frames of predictions; ``sources`` is what stands for each batch's source partition, see ``pending.origin_prefix``."""
+    records, codes = arrivals.records, what.codes
+    heads = np.zeros(len(records), dtype=PREDICTION_FRAME)
+    score = np.array([record.score for record in records], dtype=np.float64)  # None becomes NaN
+    flags = shapes.column(1)[codes]
+    flags |= np.where(score >= shapes.column(0)[codes], POSITIVE, 0)
+    for i, (said, flag) in what.claims.items():
+        score[i] = np.nan if said is None else said
+        flags[i] = flag
+    abstained = [record.abstained for record in records]
+    if True in abstained:
+        flags |= np.where(abstained, ABSTAINED, 0)
+    alerted = flags & (BINARY | POSITIVE | ABSTAINED) == BINARY | POSITIVE
+    stated = [record.alerted for record in records]
+    if stated.count(None) < len(stated):
+        alerted = np.array([at if said is None else said for at, said in zip(alerted.tolist(), stated, strict=True)])
+    heads["form"] = PREDICTION_FORM
+    heads["flags"] = flags | np.where(alerted, ALERTED, 0)
+    heads["score"] = score
+    amounts = [record.amount for record in records]
+    if amounts.count(None) < len(amounts):
+        heads["amount"] = np.rint(np.nan_to_num(np.array(amounts, dtype=np.float64)) * MONEY)
+    tails = [shapes.tails[code] for code in codes.tolist()]
+    size = np.fromiter(map(len, tails), np.int64, len(tails)) + PREDICTION_HEAD.itemsize
+    data = _placed(heads, arrivals, sources, size)
+    width = heads.itemsize
+    frames = [data[start : start + width] + tail for start, tail in zip(range(0, len(data), width), tails, strict=True)]
+    return Frames(arrivals, heads, frames, shapes.column(2)[codes].tolist(), shapes.column(3)[codes])
+
+
+def labels_only(records: Sequence[Any]) -> npt.NDArray[np.bool_]:
+    """Say which outcomes are a label 0 or 1 and nothing else, shape (n,)."""
+    plain = np.array([record.true_label in _LABELS for record in records], dtype=np.bool_)
+    for name in ("version", "model_id", "cost", "action_taken", "review_seconds", "value", "checks"):
+        column = [getattr(record, name) for record in records]
+        if column.count(None) < len(column):
+            plain &= np.array([value is None for value in column])
+    return plain
+
+
+def pack_outcomes(
+    arrivals: Arrivals, sources: npt.NDArray[Any], plain: npt.NDArray[np.bool_], ttl_ms: Callable[[str | None], int]
+) -> Frames:
+    """Return the frames of outcomes; ``plain`` as of ``labels_only``, ``sources`` as in ``pack_predictions``."""
+    n = len(arrivals.records)
+    heads = np.zeros(n, dtype=LABEL_FRAME)
+    heads["form"] = LABEL_FORM
+    heads["flags"] = [_LABELS.get(record.true_label, 0) for record in arrivals.records]
+    size, whole, ttls = np.full(n, LABEL_HEAD.itemsize), {}, [ttl_ms(None)] * n
+    for i in np.flatnonzero(~plain).tolist():
+        record = arrivals.records[i]
+        whole[i], ttls[i] = pack_outcome(record, arrivals.raws[i], int(arrivals.at_ms[i])), ttl_ms(record.model_id)
+        size[i] = len(whole[i])
+    data = _placed(heads, arrivals, sources, size)
+    frames = [data[start : start + heads.itemsize] for start in range(0, len(data), heads.itemsize)]
+    for i, entry in whole.items():
+        frames[i] = frames[i][:FRAME_BYTES] + entry
+    return Frames(arrivals, heads, frames, ttls, plain.astype(np.int64))
+
+
+def _placed(heads: npt.NDArray[Any], arrivals: Arrivals, sources: npt.NDArray[Any], size: Ints) -> bytes:
+    """Fill in what the heads of both kinds hold, and return their bytes."""
+    heads["size"] = np.minimum(size, MAX_ENTRY)
+    heads["source"] = sources[arrivals.batch]
+    heads["place"] = arrivals.offset << 16 | arrivals.element
+    heads["at"] = arrivals.at_ms
+    heads["digest"] = np.fromiter(map(xxh3_64_intdigest, arrivals.raws), np.uint64, len(arrivals.raws))
+    return heads.tobytes()

@@ -1,0 +1,146 @@
+"""The join rule on columns, where nothing is unusual; ``detectors.join_rule`` for the rest, and as the reference of what is found here.
+
+Usual are the first prediction of a request, an outcome that comes before it, and a prediction and an outcome that is a label 0 or 1 and
+nothing else, each the only one so far, in either order.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from detectors.bulk_packing import Frames
+from detectors.contexts import UNREADABLE, Contexts
+from detectors.entries import ABSTAINED, ALERTED, BINARY, LABEL_FORM, LABEL_HEAD, MAPPED, POSITIVE, PREDICTION_FORM, PREDICTION_HEAD
+from detectors.fixed import Ints
+from detectors.join_rows import LABEL, PREDICTION
+from detectors.pending import FRAME_BYTES, Logs
+from detectors.scored_rows import RowsBuilder
+from schemas.scored import Status
+
+_PREDICTION, _JOINED, _WAITING = map(int, (Status.PREDICTION, Status.JOINED, Status.WAITING))
+_HEADED = FRAME_BYTES + PREDICTION_HEAD.itemsize
+_LABEL = FRAME_BYTES + LABEL_HEAD.itemsize
+
+
+class Unusual(NamedTuple):
+    """An arrival that is left to the rule."""
+
+    position: int  # among the arrivals
+    log: bytes | None
+
+
+def join_usual(packed: Frames, logs: Logs, contexts: Contexts, builder: RowsBuilder) -> list[Unusual]:
+    """Add the rows of the usual ones among some arrivals; return the others.
+
+    Parameters
+    ----------
+    packed
+        Predictions or outcomes.
+    logs
+        What the pending table answered, one for each.
+    contexts
+        Which the arrivals' own were numbered by.
+    builder
+        Where rows go.
+
+    """
+    frames = packed.frames
+    first = np.fromiter((log == own for log, own in zip(logs, frames, strict=True)), np.bool_, len(frames))
+    if packed.heads.dtype.names is not None and "score" in packed.heads.dtype.names:
+        where = np.flatnonzero(first)
+        _add_predictions(packed, where, contexts, builder)
+        met, label = _with_label(packed, logs, np.flatnonzero(~first))
+        _add_met(packed, met, label, contexts, builder)
+        first[met] = True
+    else:
+        where = np.flatnonzero(first)
+        _add(builder, packed, where, {"status": np.full(len(where), _WAITING)})
+        met, made, context = _with_prediction(packed, logs, np.flatnonzero(~first & (packed.context != 0)), contexts)
+        heads = packed.heads[met]
+        _add(builder, packed, met, _label_rows(made, context, heads["at"].astype(np.int64), heads["flags"].astype(np.int64), contexts))
+        first[met] = True
+    return [Unusual(i, logs[i]) for i in np.flatnonzero(~first).tolist()]
+
+
+Heads = np.ndarray  # of PREDICTION_HEAD or LABEL_HEAD
+
+
+def _alone(log: bytes | None, own: bytes) -> int:
+    """Return where an arrival's own frame begins if one frame stands before it, else 0."""
+    if log is None:
+        return 0
+    begin = len(log) - len(own)
+    return begin if begin > 0 and FRAME_BYTES + int.from_bytes(log[:2], "little") == begin and log[begin:] == own else 0
+
+
+def _with_prediction(packed: Frames, logs: Logs, where: Ints, contexts: Contexts) -> tuple[Ints, Heads, Ints]:
+    """Return which of some outcomes meet nothing but a prediction, its head, and the number of its tail."""
+    met, heads, codes = [], [], []
+    for i in where.tolist():
+        log = logs[i]
+        begin = _alone(log, packed.frames[i])
+        if log is not None and begin > _HEADED and log[FRAME_BYTES] == PREDICTION_FORM:
+            code = contexts[log[_HEADED:begin]]
+            if code != UNREADABLE:
+                met.append(i)
+                heads.append(log[FRAME_BYTES:_HEADED])
+                codes.append(code)
+    made = np.frombuffer(b"".join(heads), dtype=PREDICTION_HEAD)
+    return np.array(met, dtype=np.int64), made, np.array(codes, dtype=np.int64)
+
+
+def _with_label(packed: Frames, logs: Logs, where: Ints) -> tuple[Ints, Heads]:
+    """Return which of some predictions meet nothing but a label, and its entry."""
+    met, heads = [], []
+    for i in where.tolist():
+        log = logs[i]
+        if log is not None and _alone(log, packed.frames[i]) == _LABEL and log[FRAME_BYTES] == LABEL_FORM:
+            met.append(i)
+            heads.append(log[FRAME_BYTES:_LABEL])
+    return np.array(met, dtype=np.int64), np.frombuffer(b"".join(heads), dtype=LABEL_HEAD)
+
+
+def _add_predictions(packed: Frames, where: Ints, contexts: Contexts, builder: RowsBuilder) -> None:
+    made, code = packed.heads[where], packed.context[where]
+    columns = _made_columns(made, code, contexts)
+    columns |= {name: contexts.column(name)[code] for name in ("alert_key", "money", "features", "missing")}
+    columns["kind"] = np.full(len(where), PREDICTION)
+    columns["status"] = np.full(len(where), _PREDICTION)
+    binary, positive = made["flags"] & BINARY, made["flags"] & POSITIVE
+    columns["predicted"] = ((positive != 0) | (binary == 0)).astype(np.int64)
+    _add(builder, packed, where, columns)
+
+
+def _add_met(packed: Frames, met: Ints, label: Heads, contexts: Contexts, builder: RowsBuilder) -> None:
+    """Add the rows of predictions whose label has waited: it waits no more, the prediction, the label."""
+    _add(builder, packed, met, {"status": np.full(len(met), _WAITING), "count": np.full(len(met), -1)})
+    _add_predictions(packed, met, contexts, builder)
+    known_at, true = label["at"].astype(np.int64), label["flags"].astype(np.int64)
+    _add(builder, packed, met, _label_rows(packed.heads[met], packed.context[met], known_at, true, contexts))
+
+
+def _made_columns(made: Heads, code: Ints, contexts: Contexts) -> dict[str, Ints]:
+    flags = made["flags"].astype(np.int64)
+    columns = {name: contexts.column(name)[code] for name in ("model", "version", "unit", "probe", "subgroups")}
+    columns |= {"predicted_at": made["at"], "score": made["score"], "amount": made["amount"]}
+    columns |= {"binary": flags & BINARY, "abstained": (flags & ABSTAINED != 0), "alerted": (flags & ALERTED != 0)}
+    return columns
+
+
+def _label_rows(made: Heads, code: Ints, known_at: Ints, true: Ints, contexts: Contexts) -> dict[str, Ints]:
+    """Return the columns of label rows, as ``join_rows.label_row`` makes them of labels 0 and 1."""
+    flags = made["flags"].astype(np.int64)
+    same = np.where(true == 1, contexts.column("label_1")[code], contexts.column("label_0")[code])
+    mapped, binary = flags & MAPPED != 0, flags & BINARY != 0
+    columns = _made_columns(made, code, contexts)
+    columns["kind"] = np.full(len(code), LABEL)
+    columns["status"] = np.full(len(code), _JOINED)
+    columns["known_at"] = known_at
+    columns["label"] = np.where(binary & ~mapped, true, same)
+    columns["predicted"] = np.where(mapped | binary, (flags & POSITIVE != 0).astype(np.int64), 1)
+    return columns
+
+
+def _add(builder: RowsBuilder, packed: Frames, where: Ints, columns: dict[str, Ints]) -> None:
+    arrivals = packed.arrivals
+    builder.add_columns(arrivals.order[where], arrivals.batch[where], arrivals.offset[where], arrivals.element[where], columns)
