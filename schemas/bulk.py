@@ -53,6 +53,7 @@ def decode_many(values: Sequence[bytes | None], kind: type[Any], limits: Limits 
     Examples
     --------
     >>> from schemas.outcome import Outcome
+    >>> from schemas.codec import Fault
     >>> good = b'{"request_id": "a", "timestamp": 0, "true_label": 1}'
     >>> bulk = decode_many([good, b"[" + good + b", 7]", None], Outcome)
     >>> bulk.messages, bulk.elements, [isinstance(record, Fault) for record in bulk.records]
