@@ -18,6 +18,7 @@ from streams.cli.provision import provision
 from streams.cli.replay import replay
 from streams.cli.report import report
 from streams.cli.retrain import retrain
+from streams.cli.scenario import scenario
 from streams.cli.schemas import schemas
 from streams.cli.tail import tail
 from streams.cli.worker import worker
@@ -30,7 +31,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, replay, check, provision, worker, doctor, report, tail, forward, explain, ack, snooze, verdict, schemas):
+for command in (
+    demo,
+    replay,
+    check,
+    provision,
+    worker,
+    doctor,
+    report,
+    tail,
+    forward,
+    explain,
+    ack,
+    snooze,
+    verdict,
+    scenario,
+    schemas,
+):
     app.command()(command)
 for name, group in (("policy", policy), ("baseline", baseline), ("retrain", retrain)):
     app.add_typer(group, name=name)

@@ -1,0 +1,104 @@
+"""Scenarios: every record is one, the figures are those of the story, and the event that the story asks for comes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.logs import gnomon
+from support.scenarios import batch, played, raised
+
+from schemas.codec import decode_records
+from schemas.drift import DriftData
+from schemas.outcome import Outcome
+from schemas.prediction import Prediction
+from streams.scenarios import discover
+from streams.scenarios.files import to_lines
+
+NAMES = sorted(discover())
+
+
+def test_the_stories_are_there() -> None:
+    assert {"sepsis", "retinopathy", "oncology", "sap", "hle", "benchmark-gap", "recession", "fraud"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("calm", [False, True])
+@pytest.mark.parametrize("name", NAMES)
+def test_every_record_can_be_read_and_a_seed_gives_the_same_ones(name: str, calm: bool) -> None:
+    logs = discover()[name].play(seed=3, calm=calm, scale=0.02)
+    for records, kind in ((logs.predictions, Prediction), (logs.outcomes, Outcome)):
+        assert records
+        assert {type(record) for line in to_lines(records).splitlines() for _, record, _ in decode_records(line, kind)} == {kind}
+    again = discover()[name].play(seed=3, calm=calm, scale=0.02)
+    assert (again.predictions, again.outcomes) == (logs.predictions, logs.outcomes)
+    assert discover()[name].play(seed=4, calm=calm, scale=0.02).predictions != logs.predictions
+    assert {one["request_id"] for one in logs.outcomes} <= {one["request_id"] for one in logs.predictions}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_report_equals_a_batch_computation_over_the_records(name: str) -> None:
+    one = played(name)
+    [model] = one.report.models
+    for figures in model.segments:
+        expected = batch(one.logs, one.policy.for_model(model.model_id), figures.segment)
+        for key, value in expected.items():
+            assert getattr(figures, key) == pytest.approx(value, rel=1e-9, abs=1e-9), (figures.segment, key)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_event_of_the_story_comes_after_the_change(name: str) -> None:
+    one = played(name)
+    for expected in discover()[name].expects:
+        found = raised(one, expected)
+        assert found, f"{expected} is not among {[(event.type.value, getattr(event.data, 'kind', '')) for event in one.events]}"
+        assert one.logs.changed_ms is None or found[0].time_ms > one.logs.changed_ms
+
+
+def test_the_published_figures_are_read_from_the_report() -> None:
+    def of(name: str):
+        return played(name).report.models[0].segments[0]
+
+    assert of("sap").f1 == pytest.approx(0.07, abs=0.02)
+    assert 0.03 <= of("hle").accuracy <= 0.15
+    assert 0.7 <= of("hle").rms_ce_10 <= 0.9
+    sepsis = of("sepsis")
+    assert sepsis.fnr == pytest.approx(0.67, abs=0.03)
+    assert sepsis.alert_rate == pytest.approx(0.18, abs=0.01)
+    assert sepsis.ppv == pytest.approx(0.12, abs=0.02)
+    assert sepsis.fp * 365 / 123 == pytest.approx(18_000, rel=0.03)
+    gap = played("benchmark-gap")
+    late = [record for record in gap.logs.predictions if record["timestamp"] >= (gap.logs.changed_ms or 0)]
+    early = [record for record in gap.logs.predictions if record["timestamp"] < (gap.logs.changed_ms or 0)]
+    true = {record["request_id"]: record["true_label"] for record in gap.logs.outcomes}
+    right = [np.mean([true[record["request_id"]] == record["predicted_label"] for record in part]) for part in (early, late)]
+    assert right[0] == pytest.approx(0.91, abs=0.02)
+    assert right[1] < 0.6
+    assert abs(np.mean([record["score"] for record in early]) - np.mean([record["score"] for record in late])) < 0.01
+
+
+def test_recession_asks_once_to_retrain_on_what_came_after_the_turn() -> None:
+    one = played("recession")
+    [asked] = [event for event in one.events if event.type.value == "gnomon.retrain.requested"]
+    assert one.logs.changed_ms is not None
+    told = [event.data for event in one.events if isinstance(event.data, DriftData) and event.time_ms <= asked.time_ms]
+    assert asked.data.data.from_ == [data.onset for data in told if data.incident_id in asked.data.incidents][-1]
+    assert asked.data.data.n_labelled >= 2_000
+
+
+def test_scenarios_are_listed_and_written(tmp_path: Path) -> None:
+    assert [one["name"] for one in json.loads(gnomon("scenario", "--json").stdout)] == NAMES
+    out = tmp_path / "new" / "sap"
+    result = gnomon("scenario", "sap", "--out", str(out), "--scale", "0.01", "--seed", "5")
+    assert result.exit_code == 0, result.output
+    assert "180 predictions" in result.stdout
+    assert sorted(path.name for path in out.iterdir()) == ["README.md", "outcomes.jsonl", "policy.toml", "predictions.jsonl"]
+    assert (
+        gnomon("replay", str(out / "predictions.jsonl"), str(out / "outcomes.jsonl"), "--policy", str(out / "policy.toml")).exit_code == 0
+    )
+
+
+def test_mistakes_are_told(tmp_path: Path) -> None:
+    assert "did you mean recession?" in gnomon("scenario", "recesion", "--out", str(tmp_path)).stderr
+    assert "try: gnomon scenario sap --out sap" in gnomon("scenario", "sap").stderr
+    (tmp_path / "file").write_text("")
+    assert gnomon("scenario", "sap", "--out", str(tmp_path / "file")).exit_code == 1
