@@ -146,7 +146,8 @@ def disposition_row(made: PredictionEntry, outcome: OutcomeEntry) -> Row:
     """
     review_ms = -1 if outcome.review_ms is None else outcome.review_ms
     row = _side_row(made, DISPOSITION, outcome)
-    return row._replace(action=outcome.action or "", review_ms=review_ms, money=outcome.value or 0)
+    costed = int(outcome.value is not None)  # a benefit of nothing is not an unknown one
+    return row._replace(action=outcome.action or "", review_ms=review_ms, money=outcome.value or 0, costed=costed)
 
 
 def cost_row(made: PredictionEntry, outcome: OutcomeEntry) -> Row:

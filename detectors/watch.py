@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from detectors.control_desk import decide
+from detectors.fatigue.alarms import OwnAlarms
 from detectors.findings import statistics_events
 from detectors.fixed import Ints
 from detectors.ladder import DAY_MS
@@ -23,7 +24,7 @@ from schemas.findings import Event
 from schemas.policy import Policy, parse_policy
 from schemas.scored import Forwarded, Kind, Origin, Rows, Scored, Status, Tick
 
-STATE_VERSION = 4
+STATE_VERSION = 5
 LIVE_SCORES = 4_096  # distinct scores that the AUC counts exactly
 REPLAY_SCORES = 65_536
 SHARING_DAYS = 30  # a version without predictions for so long leaves its part of the budget to the others
@@ -69,6 +70,7 @@ class Watch:
         self.companions: dict[str, ModelCompanions] = {}  # by model
         self.counts: dict[str, Ints] = {}  # by model: records by status
         self.events: Counter[str] = Counter()
+        self.alarms = OwnAlarms()
         self.marks: dict[tuple[str, Origin], Mark] = {}
         self.highs: dict[tuple[str, int], int] = {}  # greatest event time by source partition
         self.partitions: dict[str, int] = {}
@@ -91,14 +93,18 @@ class Watch:
             self._rows(record)
             return []
         found = self._tick(record) if isinstance(record, Tick) else self._control(record)
-        self.events.update(event.type.value for event in found)
+        self._count(found)
         return found
 
     def close(self) -> list[Event]:
         """Move the watermark to the end of time: nothing more will come, so every rung is read."""
         found = self._advance(lambda model_id: END)
-        self.events.update(event.type.value for event in found)
+        self._count(found)
         return found
+
+    def _count(self, found: list[Event]) -> None:
+        self.events.update(event.type.value for event in found)
+        self.alarms.add(found)
 
     def _rows(self, rows: Rows) -> None:
         for origin in rows.origins:
@@ -231,7 +237,9 @@ class Watch:
         if mark <= self.marks.get(place, (-1, -1)):
             return []
         self.marks[place] = mark
-        return decide(self, msgspec.json.decode(forwarded.record, type=Control))
+        control = msgspec.json.decode(forwarded.record, type=Control)
+        self.alarms.heed(control)
+        return decide(self, control)
 
     def use(self, policy: Policy) -> list[Event]:
         """Follow another policy from here on; return the events of incidents that it closes."""
@@ -256,6 +264,7 @@ class Watch:
             "policy": self.policy.toml,
             "counts": {model: counts.astype("<i8").tobytes() for model, counts in self.counts.items()},
             "events": dict(self.events),
+            "alarms": self.alarms.to_state(),
             "marks": [[model, *origin_state(origin), *mark] for (model, origin), mark in self.marks.items()],
             "highs": [[topic, partition, high] for (topic, partition), high in self.highs.items()],
             "partitions": self.partitions,
@@ -280,6 +289,7 @@ class Watch:
         self.policy = parse_policy(head["policy"])
         self.counts = {model: np.frombuffer(counts, dtype="<i8").astype(np.int64) for model, counts in head["counts"].items()}
         self.events = Counter(head["events"])
+        self.alarms = OwnAlarms.from_state(head["alarms"])
         self.marks = {(model, Origin(*origin)): (offset, index) for model, *origin, offset, index in head["marks"]}
         self.highs = {(topic, partition): high for topic, partition, high in head["highs"]}
         self.partitions, self.topic_ids = dict(head["partitions"]), dict(head["topic_ids"])

@@ -8,6 +8,7 @@ import numpy as np
 
 from detectors.cells import CONFUSION, KNOWN, MADE
 from detectors.claimed import claims_of
+from detectors.fatigue.alarms import alarms_of
 from detectors.findings import mature_figures, total_figures
 from detectors.fixed import Ints
 from detectors.model_version import ModelVersion
@@ -30,10 +31,13 @@ def report(watches: Sequence[Watch]) -> Report:
     events: Counter[str] = Counter()
     for watch in watches:
         events.update(watch.events)
+    made = [version.sums.tables["made_days"].keys >> SEGMENT_BITS for _, version in versions]
+    days = [int(day[end]) for day in made if len(day) for end in (0, -1)]
     return Report(
         join=_join(watches, [version for _, version in versions], [_watermark(watch, version) for watch, version in versions]),
         models=[_model(watch, version) for watch, version in versions],
         events={name: events[name] for name in sorted(events)},
+        alarms=alarms_of([watch.alarms for watch in watches], first_day=min(days, default=0), last_day=max(days, default=-1) + 1),
     )
 
 

@@ -67,13 +67,14 @@ class FatiguePolicy(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     enabled: bool = True
-    alerts_per_hour: float = 12.0
+    people: float = 1.0  # on duty in a unit
+    alerts_per_hour: float = 12.0  # and person; mean over a day
     flood_start: int = 10  # more than these in the window
     flood_end: int = 5  # fewer than these
     flood_window_ms: int = 600_000
     chatter: int = 3  # at least these of one alert key in the window
     chatter_window_ms: int = 60_000
-    stale_ms: int = DAY_MS
+    stale_ms: int = DAY_MS  # five of a day's alerts left open for longer
     ppv: float | None = None  # below
     override: float = 0.96  # above; share not acted upon
     response_ms: int | None = None  # above; median from alert to disposition

@@ -79,6 +79,7 @@ MODEL: Table = {
         "fatigue",
         {
             "enabled": ("enabled", flag),
+            "people": ("people", _POSITIVE),
             "alerts_per_hour": ("alerts_per_hour", _POSITIVE),
             "flood_start": ("flood_start", whole(1)),
             "flood_end": ("flood_end", whole(0)),

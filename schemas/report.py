@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from schemas.drift import Count64, Interval, Time
+from schemas.fatigue import AlarmFigures, FatigueFigures
 from schemas.fields import Id, Name
 from schemas.figures import AgedFigures, CheckFigures, Figure, Seconds, SegmentFigures
 from schemas.retrain import TrainingData
@@ -90,16 +91,18 @@ class ModelReport(msgspec.Struct, frozen=True, kw_only=True):
     river: dict[Name, Figure] = msgspec.field(default_factory=dict)  # River's label metrics that the policy names
     retrain: list[RetrainState] = msgspec.field(default_factory=list)  # the latest requests to retrain it, oldest first
     checks: list[CheckWatch] = msgspec.field(default_factory=list)  # verification by name, all predictions
+    fatigue: FatigueFigures | None = None  # of the model, all versions; null: no unit, alert key or disposition ever came
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Join counts, figures per model version and segment, events by type.
 
     >>> from schemas.codec import encode
-    >>> encode(Report(events={"gnomon.drift.opened": 1}))[-47:]
-    b'"models":[],"events":{"gnomon.drift.opened":1}}'
+    >>> encode(Report(events={"gnomon.drift.opened": 1})).partition(b',"alarms"')[0][-46:]
+    b'"models":[],"events":{"gnomon.drift.opened":1}'
     """
 
     join: JoinCounts = JoinCounts()
     models: list[ModelReport] = msgspec.field(default_factory=list)
     events: dict[Name, Count64] = msgspec.field(default_factory=dict)  # type -> how many
+    alarms: AlarmFigures = AlarmFigures()  # our own

@@ -56,7 +56,7 @@ COLUMNS: dict[str, tuple[str, float]] = {
     "binary": ("u1", 1),  # 0: top-label confidence, no timeout labels
     "abstained": ("u1", 0),
     "alerted": ("u1", 0),
-    "costed": ("u1", 0),  # a realised cost overrides the matrix
+    "costed": ("u1", 0),  # a realised cost overrides the matrix (LABEL); a value is known (DISPOSITION)
     "amount": ("<i8", 0),  # ten-thousandths of the money unit
     "money": ("<i8", 0),  # realised cost (COST), value (DISPOSITION), compute cost (PREDICTION); ten-thousandths
     "features": ("<u2", 0),  # features sent

@@ -100,6 +100,9 @@ def policy_page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+FATIGUE = ("FatigueFigures", "AlertFigures", "AlarmFigures")
+
+
 def report_page() -> str:
     """Return the page of the report and its figures."""
     from schemas.json_schemas import schemas
@@ -113,7 +116,7 @@ def report_page() -> str:
         "## Report",
         _fields(schema),
     ]
-    for name in ("JoinCounts", "ModelReport", "SegmentFigures", "AgedFigures", "Rung", "Bin", "CheckFigures", "Interval"):
+    for name in ("JoinCounts", "ModelReport", "SegmentFigures", "AgedFigures", "Rung", "Bin", "CheckFigures", "Interval", *FATIGUE):
         part = schema["$defs"][name]
         only = _beyond(part, schema["$defs"]["SegmentFigures"]) if name == "AgedFigures" else part
         note = " All fields of SegmentFigures, and:" if name == "AgedFigures" else ""

@@ -1,0 +1,1 @@
+"""The kinds of alert fatigue, one file each."""
