@@ -192,6 +192,10 @@ async def redis_findings(client: Any, settings: Settings) -> tuple[list[Finding]
 
     """
     out = [_of_redis(finding.fatal, finding.text) for finding in await check_redis(client)]
+    if not out:
+        out.append(
+            Finding(Level.OK, "redis", "evicts nothing (noeviction), and writes to disk before it answers (appendonly, appendfsync always)")
+        )
     try:
         before = time.time()
         seconds, micros = await client.time()

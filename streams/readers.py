@@ -64,7 +64,9 @@ class Reader:
             found = self._consumer.list_topics(self._topic, timeout=TIMEOUT_S).topics[self._topic]
         except KafkaException as error:
             self._consumer.close()
-            raise ReadError(f"Kafka at {settings.kafka}: {error.args[0]}; is GNOMON_KAFKA right, and does the broker run?") from error
+            raise ReadError(
+                f"Kafka at {settings.kafka}: {error.args[0]}; is GNOMON_KAFKA right, and does the broker run? Try: gnomon doctor"
+            ) from error
         if found.error is not None:
             self._consumer.close()
             raise ReadError(f"there is no topic {self._topic}: {found.error}; make the topics: gnomon provision")
@@ -99,9 +101,9 @@ class Reader:
                 elif error.name() == "_PARTITION_EOF":
                     ended.add(message.partition())
                 elif not error.retriable() and error.name() != "_ALL_BROKERS_DOWN":
-                    raise ReadError(f"{self._topic}: {error}")
+                    raise ReadError(f"{self._topic}: {error}; try: gnomon doctor")
             if not follow and time.monotonic() > silent_until:
-                raise ReadError(f"{self._topic}: no answer within {TIMEOUT_S:g} s")
+                raise ReadError(f"{self._topic}: no answer within {TIMEOUT_S:g} s; try: gnomon doctor")
 
     def _start(self, partition: int, beginning: bool, last: int) -> int:
         if beginning:

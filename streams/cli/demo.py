@@ -22,12 +22,12 @@ def demo() -> None:
         with console.status("starting") as line:
             told = run(lambda text: console.print(Text(clean(text)), soft_wrap=True), lambda text: line.update(Text(clean(text))))
     except DemoError as error:
-        fail(str(error), TROUBLE)
+        fail(f"{error}; try again: gnomon demo", TROUBLE)
     show_report(told.report)
     if told.faults:
-        fail("the books do not balance:\n" + "\n".join(f"  {fault}" for fault in told.faults), TROUBLE)
+        fail("the books do not balance:\n" + "\n".join(f"  {fault}" for fault in told.faults) + "\ntry again: gnomon demo", TROUBLE)
     typer.echo("Every record is accounted for: each one that was sent is counted once.")
     if told.found is None:
-        fail("the change in the rural clinic was not found", TROUBLE)
+        fail("the change in the rural clinic was not found; try again: gnomon demo", TROUBLE)
     typer.echo(f"The change was found, and the clinic named, on {told.found.time[:10]} of event time; the demo took {told.seconds:.0f} s.")
     typer.echo("Next: gnomon replay --help, to run your own logs through the same watch.")

@@ -162,7 +162,7 @@ def _explain_request(settings: "Settings", request_id: str, row: int, *, as_json
     if found is None:
         fail(
             f"nothing is known of request {request_id!r}, row {row}: it has not come, its time is past (GNOMON_PENDING_MAX_AGE_DAYS, or "
-            "the policy's horizon), or GNOMON_SECRET_KEY here is not that of the workers"
+            "the policy's horizon), or GNOMON_SECRET_KEY here is not that of the workers. Refused? gnomon tail dead-letters --no-follow"
         )
     try:
         mine = [made for _, made in found.predictions]

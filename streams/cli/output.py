@@ -52,7 +52,7 @@ def write(path: Path | None, data: bytes) -> None:
         Path(file.name).chmod(0o644)
         Path(file.name).replace(path)
     except OSError as error:
-        fail(f"cannot write {path}: {error.strerror}", TROUBLE)
+        fail(f"cannot write {path}: {error.strerror}; see: ls -ld {path.parent}", TROUBLE)
 
 
 def on_terminal() -> bool:

@@ -28,7 +28,7 @@ def try_policy(path: Path) -> tuple["Policy | None", list[str]]:
     except FileNotFoundError:
         fail(f"expected a policy (TOML) at {path}, found no file; an empty file stands for the defaults: touch {path}")
     except OSError as error:
-        fail(f"cannot read {path}: {error.strerror}")
+        fail(f"cannot read {path}: {error.strerror}; see: ls -l {path}")
     except UnicodeDecodeError:
         return None, ["expected text in UTF-8"]
     except PolicyError as error:

@@ -128,4 +128,4 @@ def _away(settings: "Settings", error: Exception) -> NoReturn:
     from confluent_kafka import KafkaException
 
     reason = error.args[0].str() if isinstance(error, KafkaException) else "no answer"
-    fail(f"Kafka at {settings.kafka}: {reason}; is GNOMON_KAFKA right, and does the broker run?", TROUBLE)
+    fail(f"Kafka at {settings.kafka}: {reason}; is GNOMON_KAFKA right, and does the broker run? Try: gnomon doctor", TROUBLE)

@@ -56,7 +56,7 @@ def replay(  # noqa: PLR0917  typer passes them by name
         check_writable(path, option, apart_from=reads)
     given = [path.absolute() for path in outputs.values() if path is not None]
     if len(set(given)) < len(given):
-        fail(f"{', '.join(outputs)}: expected a file each, got the same twice")
+        fail(f"{', '.join(outputs)}: expected a file each, got the same twice; name another for one of them")
     replayed = _run(predictions, outcomes, policy, control)
     _write(replayed, report, events, dead_letters)
     if html is not None:

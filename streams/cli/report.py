@@ -28,7 +28,7 @@ def report(
     try:
         found = asyncio.run(live_report(settings))
     except StreamsError as error:
-        fail(f"the checkpoints in Redis cannot be read: {error}; is GNOMON_REDIS right, and does it run?", TROUBLE)
+        fail(f"the checkpoints in Redis cannot be read: {error}; is GNOMON_REDIS right, and does it run? Try: gnomon doctor", TROUBLE)
     if out is not None:
         write(out, msgspec.json.format(encode(found), indent=2) + b"\n")
     if as_json:

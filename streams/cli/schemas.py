@@ -45,7 +45,7 @@ def schemas(
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            fail(f"cannot make the folder {folder}: {error.strerror}")
+            fail(f"cannot make the folder {folder}: {error.strerror}; name another: gnomon schemas DIR")
     for path, text in texts.items():
         write(path, text.encode())
     typer.echo(f"{_files(texts)} written")

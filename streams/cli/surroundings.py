@@ -64,4 +64,4 @@ def with_redis(settings: "Settings", read: Callable[[Any], Coroutine[Any, Any, T
     try:
         return asyncio.run(run())
     except StreamsError as error:
-        fail(f"{error}; is GNOMON_REDIS right, and does it run?", TROUBLE)
+        fail(f"{error}; is GNOMON_REDIS right, and does it run? Try: gnomon doctor", TROUBLE)

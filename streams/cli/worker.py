@@ -30,7 +30,7 @@ def worker(
 
     level = loglevel.upper()
     if level not in LEVELS:
-        fail(f"--loglevel: expected one of {', '.join(LEVELS)}, got {loglevel!r}")
+        fail(f"--loglevel: expected one of {', '.join(LEVELS)}, got {loglevel!r}; try: gnomon worker --loglevel INFO")
 
     chosen = [name for name, wanted in zip(APPS, (join, watch), strict=True) if wanted] or list(APPS)
     raise typer.Exit(supervise([Child(name, worker_command(name, level)) for name in chosen]))

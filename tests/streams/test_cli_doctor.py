@@ -71,6 +71,7 @@ async def test_replicas_that_are_waited_for_and_not_there():
 async def test_a_redis_as_we_ship_it_is_fine():
     found, _ = await redis_findings(FakeRedis(), Settings())
     assert {finding.level for finding in found} == {Level.OK}
+    assert "noeviction" in " ".join(finding.text for finding in found)
 
 
 def test_another_faust_than_the_one_that_is_tested(monkeypatch):
