@@ -1,4 +1,4 @@
-"""What is installed is what is here: a wheel, without the repository around it, replays and shows its version."""
+"""What is installed is what is here: a wheel, in an environment of its own without the repository, replays and shows its version."""
 
 import json
 import os
@@ -15,8 +15,7 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory) -> Path:
-    """A folder with the wheel's contents alone."""
+def wheel(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     for name in ("schemas", "detectors", "streams"):
         shutil.copytree(ROOT / name, folder / "tree" / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -26,17 +25,45 @@ def installed(tmp_path_factory) -> Path:
     result = subprocess.run(build, capture_output=True, text=True, check=False)
     if result.returncode:
         pytest.skip(f"the build tools cannot be had: {result.stderr.splitlines()[-1]}")
-    [wheel] = folder.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(folder / "installed")
-    return folder / "installed"
+    [made] = folder.glob("*.whl")
+    return made
+
+
+@pytest.fixture(scope="module")
+def installed(wheel) -> Path:
+    """The folder of packages of a fresh environment with the wheel. What it depends on is borrowed, so that no network is needed."""
+    env = wheel.parent / "env"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", env], check=True)
+    python = str(env / "bin" / "python")
+    # Only folders of packages, and not what they lead to: an editable install of this tree stays out
+    borrowed = [path for path in sys.path if path.endswith("site-packages")]
+    [site] = (env / "lib").glob("python*/site-packages")
+    (site / "borrowed.pth").write_text("\n".join(borrowed) + "\n")
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        python,
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-index",
+        "--ignore-installed",
+        str(wheel),
+    ]
+    subprocess.run(pip, check=True, capture_output=True)
+    return site
+
+
+def environment(installed: Path, program: str) -> str:
+    return str(installed.parents[2] / "bin" / program)
 
 
 def gnomon(installed: Path, cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "PYTHONPATH": str(installed)}
-    return subprocess.run(
-        [sys.executable, "-P", "-m", "streams.cli", *arguments], cwd=cwd, env=env, capture_output=True, text=True, check=False
-    )
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [environment(installed, "gnomon"), *arguments]
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
 
 
 def test_a_wheel_replays_without_the_repository(installed, tmp_path):
@@ -48,10 +75,16 @@ def test_a_wheel_replays_without_the_repository(installed, tmp_path):
 
 
 def test_what_runs_is_the_wheel(installed, tmp_path):
-    env = {**os.environ, "PYTHONPATH": str(installed)}
     code = "import streams, schemas, detectors; print(streams.__file__, schemas.__file__, detectors.__file__)"
-    shown = subprocess.run([sys.executable, "-P", "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, check=True).stdout
+    command = [environment(installed, "python"), "-P", "-c", code]
+    shown = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     assert all(path.startswith(str(installed)) for path in shown.split())
+    assert gnomon(installed, tmp_path, "--version").stdout == metadata_version(installed)
+
+
+def metadata_version(installed: Path) -> str:
+    [info] = installed.glob("gnomon-*.dist-info")
+    return info.name.split("-")[1].removesuffix(".dist") + "\n"
 
 
 def test_a_wheel_holds_every_file_that_is_read_at_run_time(installed):
@@ -64,5 +97,7 @@ def test_a_wheel_holds_every_file_that_is_read_at_run_time(installed):
     assert {path for path in wanted if not (installed / path).exists()} == set()
 
 
-def test_a_wheel_holds_nothing_else(installed):
-    assert {path.name for path in installed.iterdir() if not path.name.endswith(".dist-info")} == {"schemas", "detectors", "streams"}
+def test_a_wheel_holds_nothing_else(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        top = {name.split("/")[0] for name in archive.namelist()}
+    assert {name for name in top if not name.endswith(".dist-info")} == {"schemas", "detectors", "streams"}
