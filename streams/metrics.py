@@ -24,6 +24,7 @@ PREFIX = "gnomon_"
 MAX_MODELS = 200
 OTHER = "__other__"
 OWN = {"instance_id", "data_dir", "crash_at", "http_host", "join_http_port", "watch_http_port"}  # settings that tell workers apart
+MINUTES = (1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 120.0, 300.0)
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 Values = Mapping[tuple[str, ...], float]  # by label values
@@ -132,6 +133,7 @@ class Metrics:
 
         self.assigned = self.gauge("assigned_partitions", "partitions that this worker reads")
         self.rebalances = self.counter("rebalance_total", "rebalances of the consumer group that this worker took part in")
+        self.rebalance_seconds = self.histogram("rebalance_seconds", "how long they lasted, to the second", buckets=MINUTES)
         self.lag = self.live("consumer_lag_records", "offsets not committed yet, to the end of the partition", "topic", "partition")
         self.commit_age = self.live("commit_age_seconds", "since a commit, or since nothing was left to commit: the slowest partition's")
         self.loop_lag = self.gauge("event_loop_lag_seconds", "how late the event loop woke last, of some ten times a second")

@@ -207,6 +207,8 @@ class Vitals:
         app, now_s = self._app, time.monotonic()
         self._metrics.rebalances.inc(app.rebalancing_count - self._rebalances)
         self._rebalances = app.rebalancing_count
+        if self._rebalancing_since_s is not None and not app.rebalancing:
+            self._metrics.rebalance_seconds.observe(now_s - self._rebalancing_since_s)
         self._rebalancing_since_s = (self._rebalancing_since_s or now_s) if app.rebalancing else None
         if app.rebalancing:
             return

@@ -22,6 +22,8 @@ NO_MODEL = "__none__"  # of dead letters, and of outcomes that wait
 HOUR, DAY = 3600.0, 86400.0
 DELAYS = (1.0, 10.0, 60.0, 600.0, HOUR, 6 * HOUR, DAY, 3 * DAY, 7 * DAY, 14 * DAY, 30 * DAY, 60 * DAY, 90 * DAY, 180 * DAY)
 
+FOUND_AFTER = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 600.0, HOUR, DAY)
+
 
 class JoinMetrics(Metrics):
     """What a join worker tells of itself.
@@ -107,6 +109,8 @@ class WatchMetrics(Metrics):
         self.gauge("state_schema_version", "the version of state that this program reads and writes").set(STATE_VERSION)
         self.alerts = self.counter("alerts_total", "drift and fatigue events", "kind", "severity", "state")
         self.findings = self.counter("findings_total", "events of all types", "type")
+        text = "from the event time at which a finding was due to its being found, by the clock"
+        self.finding_delay = self.histogram("finding_delay_seconds", text, buckets=FOUND_AFTER)
         self.state_bytes = self.live("state_bytes", "a scored partition's state, as written to Redis", "partition")
         self.model_versions = self.live("model_versions", "model versions watched", "partition")
         self.model_records = self.live("model_records", "source records since the state began, by what they were", "model", "result")
@@ -114,6 +118,7 @@ class WatchMetrics(Metrics):
     def found(self, event: Event) -> None:
         """Count a finding."""
         self.findings.labels(event.type.value).inc()
+        self.finding_delay.observe(time.time() - event.time_ms / 1000)
         state = event.type.value.rsplit(".", 1)[1]
         if isinstance(event.data, DriftData):
             self.alerts.labels(event.data.kind.value, event.data.severity.value, state).inc()

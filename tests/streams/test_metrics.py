@@ -141,15 +141,18 @@ def test_labels_hold_no_request_id_and_no_subgroup_and_few_models() -> None:
     assert b"hidden" not in joins.text()
 
 
-def test_findings_are_counted_by_kind_severity_and_state() -> None:
+def test_findings_are_counted_by_kind_severity_and_state(monkeypatch: pytest.MonkeyPatch) -> None:
     metrics = WatchMetrics(Settings())
     _, events = fold(story(seed=1, days=75, per_day=25, change_day=45, error_after=0.5, model="a", delay_days=0.5))
+    monkeypatch.setattr("streams.worker_metrics.time.time", lambda: events[-1].time_ms / 1000 + 2)
     for event in events:
         metrics.found(event)
     assert by(metrics, "findings_total", "type") == Counter(event.type.value for event in events)
     drift = Counter(event.type.value.rsplit(".")[-1] for event in events if ".drift." in event.type.value)
     assert by(metrics, "alerts_total", "state") == drift
     assert drift["opened"] > 0
+    late = sum((events[-1].time_ms - event.time_ms) / 1000 + 2 for event in events)
+    assert value(metrics, "finding_delay_seconds_sum") == pytest.approx(late)
 
 
 @pytest.mark.parametrize("kind", BOTH)

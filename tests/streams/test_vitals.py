@@ -180,14 +180,17 @@ async def test_a_rebalance_that_does_not_end_is_not_live(worker: Worker) -> None
     worker.app.rebalancing = True
     worker.app.rebalancing_count += 1
     await worker.after(10)
+    begun = worker.clock.now
     assert await worker.ready() == ["a rebalance is under way"]
     assert await worker.live() == []
     await worker.after(70)
     assert "a rebalance has lasted for more than 60 s" in await worker.live()
     assert "gnomon_rebalance_total 2.0" in worker.metrics.text().decode()
+    assert "gnomon_rebalance_seconds_count 0.0" in worker.metrics.text().decode()
     worker.app.rebalancing = False
     await worker.after(10)
     assert await worker.live() == []
+    assert f"gnomon_rebalance_seconds_sum {worker.clock.now - begun}\n" in worker.metrics.text().decode()
 
 
 async def test_a_consumer_that_does_not_answer_is_not_live(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
