@@ -18,7 +18,7 @@ from detectors.kernel import mix
 from detectors.monitors import ARMED
 from detectors.panel import Crossing, Panel
 from detectors.reading import Reading
-from detectors.signals import Alarm, Estimate, Key, Note, Signal
+from detectors.signals import REFINED, Alarm, Estimate, Key, Note, Signal
 from detectors.tracks import check_detectors, tracks_of
 from detectors.warmup import DEFAULT, WarmUp
 from schemas.policy_models import ModelPolicy
@@ -95,8 +95,8 @@ class Bank:
             signals += moved
             crossings += self._river(panel, obs, reading, signals)
             signals += self._alarms(panel, crossings, reading, guard)
-            for row, fit in news:
-                signals += self._armed(panel, row, fit, reading)
+            for row, fit, first in news:
+                signals += self._armed(panel, row, fit, reading, first=first)
         return signals
 
     def relearn(self, keys: list[Key]) -> None:
@@ -106,6 +106,13 @@ class Bank:
                 row = self.row(panel, key)
                 if row >= 0:
                     panel.forget(row, self.budget)
+
+    def reset(self) -> None:
+        """Let every monitor learn a new baseline from the next pane on."""
+        self.guards.clear()
+        for panel in (panel for panels in self.panels.values() for panel in panels):
+            for row in range(panel.monitors.count):
+                panel.forget(row, self.budget)
 
     def active(self) -> set[Key]:
         """Return the monitors that are past an alarm and have not cleared."""
@@ -182,12 +189,15 @@ class Bank:
                 signals.append(Note(what="warm_up", key=panel.key(row, 0), due_ms=reading.due_ms, text=text))
         return crossings
 
-    def _armed(self, panel: Panel, row: int, fit: Fit, reading: Reading) -> list[Signal]:
+    def _armed(self, panel: Panel, row: int, fit: Fit, reading: Reading, *, first: bool) -> list[Signal]:
         key = panel.key(row, self.segments[int(panel.monitors.slot[row])])
         track = panel.tracks[int(panel.monitors.track[row])]
+        figures = {"value": fit.value, "lo": fit.lo, "hi": fit.hi, "n": fit.n, "phi": float(panel.monitors.phi[row])}
+        if not first:
+            text = f"the baseline of the {track.family.noun} was estimated anew, from more data"
+            return [Note(what=REFINED, key=key, due_ms=reading.due_ms, text=text, figures=figures)]
         if key.segment == 0 and track.paged_by == "bank":
             self.warm_up.drop(key.family, panel.rung)
-        figures = {"value": fit.value, "lo": fit.lo, "hi": fit.hi, "n": fit.n, "phi": float(panel.monitors.phi[row])}
         text = f"the baseline of the {track.family.noun} stands"
         notes: list[Signal] = [Note(what="armed", key=key, due_ms=reading.due_ms, text=text, figures=figures)]
         if fit.remark and key.segment == 0:

@@ -55,8 +55,8 @@ def drift_data(event: IncidentEvent, model_id: str, model_version: str, name: Ca
         direction=Direction(event.direction),
         age_s=event.age_s,
         severity=Severity(event.severity),
-        baseline=_interval(event.baseline),
-        current=_interval(event.current),
+        baseline=interval(event.baseline),
+        current=interval(event.current),
         onset=rfc3339(event.onset_ms),
         evidence=event.evidence,
         threshold=event.threshold,
@@ -133,6 +133,7 @@ def _figures(version: ModelVersion, segment: int, figures: Figures) -> SegmentFi
     return SegmentFigures(segment=version.sums.segments.name(segment), **figures)
 
 
-def _interval(estimate: Estimate) -> Interval:
+def interval(estimate: Estimate) -> Interval:
+    """Return an estimate as it goes out: what is not finite is null."""
     value, lo, hi = (None if not np.isfinite(x) else float(x) for x in estimate[:3])
     return Interval(value=value, lo=lo, hi=hi, n=round(estimate.n))

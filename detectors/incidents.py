@@ -221,16 +221,6 @@ class Incidents:
             incident.verdict = true, by, at_ms
         return first
 
-    def accept_baseline(
-        self, incident_id: str, *, by: str, due_ms: int, naming: Naming = "group {}".format
-    ) -> tuple[list[IncidentEvent], list[Key]]:
-        """Close an incident because what it found is the new normal; return its last event and the monitors that must learn anew."""
-        incident = self.find(incident_id)
-        if incident is None:
-            return [], []
-        keys = [member.alarm.key for member in incident.members]
-        return self.close(incident_id, f"accepted as the new normal by {by}", due_ms=due_ms, naming=naming), keys
-
     def close(self, incident_id: str, why: str, *, due_ms: int, naming: Naming = "group {}".format) -> list[IncidentEvent]:
         """Close an incident by decision, whatever its evidence says; return its last event."""
         incident = self.find(incident_id)

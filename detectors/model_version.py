@@ -15,7 +15,7 @@ from detectors.incidents import Incidents
 from detectors.ladder import LEARN_FROM, Ladder
 from detectors.panes import WIDTHS_MS, SumTable, floor_to
 from detectors.reading import Reading
-from detectors.signals import Key, Note, Signal
+from detectors.signals import REFINED, Key, Note, Signal
 from detectors.spans import Spans
 from detectors.timeouts import all_binary, time_out
 from detectors.version_sums import BEGINNING, VersionSums
@@ -71,6 +71,7 @@ class ModelVersion:
         self.bank = Bank(policy=policy)
         self.incidents = Incidents(model_id, name)
         self.notes: list[Note] = []
+        self.fresh_notes: list[Note] = []  # those of this step of the watch, which takes them; never part of the state
         self.said = 0  # events so far
         self.watermark_ms = BEGINNING
         self.spans = Spans()
@@ -133,7 +134,9 @@ class ModelVersion:
             signals = self.bank.step(reading, StepContext(share=share(step.due_ms), outcome_days=self._outcome_days(step.due_ms)))
             if self.trace is not None:
                 self.trace(self, reading, signals)
-            self.notes = (self.notes + [signal for signal in signals if isinstance(signal, Note)])[-MAX_NOTES:]
+            notes = [signal for signal in signals if isinstance(signal, Note)]
+            self.notes = (self.notes + [note for note in notes if note.what != REFINED])[-MAX_NOTES:]
+            self.fresh_notes += notes
             if signals or self.incidents.open:
                 events += [drift_event(self, event) for event in self.incidents.apply(signals, step.due_ms, self.segment_text)]
             if step.rung == 0 and self.ladder.learnt_ms is None and self._learnt(reading):

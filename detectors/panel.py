@@ -70,11 +70,11 @@ class Panel:
 
     def step(
         self, reading: Reading, obs: Floats, slots: Ints, budget: Budget, outcome_days: Callable[[int], float]
-    ) -> tuple[list[Crossing], list[Signal], list[tuple[int, Fit]]]:
+    ) -> tuple[list[Crossing], list[Signal], list[tuple[int, Fit, bool]]]:
         """Step every monitor that has events in a pane.
 
         ``slots`` maps the reading's segments to monitors' slots, -1 where a segment is not watched. Returns crossings, signals, and the
-        rows whose baseline was frozen just now, for the first time, with their fit.
+        rows whose baseline was estimated just now, with their fit and whether it is their first.
         """
         if not obs.any():
             return [], [], []
@@ -100,9 +100,10 @@ class Panel:
         fitted = self.learner.step(rows, mine, reading, outcome_days)
         for row, fit in fitted:
             self._set_table(row, fit.null)
-        news = [(row, fit) for row, fit in fitted if self.monitors.state[row] == LEARNING]
-        for row, _ in news:
-            self.arm(row, budget)
+        news = [(row, fit, bool(self.monitors.state[row] == LEARNING)) for row, fit in fitted]
+        for row, _, first in news:
+            if first:
+                self.arm(row, budget)
         return crossings, signals, news
 
     def _rows(self, tracks: Ints, slots: Ints, budget: Budget) -> Ints:
@@ -189,11 +190,14 @@ class Panel:
         self.arm(row, budget)
 
     def forget(self, row: int, budget: Budget) -> None:
-        """Let a monitor learn its baseline anew, from the next pane on."""
+        """Let a monitor learn its baseline anew, from the next pane on; of one that was promised its baseline only the evidence goes."""
         if self.monitors.state[row] == ARMED:
             self._stand(row, budget, -1)
         self.active.pop(row, None)
         self.monitors.forget(row)
+        fit = self._promised(row)
+        if fit is not None:
+            self._keep_to(row, fit, budget)
 
     def _stand(self, row: int, budget: Budget, sign: int) -> None:
         rows = np.array([row])

@@ -9,7 +9,7 @@ import numpy as np
 
 from detectors.bank import StepContext
 from detectors.cells import BIN, KNOWN, MADE, Layout
-from detectors.control_desk import decide_incidents
+from detectors.control_desk import decide_incidents, is_reset
 from detectors.findings import drift_data
 from detectors.incident_events import IncidentEvent
 from detectors.incidents import Incidents
@@ -168,6 +168,8 @@ class RateWatch(ABC):
         """Apply what people decided."""
         events, keys = decide_incidents(self.incidents, control, self.segment_text)
         self.bank.relearn(keys)
+        if is_reset(control):
+            self.bank.reset()
         return self.told(events, None)
 
     def use(self, policy: ModelPolicy, due_ms: int) -> list[Event]:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+REFINED = "refined"
+
 
 class Key(NamedTuple):
     """A monitor."""
@@ -70,9 +72,12 @@ class Cleared:
 
 @dataclass(frozen=True, kw_only=True)
 class Note:
-    """Something to know that pages nobody: a baseline stands, a warm-up watch fired, scores were miscalibrated from the start."""
+    """Something to know that pages nobody.
 
-    what: str  # armed | warm_up | miscalibrated
+    A baseline stands, or was estimated anew from more data; a warm-up watch fired; scores were miscalibrated from the start.
+    """
+
+    what: str  # armed | refined | warm_up | miscalibrated
     key: Key
     due_ms: int
     text: str

@@ -16,6 +16,7 @@ from detectors.fatigue.alarms import OwnAlarms
 from detectors.findings import statistics_events
 from detectors.fixed import Ints
 from detectors.ladder import DAY_MS
+from detectors.ledger import Ledger
 from detectors.model_companions import COMPANIONS, ModelCompanions
 from detectors.model_version import END, ModelVersion
 from detectors.segments import OTHER
@@ -71,6 +72,7 @@ class Watch:
         self.counts: dict[str, Ints] = {}  # by model: records by status
         self.events: Counter[str] = Counter()
         self.alarms = OwnAlarms()
+        self.ledger = Ledger()  # the audit trail; who folds takes its lines after each record
         self.marks: dict[tuple[str, Origin], Mark] = {}
         self.highs: dict[tuple[str, int], int] = {}  # greatest event time by source partition
         self.partitions: dict[str, int] = {}
@@ -93,18 +95,18 @@ class Watch:
             self._rows(record)
             return []
         found = self._tick(record) if isinstance(record, Tick) else self._control(record)
-        self._count(found)
-        return found
+        return self._tell(found)
 
     def close(self) -> list[Event]:
         """Move the watermark to the end of time: nothing more will come, so every rung is read."""
         found = self._advance(lambda model_id: END)
-        self._count(found)
-        return found
+        return self._tell(found)
 
-    def _count(self, found: list[Event]) -> None:
+    def _tell(self, found: list[Event]) -> list[Event]:
         self.events.update(event.type.value for event in found)
         self.alarms.add(found)
+        self.ledger.found(found, (version for _, _, version in self._versions() if version.fresh_notes))
+        return found
 
     def _rows(self, rows: Rows) -> None:
         for origin in rows.origins:
@@ -271,6 +273,7 @@ class Watch:
             "topic_ids": self.topic_ids,
             "clock_ms": self.clock_ms,
             "watermarks": [[model, name, version.watermark_ms] for model, name, version in self._versions()],
+            "ledger": self.ledger.to_state(),
             "news": [list(version) for version in sorted(self._news)],
             "published": [[*version, at] for version, at in self._published.items()],
         }
@@ -294,6 +297,7 @@ class Watch:
         self.highs = {(topic, partition): high for topic, partition, high in head["highs"]}
         self.partitions, self.topic_ids = dict(head["partitions"]), dict(head["topic_ids"])
         self.clock_ms = head["clock_ms"]
+        self.ledger.load(head["ledger"])
         self._news = {(model, name) for model, name in head["news"]}
         self._published = {(model, name): at for model, name, at in head["published"]}
         for (model, name), state in versions.items():

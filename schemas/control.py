@@ -11,11 +11,11 @@ from schemas.fields import Id, Record, Timestamp
 class ControlType(StrEnum):
     """What a control record does."""
 
-    POLICY = "policy"  # body {"toml": text}: replaces the policy
+    POLICY = "policy"  # body {"toml": text}: replaces the policy, for every model; one with a fault is refused whole
     ACK = "ack"  # someone has seen the incident
     SNOOZE = "snooze"  # body {"until": timestamp}
     VERDICT = "verdict"  # body {"verdict": "true" | "false"}: was the incident real
-    BASELINE = "baseline"  # body {"decision": "accept" | "reset", ...}
+    BASELINE = "baseline"  # body {"decision": "accept" | "reset"}: incidents have found what is normal, or learn all anew
     RETRAIN = "retrain"  # body {"decision": "ack" | "done" | "cancel", "request_id", "reason"}: answers the model's open request
 
 
@@ -35,11 +35,29 @@ class Control(Record, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     body: dict[str, Any] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse a record that does not say what it is about."""
+        """Refuse a record that does not say what it is about, or what is decided: it would change nothing, and nobody would know."""
         if self.type in _ABOUT_INCIDENTS and self.incident_id is None:
             raise ValueError("Object missing required field `incident_id`")
-        if self.type == ControlType.POLICY and not isinstance(self.body.get("toml"), str):
-            raise ValueError("Object missing required field `toml` - at `$.body`")
+        if self.type == ControlType.POLICY:
+            if not isinstance(self.body.get("toml"), str):
+                raise ValueError("Object missing required field `toml` - at `$.body`")
+            if self.model_id is not None:
+                raise ValueError("Expected no `model_id`: a policy is for every model - at `$.model_id`")
+        if self.type == ControlType.SNOOZE:
+            try:
+                msgspec.convert(self.body.get("until"), Timestamp)
+            except msgspec.ValidationError as error:
+                raise ValueError(f"{error} - at `$.body.until`") from None
+        field, words = _DECISIONS.get(self.type, ("", ()))
+        if field and self.body.get(field) not in words:
+            raise ValueError(f"Invalid enum value: expected {' or '.join(words)} - at `$.body.{field}`")
+        if self.type == ControlType.BASELINE and self.body["decision"] == RESET and self.incident_id is not None:
+            raise ValueError("Expected no `incident_id`: a reset is of all baselines - at `$.incident_id`")
 
 
-_ABOUT_INCIDENTS = frozenset({ControlType.ACK, ControlType.VERDICT})
+ACCEPT, RESET = "accept", "reset"
+_ABOUT_INCIDENTS = frozenset({ControlType.ACK, ControlType.SNOOZE, ControlType.VERDICT})
+_DECISIONS: dict[ControlType, tuple[str, tuple[str, ...]]] = {
+    ControlType.VERDICT: ("verdict", ("true", "false")),
+    ControlType.BASELINE: ("decision", (ACCEPT, RESET)),
+}

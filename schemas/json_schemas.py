@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from schemas.audit import AuditLine
 from schemas.control import Control
 from schemas.dead_letter import DeadLetter
 from schemas.drift import DriftData
@@ -27,6 +28,7 @@ RECORDS: dict[str, type[msgspec.Struct]] = {
     "outcome": Outcome,
     "control": Control,
     "dead-letter": DeadLetter,
+    "audit": AuditLine,
     "report": Report,
     "drift": DriftData,
     "fatigue": FatigueData,

@@ -43,6 +43,7 @@ RECORDS_ON = {
     "outcomes": On("outcome", "Any or none, as for predictions."),
     "control": On("control"),
     "dead-letters": On("dead-letter", headers=("content-type",)),
+    "audit": On("audit", "The model's id; empty: said to every model.", headers=("content-type",)),
 }
 MODEL_KEY = "The model's id."
 

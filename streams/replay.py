@@ -18,6 +18,7 @@ from detectors.pending import DictTable
 from detectors.watch import REPLAY_SCORES, Watch
 from detectors.watch_report import report
 from schemas.dead_letter import DeadLetter
+from schemas.fields import FIRST_MS, LAST_MS
 from schemas.findings import Event
 from schemas.policy import Policy, encode_policy
 from schemas.report import Report
@@ -40,6 +41,7 @@ class Replayed:
     report: Report
     events: list[Event] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
+    audit: list[bytes] = field(default_factory=list)  # the lines of the audit trail
     watch: Watch = field(default_factory=Watch)  # as it stood at the end
 
 
@@ -75,10 +77,10 @@ def replay(
     joiner, table = Joiner(policy, b"replay"), DictTable()
     watch = Watch(distinct_scores=REPLAY_SCORES, statistics_every_ms=None)
     result = Replayed(report=Report(), watch=watch)
-    watch.apply(Forwarded(_POLICY, 0, 0, encode_policy(policy, by="replay", at=started_ms)))
     logs = {"predictions": read_log(predictions).ordered(ties="bytes"), "outcomes": read_log(outcomes).ordered(ties="bytes")}
     if control is not None:
         logs["control"] = read_log(control).ordered(ties="place")
+    watch.apply(Forwarded(_POLICY, 0, 0, encode_policy(policy, by="replay", at=_first_ms(logs))))
     done, total = 0, sum(len(log.lines) for log in logs.values())
     progress(done, total)
     for batches, high_ms in _chunks(logs, started_ms):
@@ -89,12 +91,20 @@ def replay(
         records: list[Scored] = [*joined.rows, *ticks, *joined.forwarded]
         for record in records:
             result.events += watch.apply(record)
+            result.audit += [line.value for line in watch.ledger.take()]
         done += sum(len(batch.values) for batch in batches)
         progress(done, total)
     result.events += watch.close()
+    result.audit += [line.value for line in watch.ledger.take()]
     result.dead_letters = [_in_file(letter, logs) for letter in result.dead_letters]
     result.report = report([watch])
     return result
+
+
+def _first_ms(logs: dict[str, Log]) -> int:
+    """Return the time of the earliest record, from which on the policy is in force: two runs give the same."""
+    readable = [log.times[(log.times >= FIRST_MS) & (log.times <= LAST_MS)] for log in logs.values()]
+    return min((int(times[0]) for times in readable if len(times)), default=0)
 
 
 def origin(topic: str) -> Origin:

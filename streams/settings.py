@@ -94,7 +94,7 @@ class Settings:
         "GNOMON_SCORED_RETENTION_DAYS", "how long scored records are kept: what `explain` can replay", 30.0
     )
     event_retention_days: float = setting(
-        "GNOMON_EVENT_RETENTION_DAYS", "how long findings, statistics, audit and dead letters are kept", 90.0
+        "GNOMON_EVENT_RETENTION_DAYS", "how long findings, statistics and dead letters are kept; the audit trail is kept for ever", 90.0
     )
     max_message_bytes: int = setting(
         "GNOMON_MAX_MESSAGE_BYTES", "the largest source message that is decoded; beyond: a dead letter", 1 << 20

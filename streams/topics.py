@@ -9,6 +9,8 @@ from streams.settings import DAY_MS, Settings
 SOURCES = ("predictions", "outcomes", "control")  # what the join reads
 TIMED = ("predictions", "outcomes")  # those whose event times the watch's clock follows
 SCORED = "scored"
+AUDIT = "audit"
+FOREVER = -1
 _KINDS = {"drift": "drift", "fatigue": "fatigue", "retrain": "retrain", "budget": "drift", "statistics": "statistics"}
 EVENT_TOPICS = {event: _KINDS[event.value.split(".")[1]] for event in EventType}  # where each type of event goes
 
@@ -68,9 +70,10 @@ def topics(settings: Settings) -> dict[str, Topic]:
         Topic(name="retrain", doc="retrain requests", partitions=1, retention_ms=events),
         Topic(name="statistics", doc="statistics for dashboards", partitions=settings.scored_partitions, retention_ms=events),
         Topic(name="dead-letters", doc="what could not be read, and why", partitions=1, retention_ms=events),
-        Topic(name="audit", doc="alarms, policies and decisions", partitions=1, retention_ms=events),
+        Topic(name=AUDIT, doc="policies, baselines, alarms and decisions, kept for ever", partitions=1, retention_ms=FOREVER),
     ]
-    sizes = dict.fromkeys(SOURCES, message) | {"dead-letters": 2 * message}  # a payload grows by a third in base64
+    # A payload grows by a third in base64; a line of the audit trail may hold a whole policy.
+    sizes = dict.fromkeys(SOURCES, message) | {"dead-letters": 2 * message, AUDIT: 2 * message}
     return {
         topic.name: _with(topic, replication=settings.replication, max_message_bytes=sizes.get(topic.name, topic.max_message_bytes))
         for topic in made

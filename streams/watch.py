@@ -20,7 +20,7 @@ from streams.metered import MeteredCheckpoints, MeteredProducer, redis_call
 from streams.pending import check_redis
 from streams.producer import ScoredProducer
 from streams.settings import Settings
-from streams.topics import SCORED
+from streams.topics import AUDIT, SCORED
 from streams.vitals import Vitals
 from streams.watching import Taken, Watching
 from streams.worker_metrics import WatchMetrics
@@ -28,7 +28,7 @@ from streams.worker_metrics import WatchMetrics
 log = logging.getLogger(__name__)
 
 GROUP = "watch"
-WRITES = ("drift", "fatigue", "retrain", "statistics")
+WRITES = ("drift", "fatigue", "retrain", "statistics", AUDIT)
 
 
 class WatchWorker:

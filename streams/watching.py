@@ -18,10 +18,10 @@ from streams.batches import Batch
 from streams.checkpoint import Checkpoints, Position, pack, unpack
 from streams.engine import retry
 from streams.guard import Facts, RefusedError
-from streams.joining import Produces
+from streams.joining import JSON, Produces
 from streams.producer import Message
 from streams.settings import Settings
-from streams.topics import EVENT_TOPICS
+from streams.topics import AUDIT, EVENT_TOPICS
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +71,7 @@ class Watching:
         self._producer = producer
         self._crash = crash
         self._found = found
+        self._audit = settings.topic(AUDIT)
         self._topics = {event: settings.topic(topic) for event, topic in EVENT_TOPICS.items()}
         self._facts = Facts("", 0)
         self._within = False
@@ -148,6 +149,7 @@ class Watching:
                 continue  # folded before the checkpoint
             try:
                 messages += [self._message(event) for event in held.watch.apply(decode(value or b""))]
+                messages += [Message(self._audit, None, line.model_id.encode(), line.value, JSON) for line in held.watch.ledger.take()]
             except SourceRecreatedError as error:
                 raise RefusedError(str(error)) from error
             except msgspec.DecodeError as error:

@@ -95,8 +95,8 @@ def accept(
 
     Example: gnomon baseline accept fraud --incident 3f2a9c0d11e2b7aa --by ada
 
-    Until the new baseline stands those monitors page nobody. Monitors that are part of no open incident keep theirs. Exit status: as of
-    ack.
+    Until the new baseline stands those monitors page nobody. Monitors that are part of no open incident keep theirs, and
+    values that the policy promises stay as they are: to begin anew with all that was learnt, gnomon baseline reset. Exit status: as of ack.
     """
     settings = read_settings()
     if not force:
@@ -112,6 +112,30 @@ def accept(
         then = "Its open incidents, if any, will be closed, and their monitors will learn a new baseline."
     record = {"type": "baseline", "model_id": model, "incident_id": incident, "body": {"decision": "accept"}}
     announce(settings, record, by=by, as_json=as_json, then=then)
+
+
+@baseline.command()
+def reset(
+    model: Annotated[str, typer.Argument(help="The model_id.", metavar="MODEL")],
+    by: By = None,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Forget all baselines of a model and learn them from scratch, where they were learnt from bad data: a broken feed, a load test.
+
+    Example: gnomon baseline reset fraud --by ada
+
+    All its open incidents are closed. Every monitor of every version learns a new baseline from predictions to come, and pages nobody until
+    it stands: as at a version's first day. To take only what incidents have found for normal: gnomon baseline accept. Exit status: 0; 1 if
+    Kafka does not take it; 2 if there is no such model.
+    """
+    settings = read_settings()
+    if not force:
+        known = _models(settings)
+        if model not in known:
+            fail(f"no model {model!r} is watched; watched: {', '.join(sorted(known)) or 'none'}. To send it anyway: --force")
+    record = {"type": "baseline", "model_id": model, "body": {"decision": "reset"}}
+    announce(settings, record, by=by, as_json=as_json, then="Its open incidents will be closed, and all its monitors will learn anew.")
 
 
 def send(settings: "Settings", record: bytes) -> int:
@@ -158,6 +182,18 @@ def announce(settings: "Settings", fields: dict[str, Any], *, by: str | None, as
         typer.echo(msgspec.json.encode(msgspec.json.decode(record) | {"offset": offset}))
         return
     typer.echo(clean(f"Sent to {settings.topic('control')} at offset {offset}, confirmed by Kafka. {then}"))
+
+
+def _models(settings: "Settings") -> set[str]:
+    from streams.live_report import read_watches
+
+    if settings.in_memory:
+        fail("GNOMON_REDIS is memory://: there are no checkpoints to look for the model in; send it unseen with --force")
+
+    async def read(client: Any) -> set[str]:
+        return {model_id for watch in await read_watches(client, settings) for model_id in watch.models}
+
+    return with_redis(settings, read)
 
 
 def _open(settings: "Settings") -> list[Open]:

@@ -32,6 +32,9 @@ def replay(  # noqa: PLR0917  typer passes them by name
     dead_letters: Annotated[
         Path | None, typer.Option("--dead-letters", help="Write what could not be read here, one JSON a line.", metavar="FILE")
     ] = None,
+    audit: Annotated[
+        Path | None, typer.Option("--audit", help="Write the audit trail here, one JSON a line; see gnomon audit.", metavar="FILE")
+    ] = None,
     html: Annotated[
         Path | None, typer.Option("--html", help="Write the report here as one self-contained web page.", metavar="FILE")
     ] = None,
@@ -51,7 +54,7 @@ def replay(  # noqa: PLR0917  typer passes them by name
     """
     wanted = [_known_type(name) for name in fail_on or []]
     reads = (predictions, outcomes, policy, control)
-    outputs = {"--report": report, "--events": events, "--dead-letters": dead_letters, "--html": html}
+    outputs = {"--report": report, "--events": events, "--dead-letters": dead_letters, "--audit": audit, "--html": html}
     for option, path in outputs.items():
         check_writable(path, option, apart_from=reads)
     given = [path.absolute() for path in outputs.values() if path is not None]
@@ -59,6 +62,8 @@ def replay(  # noqa: PLR0917  typer passes them by name
         fail(f"{', '.join(outputs)}: expected a file each, got the same twice; name another for one of them")
     replayed = _run(predictions, outcomes, policy, control)
     _write(replayed, report, events, dead_letters)
+    if audit is not None:
+        write(audit, b"".join(line + b"\n" for line in replayed.audit))
     if html is not None:
         from streams.report import render
 

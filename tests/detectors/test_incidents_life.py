@@ -7,10 +7,12 @@ import msgspec
 import pytest
 
 from detectors.budget import DAY_MS
+from detectors.control_desk import decide_incidents
 from detectors.families import families
 from detectors.incident_events import message, percent
 from detectors.incidents import Incidents
 from detectors.signals import Alarm, Cleared, Estimate, Key, Moved, Note
+from schemas.control import Control
 
 
 def alarm(family="error", *, segment=0, onset=40, due=50, age=1, rung=1, direction=1, log=0.5, **over):
@@ -182,12 +184,13 @@ def test_acknowledged_judged_accepted(incidents):
     assert incidents.find(opened.incident_id).acknowledged == ("ada", 5)
     assert incidents.judge(opened.incident_id, true=False, by="ada", at_ms=6)
     assert not incidents.judge(opened.incident_id, true=True, by="bob", at_ms=7)
-    events, keys = incidents.accept_baseline(opened.incident_id, by="ada", due_ms=51 * DAY_MS)
+    accept = Control(type="baseline", by="ada", at=51 * DAY_MS, body={"decision": "accept"})
+    events, keys = decide_incidents(incidents, accept, "group {}".format)
     assert [event.event for event in events] == ["cleared"]
     assert events[0].message == "Closed: error rate of car-loan 1 for group 2. Accepted as the new normal by ada."
     assert keys == [first.key]
     assert incidents.open == []
-    assert incidents.accept_baseline("nothing", by="ada", due_ms=0) == ([], [])
+    assert incidents.close("nothing", "", due_ms=0) == []
 
 
 def test_what_a_new_policy_does_not_watch_is_let_go(incidents):

@@ -27,7 +27,8 @@ def decoded(record: bytes) -> Control:
 
 def test_pairs_counts_dead_letters_controls_and_ticks(kafka: Broker, redis_url: str, prefix: str, tmp_path: Path) -> None:
     settings, sent = provision(kafka, prefix), traffic(1, 2000)
-    acks = [json.dumps({"type": "snooze", "by": "ada", "at": 5, "model_id": m, "body": {"until": 9}}).encode() for m in ("m1", None)]
+    snooze = {"type": "snooze", "by": "ada", "at": 5, "incident_id": "i", "body": {"until": 9}}
+    acks = [json.dumps(snooze | {"model_id": m}).encode() for m in ("m1", None)]
     send(settings, [*sent.records, *(("control", ack) for ack in acks)])
     with processes() as started:
         started.append(join_worker(tmp_path, settings, redis_url, GNOMON_IDLE_TIMEOUT_MS="2000"))

@@ -7,6 +7,7 @@ import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 
 from schemas import findings, scored
+from schemas.audit import AuditLine
 from schemas.codec import Fault, decode_records, encode
 from schemas.control import Control, ControlType
 from schemas.dead_letter import DeadLetter
@@ -18,7 +19,14 @@ from schemas.prediction import Prediction
 from schemas.report import Report
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-RECORDS = {"prediction": Prediction, "outcome": Outcome, "control": Control, "dead-letter": DeadLetter, "report": Report}
+RECORDS = {
+    "prediction": Prediction,
+    "outcome": Outcome,
+    "control": Control,
+    "dead-letter": DeadLetter,
+    "report": Report,
+    "audit": AuditLine,
+}
 
 
 def golden(prefix):
@@ -101,7 +109,8 @@ def test_there_is_a_golden_file_of_everything():
     names = {path.name for path in GOLDEN.glob("*.json")}
     assert {f"event.{event_type.removeprefix('gnomon.')}.v1.json" for event_type in findings.EventType} <= names
     assert {f"control.{kind}.v1.json" for kind in ControlType} <= names
-    for record, name in ((Prediction, "prediction.full"), (Outcome, "outcome.full"), (DeadLetter, "dead-letter"), (Report, "report")):
+    whole = {"prediction.full": Prediction, "outcome.full": Outcome, "dead-letter": DeadLetter, "report": Report, "audit": AuditLine}
+    for name, record in whole.items():
         assert set(json.loads((GOLDEN / f"{name}.v1.json").read_text())) == set(record.__struct_fields__)
     text = "\n".join(path.read_text() for path in GOLDEN.glob("policy.*.toml"))
     assert all(key in text for key in MODEL)

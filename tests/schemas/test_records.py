@@ -220,12 +220,14 @@ outcomes = st.builds(
 )
 controls = st.builds(
     Control,
-    type=st.sampled_from(list(ControlType)),
+    type=st.sampled_from([ControlType.ACK, ControlType.SNOOZE, ControlType.VERDICT, ControlType.BASELINE, ControlType.RETRAIN]),
     by=ids,
     at=timestamps,
     model_id=st.none() | ids,
     incident_id=ids,
-    body=st.dictionaries(ids, st.none() | st.integers(-9, 9) | ids).map(lambda body: body | {"toml": ""}),
+    body=st.dictionaries(ids, st.none() | st.integers(-9, 9) | ids).map(
+        lambda body: body | {"until": 5, "verdict": "true", "decision": "accept"}
+    ),
 )
 
 

@@ -44,7 +44,8 @@ def scored_log(seed: int) -> list[Scored]:
     for i, toml in enumerate(POLICIES):
         at = START_MS + i * 25 * DAY_MS
         records.append((at, "control", json.loads(encode_policy(parse_policy(toml), by="ada", at=at))))
-    records.append((START_MS + 65 * DAY_MS, "control", {"type": "baseline", "by": "ada", "at": START_MS + 65 * DAY_MS, "model_id": "a"}))
+    at = START_MS + 65 * DAY_MS
+    records.append((at, "control", {"type": "baseline", "by": "ada", "at": at, "model_id": "a", "body": {"decision": "accept"}}))
     records.sort(key=lambda record: record[0])
     return joined(records, r)
 

@@ -90,7 +90,7 @@ async def test_rows_go_to_their_models_partition_and_say_where_they_came_from() 
 
 async def test_control_records_go_to_their_model_or_to_all() -> None:
     notes = Notes()
-    snooze = {"type": "snooze", "by": "ada", "at": 1, "body": {"until": 2}}
+    snooze = {"type": "snooze", "by": "ada", "at": 1, "incident_id": "i", "body": {"until": 2}}
     await joining(notes).step([batch("control", snooze | {"model_id": "m1"}, snooze)])
     assert [partition for partition, _ in notes.scored()] == [scored_partition("m1", 4), 0, 1, 2, 3]
 
