@@ -7,7 +7,7 @@ import pytest
 import redis
 from support.kafka_broker import Broker
 from support.redis_server import RedisServer
-from support.whole import Deployment, Message, figures, produce, records, refold, scored
+from support.whole import Deployment, Message, figures, produce, read_messages, records, refold, scored
 from support.workers import committed, processes, wait_for
 
 from schemas.scored import Origin, Tick, encode
@@ -23,8 +23,10 @@ def parts(messages: list[Message], n: int) -> list[list[Message]]:
 def check(deployment: Deployment, timeout_s: float = 30.0) -> None:
     """Wait until all is folded, and hold report and findings against a fold in this process."""
     wait_for(lambda: deployment.read("watch", "scored"), "all is folded", timeout_s)
-    report, findings = refold(deployment.settings)
+    report, findings, audit = refold(deployment.settings)
     assert findings
+    assert len(audit) > len(findings)
+    assert {value for _, value in read_messages(deployment.settings, "audit")} == audit
     assert deployment.findings() == findings
     assert figures(deployment.report()) == figures(report)
 

@@ -167,15 +167,16 @@ class Deployment:
         return found
 
 
-def refold(settings: Settings) -> tuple[Report, dict[str, tuple[list[tuple[str, bytes]], bytes]]]:
-    """Fold the scored topic in this process, from its beginning: the report, and the findings but for statistics by id."""
+def refold(settings: Settings) -> tuple[Report, dict[str, tuple[list[tuple[str, bytes]], bytes]], set[bytes]]:
+    """Fold the scored topic in this process, from its beginning: the report, the findings but for statistics by id, the audit trail."""
     watches: dict[int, Watch] = {}
-    found = {}
+    found, audit = {}, set()
     for partition, _, value in sorted(read_topic(settings.kafka, settings.topic("scored"))):
         for event in watches.setdefault(partition, Watch()).apply(decode(value or b"")):
             if event.type is not EventType.STATISTICS:
                 found[event.id] = to_binary(event)
-    return report([watches[partition] for partition in sorted(watches)]), found
+        audit |= {line.value for line in watches[partition].ledger.take()}
+    return report([watches[partition] for partition in sorted(watches)]), found, audit
 
 
 def scored(made: Sequence[Record], settings: Settings, cut: int = 100) -> list[Message]:
