@@ -22,6 +22,7 @@ from schemas.policy import Policy, PolicyError, decode_policy
 from schemas.policy_reader import join
 
 if TYPE_CHECKING:
+    from detectors.model_version import ModelVersion
     from detectors.watch import Watch
 
 
