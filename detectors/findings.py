@@ -74,8 +74,10 @@ def statistics_events(version: ModelVersion, time_ms: int) -> list[Event]:
     """Return provisional figures, all labels known so far: the aggregate and the largest groups."""
     made = version.sums.tables["total_made"].dense(len(version.sums.segments))
     size = made[:, MADE.at["n"]].copy()
+    size[~version.sums.segments.real(np.arange(len(size)))] = 0
     size[0] = np.iinfo(np.int64).max  # the aggregate is always among them
-    chosen = np.sort(np.argsort(-size, kind="stable")[: PUBLISHED_GROUPS + 1])
+    largest = np.argsort(-size, kind="stable")[: PUBLISHED_GROUPS + 1]
+    chosen = np.sort(largest[size[largest] > 0])
     about = subject(version.model_id, version.name)
     return [
         Event(

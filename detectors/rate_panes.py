@@ -45,7 +45,7 @@ class RatePanes:
         self.read_to = [BEGINNING for _ in ages_ms]
         self.passed(read_to_ms)
 
-    def add(self, series: Ints, predicted_at: Ints, delay: Ints, sums: Ints) -> None:
+    def add(self, series: Ints, predicted_at: Ints, delay: Ints, sums: Ints, *, at_once: bool = False) -> None:
         """Add events to every age by which they were known; a pane that has been read takes no more.
 
         Parameters
@@ -56,9 +56,11 @@ class RatePanes:
             When the prediction was made, and how much later the event was known, ms; shape (n,).
         sums
             In the layout ``RATE``, shape (n, 2).
+        at_once
+            They say all there is to say when they are made: only the youngest age reads them.
 
         """
-        for rung, age in enumerate(self.ages_ms):
+        for rung, age in enumerate(self.ages_ms[:1] if at_once else self.ages_ms):
             start = floor_to(predicted_at, self.widths_ms[rung])
             kept = (delay <= age) & (start >= self.read_to[rung])
             if kept.any():

@@ -86,9 +86,9 @@ class RateWatch(ABC):
         found, inverse = np.unique(codes, return_inverse=True)
         return np.array([self.number(texts[code]) for code in found.tolist()], dtype=np.int64)[inverse]
 
-    def add_events(self, series: Ints, predicted_at: Ints, known_at: Ints, sums: Ints) -> None:
+    def add_events(self, series: Ints, predicted_at: Ints, known_at: Ints, sums: Ints, *, at_once: bool = False) -> None:
         """Add events to the evidence: as of ``RatePanes.add``, with the time at which each was known."""
-        self.panes.add(series, predicted_at, known_at - predicted_at, sums)
+        self.panes.add(series, predicted_at, known_at - predicted_at, sums, at_once=at_once)
         segment = series & ((1 << SEGMENT_BITS) - 1)
         self.days.add(known_at // DAY_MS << SEGMENT_BITS | segment, sums[:, :1])
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from detectors.fixed import Ints
 from schemas.scored import Rows
@@ -65,6 +66,16 @@ class Segments:
         """Say whether a segment holds synthetic traffic."""
         pair = self.pairs[number]
         return pair is not None and pair[0] == PROBE
+
+    def real(self, numbers: Ints) -> npt.NDArray[np.bool_]:
+        """Say of each segment whether it holds real traffic.
+
+        >>> segments = Segments()
+        >>> segments.real(np.array([0, segments.number(PROBE, "planted")])).tolist()
+        [True, False]
+        """
+        synthetic = [number for (dimension, _), number in self._numbers.items() if dimension == PROBE] if PROBE in self._values else []
+        return ~np.isin(numbers, synthetic)
 
     def memberships(self, rows: Rows, where: Ints) -> tuple[Ints, Ints]:
         """Return which of the picked rows lie in which segments: positions in ``where``, and segment numbers, shape (memberships,).

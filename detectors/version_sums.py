@@ -130,9 +130,9 @@ class VersionSums:
         return np.unique(floor_to(panes * PANE_MS, width_ms))
 
     def read(self, start_ms: int, end_ms: int, top_class: int) -> tuple[Ints, Ints, Ints, Ints, Ints]:
-        """Return what a span of time holds: segments, made, known, made_bins, known_bins as in ``Reading``; labels up to a class."""
+        """Return what a span of time holds of real traffic, as in ``Reading``: segments, made, known, their bins; labels up to a class."""
         segments, made = self._by_segment("made", start_ms, end_ms, MAX_CLASS)
-        present = made[:, MADE.at["n"]] != 0
+        present = (made[:, MADE.at["n"]] != 0) & self.segments.real(segments)
         segments, made = segments[present], made[present]
         known, made_bins, known_bins = KNOWN.zeros(len(segments)), _bins(len(segments)), _bins(len(segments))
         if len(segments):

@@ -5,7 +5,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from schemas.drift import Count64, Interval, Time
+from schemas.drift import Count64, Finite, Interval, Time
 from schemas.fatigue import AlarmFigures, FatigueFigures
 from schemas.fields import Id, Name
 from schemas.figures import AgedFigures, CheckFigures, Figure, Seconds, SegmentFigures
@@ -78,6 +78,49 @@ class CheckWatch(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     zero_tolerance: bool = False
 
 
+class ProbeBand(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Probes of one kind: all of them, or those with an amount in one band."""
+
+    amount_from: Figure = None  # null: whatever the amount
+    amount_to: Figure = None  # null: no end
+    n: Count64 = 0  # those that turned out negative left out
+    detected: Count64 = 0
+    rate: Figure = None  # detected / n
+    lo: Figure = None  # 95 % interval
+    hi: Figure = None
+    amount: Figure = None  # sum
+    missed_amount: Figure = None  # of those not detected
+
+
+class ProbeWatch(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A kind of probe: how much of it is detected, and what the evidence on it is at."""
+
+    name: Name
+    sent: Count64
+    figures: ProbeBand
+    bands: list[ProbeBand] = msgspec.field(default_factory=list)  # by amount, powers of ten
+    benign: Count64 = 0  # turned out negative
+    benign_flagged: Count64 = 0  # of them flagged
+    state: Name  # learning (no baseline yet), watching, alarm, off
+    baseline: Interval | None = None  # of the oldest age that has one
+
+
+class AmountBand(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Mistakes of a version among what had an amount in one band, over all labels known so far."""
+
+    amount_from: Finite
+    amount_to: Figure = None  # null: no end
+    positives: Count64 = 0  # labelled
+    fn: Count64 = 0  # of them missed
+    fnr: Figure = None  # fn / positives
+    lo: Figure = None  # 95 % interval
+    hi: Figure = None
+    missed_amount: Figure = None  # sum of the amounts of the missed
+    caught_amount: Figure = None  # of the others
+    fp: Count64 = 0
+    fp_amount: Figure = None
+
+
 class ModelReport(msgspec.Struct, frozen=True, kw_only=True):
     """One version of one model."""
 
@@ -92,6 +135,8 @@ class ModelReport(msgspec.Struct, frozen=True, kw_only=True):
     retrain: list[RetrainState] = msgspec.field(default_factory=list)  # the latest requests to retrain it, oldest first
     checks: list[CheckWatch] = msgspec.field(default_factory=list)  # verification by name, all predictions
     fatigue: FatigueFigures | None = None  # of the model, all versions; null: no unit, alert key or disposition ever came
+    probes: list[ProbeWatch] = msgspec.field(default_factory=list)  # synthetic traffic by kind, apart from the real
+    amounts: list[AmountBand] = msgspec.field(default_factory=list)  # mistakes by the amount at stake
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):

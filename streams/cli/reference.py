@@ -100,6 +100,7 @@ def policy_page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+CHECKS = ("CheckFigures", "CheckWatch", "ProbeWatch", "ProbeBand", "AmountBand")
 FATIGUE = ("FatigueFigures", "AlertFigures", "AlarmFigures")
 
 
@@ -116,7 +117,7 @@ def report_page() -> str:
         "## Report",
         _fields(schema),
     ]
-    for name in ("JoinCounts", "ModelReport", "SegmentFigures", "AgedFigures", "Rung", "Bin", "CheckFigures", "Interval", *FATIGUE):
+    for name in ("JoinCounts", "ModelReport", "SegmentFigures", "AgedFigures", "Rung", "Bin", "Interval", *CHECKS, *FATIGUE):
         part = schema["$defs"][name]
         only = _beyond(part, schema["$defs"]["SegmentFigures"]) if name == "AgedFigures" else part
         note = " All fields of SegmentFigures, and:" if name == "AgedFigures" else ""

@@ -44,3 +44,41 @@ def documents(
         seen = {"request_id": f"d{i}", "timestamp": int(known[i]), "checks": {name: [int(total[i] - failed[i]), int(total[i])]}}
         records.append((int(known[i]), "outcomes", seen | {"review_seconds": review_s + i % 7}))
     return sorted(records, key=lambda record: record[0])
+
+
+def payments(
+    *,
+    seed: int,
+    days: int = 56,
+    per_day: int = 20,
+    probes_per_day: int = 40,
+    change_day: int | None = None,
+    band_after: float = 0.0,
+    caught: float = 0.9,
+    caught_after: float = 0.4,
+) -> list[Record]:
+    """Payments with amounts, and planted frauds among them of which fewer are caught from ``change_day`` on where the amount is large."""
+    rng = np.random.default_rng(seed)
+    records: list[Record] = []
+    for number, kind in enumerate(["real"] * per_day + ["card-testing"] * probes_per_day):
+        for day in range(days):
+            at = START_MS + day * DAY_MS + int(rng.integers(0, DAY_MS))
+            amount = float(np.round(10 ** rng.uniform(0, 5), 2))
+            made: dict[str, Any] = {
+                "request_id": f"p{number}-{day}",
+                "model_id": "m",
+                "model_version": "1",
+                "timestamp": at,
+                "amount": amount,
+            }
+            if kind == "real":
+                label = int(rng.random() < 0.1)
+                made["score"] = 0.6 if rng.random() < (0.9 if label else 0.02) else 0.05
+            else:
+                changed = change_day is not None and day >= change_day and amount >= band_after
+                label = 1
+                made |= {"score": 0.6 if rng.random() < (caught_after if changed else caught) else 0.05, "probe": kind}
+            records.append((at, "predictions", made))
+            known = at + int(rng.exponential(0.2) * DAY_MS) + 1
+            records.append((known, "outcomes", {"request_id": made["request_id"], "timestamp": known, "true_label": label}))
+    return sorted(records, key=lambda record: record[0])

@@ -1,0 +1,110 @@
+"""Mistakes by the amount at stake: how many positives were missed in each band, and how much money went with them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from detectors.amount_bands import BANDS, band_of, ends
+from detectors.baselines.wilson import wilson
+from detectors.cells import CONFUSION, Layout
+from detectors.companions import Companion
+from detectors.fixed import MONEY_UNIT, Ints
+from detectors.model_version import ModelVersion
+from detectors.panes import SumTable
+from detectors.statistics.clustered import Z_95
+from schemas.findings import Event
+from schemas.policy_models import ModelPolicy
+from schemas.report import AmountBand
+from schemas.scored import Kind, Rows
+
+STATE_VERSION = 1
+LAYOUT = Layout(counts=CONFUSION, sums={f"amount_{cell}": MONEY_UNIT for cell in CONFUSION})
+
+
+class Amounts(Companion):
+    """The confusion of real traffic by version and band of the amount, over all labels known so far. It finds nothing itself.
+
+    Sums of integers: additive, mergeable, revertible. Labels other than 0 and 1 have no misses, and are left out.
+    """
+
+    name = "amounts"
+    moved = False
+
+    def __init__(self, model_id: str, policy: ModelPolicy) -> None:
+        super().__init__(model_id, policy)
+        self.versions: dict[str, SumTable] = {}
+
+    def add(self, rows: Rows, where: Ints) -> None:
+        """Add the labels of what had an amount."""
+        if "amount" not in rows.columns:
+            return
+        kept = (rows.column("kind")[where] == Kind.LABEL) & (rows.column("amount")[where] != 0) & (rows.column("probe")[where] == 0)
+        where = where[kept & (rows.column("binary")[where] != 0) & (rows.column("abstained")[where] == 0)]
+        if not len(where):
+            return
+        predicted, label = rows.column("predicted")[where] != 0, rows.column("label")[where] != 0
+        amount, sign = (rows.column(name)[where].astype(np.int64) for name in ("amount", "sign"))
+        sums = LAYOUT.zeros(len(where))
+        for cell, mask in zip(CONFUSION, (predicted & label, predicted & ~label, ~predicted & ~label, ~predicted & label), strict=True):
+            sums[:, LAYOUT.at[cell]] = sign * mask
+            sums[:, LAYOUT.at[f"amount_{cell}"] + 1] = sign * mask * amount
+        band, code = band_of(amount), rows.column("version")[where]
+        for number in np.unique(code).tolist():
+            table = self.versions.setdefault(rows.versions[number], SumTable(LAYOUT))
+            table.add(band[code == number], sums[code == number])
+
+    def advance(self, watermark_ms: int, versions: Mapping[str, ModelVersion], found: Sequence[Event]) -> list[Event]:
+        """Find nothing."""
+        return []
+
+    def report(self, version: ModelVersion) -> list[AmountBand] | None:
+        """Return the bands of a version that hold a label."""
+        table = self.versions.get(version.name)
+        if table is None:
+            return None
+        rows = table.dense(BANDS)
+        return [_band(band, rows[band]) for band in range(BANDS) if rows[band, : len(CONFUSION)].any()]
+
+    def to_state(self) -> dict[str, Any] | None:
+        """Return the state as plain values and bytes; versioned."""
+        if not self.versions:
+            return None
+        return {"version": STATE_VERSION, "versions": {name: table.to_state() for name, table in sorted(self.versions.items())}}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take back what ``to_state`` gave.
+
+        Raises
+        ------
+        ValueError
+            If it is of another version.
+
+        """
+        if state.get("version") != STATE_VERSION:
+            raise ValueError(f"expected a state of amounts of version {STATE_VERSION}, got {state.get('version')!r}; replay from the log")
+        self.versions = {name: SumTable.from_state(LAYOUT, table) for name, table in state["versions"].items()}
+
+
+def _band(band: int, row: Ints) -> AmountBand:
+    n = {cell: int(LAYOUT.count(row, cell)) for cell in CONFUSION}
+    money = {cell: float(LAYOUT.total(row, f"amount_{cell}")) for cell in CONFUSION}
+    low, high = ends(band)
+    positives = n["tp"] + n["fn"]
+    fnr, lo, hi = (n["fn"] / positives, *wilson(positives, n["fn"], Z_95)) if positives else (None, None, None)
+    return AmountBand(
+        amount_from=low,
+        amount_to=high,
+        positives=positives,
+        fn=n["fn"],
+        fnr=fnr,
+        lo=lo,
+        hi=hi,
+        missed_amount=money["fn"],
+        caught_amount=money["tp"],
+        fp=n["fp"],
+        fp_amount=money["fp"],
+    )
+
+
+COMPANION = Amounts
