@@ -18,6 +18,7 @@ from streams.cli.provision import provision
 from streams.cli.replay import replay
 from streams.cli.report import report
 from streams.cli.retrain import retrain
+from streams.cli.retrain_hook import retrain_hook
 from streams.cli.scenario import scenario
 from streams.cli.schemas import schemas
 from streams.cli.tail import tail
@@ -45,10 +46,11 @@ for command in (
     ack,
     snooze,
     verdict,
+    retrain_hook,
     scenario,
     schemas,
 ):
-    app.command()(command)
+    app.command(command.__name__.replace("_", "-"))(command)
 for name, group in (("policy", policy), ("baseline", baseline), ("retrain", retrain)):
     app.add_typer(group, name=name)
 

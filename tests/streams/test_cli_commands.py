@@ -18,6 +18,7 @@ GROUP = typer.main.get_command(app)
 WITHOUT_JSON = {  # why there is nothing to print as JSON
     "demo": "a show for people",
     "worker": "a service: it logs",
+    "retrain-hook": "a service: it logs",
     "forward": "a service: it logs",
     "policy init": "prints a file",
     "schemas": "writes files",

@@ -72,6 +72,6 @@ def publish(settings: Settings, *events: Event) -> None:
     producer = Producer({"bootstrap.servers": settings.kafka})
     for event in events:
         headers, value = to_binary(event)
-        topic = "fatigue" if event.type.value.startswith("gnomon.fatigue") else "drift"
-        producer.produce(settings.topic(topic), value, headers=headers)
+        family = event.type.value.split(".")[1]
+        producer.produce(settings.topic(family if family in ("fatigue", "retrain") else "drift"), value, headers=headers)
     assert producer.flush(20) == 0
