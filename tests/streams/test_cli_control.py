@@ -82,6 +82,18 @@ def test_accepting_says_what_will_happen(sent):
     assert len(sent) == 2
 
 
+def test_a_reset_is_of_a_model_that_is_watched(monkeypatch, sent):
+    monkeypatch.setattr(control, "_models", lambda settings: {"fraud"})
+    assert "watched: fraud" in gnomon("baseline", "reset", "sepsis").stderr
+    assert sent == []
+    assert "learn anew" in gnomon("baseline", "reset", "fraud", "--by", "ada").stdout
+    assert gnomon("baseline", "reset", "sepsis", "--force").exit_code == 0
+    assert [(record.type, record.model_id, record.body) for record in sent] == [
+        ("baseline", "fraud", {"decision": "reset"}),
+        ("baseline", "sepsis", {"decision": "reset"}),
+    ]
+
+
 def test_what_kafka_does_not_take_is_not_claimed(monkeypatch, sent):
     def publish(settings, record):
         raise NotPublishedError("Kafka did not take the record: no answer")
