@@ -10,6 +10,7 @@ from detectors.reading import Reading
 from detectors.signals import Alarm, Cleared, Key, Signal
 from detectors.watch import Watch
 from schemas.drift import DriftData
+from schemas.fatigue import FatigueData
 from schemas.findings import Event
 from schemas.scored import Origin, Rows, Scored
 
@@ -28,7 +29,7 @@ class PaneEvidence(NamedTuple):
 
 
 class TracedWatch(Watch):
-    """A watch that notes what each pane did to the monitor that a drift event speaks of.
+    """A watch that notes what each pane did to the monitor that a drift event speaks of; of a fatigue event, that it is found again.
 
     It is given the records of the event's scored partition from the beginning. Those of other models change nothing for this one and are
     left out; a source topic that someone has accepted anew is taken on.
@@ -40,20 +41,23 @@ class TracedWatch(Watch):
 
     """
 
-    def __init__(self, data: DriftData) -> None:
+    def __init__(self, data: DriftData | FatigueData) -> None:
         super().__init__(statistics_every_ms=None)
-        self._data = data
+        self._model_id = data.model_id
+        self._data = data if isinstance(data, DriftData) else None
         self._trails: dict[int, list[PaneEvidence]] = {}  # by direction watched
         self._alarmed: set[int] = set()
 
     def apply(self, record: Scored) -> list[Event]:
         """Fold one record; return what it lets the watch find."""
-        if isinstance(record, Rows) and record.model_id != self._data.model_id:
+        if isinstance(record, Rows) and record.model_id != self._model_id:
             return []
         return super().apply(record)
 
     def trail(self) -> list[PaneEvidence]:
         """Return what each pane did to the monitor, oldest first."""
+        if self._data is None:
+            return []
         wanted = {"up": 1, "down": -1}.get(self._data.direction)
         for direction in (wanted, *sorted(self._alarmed), *sorted(self._trails)):
             if direction is not None and direction in self._trails:
@@ -67,11 +71,11 @@ class TracedWatch(Watch):
 
     def _version(self, model_id: str, name: str) -> ModelVersion:
         version = super()._version(model_id, name)
-        version.trace = self._step
+        version.trace = None if self._data is None else self._step
         return version
 
     def _step(self, version: ModelVersion, reading: Reading, signals: list[Signal]) -> None:
-        if version.name != self._data.model_version or reading.age_ms != round(self._data.age_s * 1000):
+        if self._data is None or version.name != self._data.model_version or reading.age_ms != round(self._data.age_s * 1000):
             return
         numbers = [number for number in reading.segments.tolist() if version.sums.segments.name(number) == self._data.segment]
         if not numbers:

@@ -10,6 +10,7 @@ from detectors.pending import FRAME_BYTES, ORIGIN_BYTES, origin_prefix
 from detectors.segments import OTHER
 from detectors.trail import PaneEvidence, TracedWatch
 from schemas.drift import DriftData
+from schemas.fatigue import FatigueData
 from schemas.fields import rfc3339
 from schemas.findings import Event, from_binary, to_json
 from schemas.scored import Origin, decode
@@ -57,9 +58,9 @@ def _idents(event: Event) -> tuple[str, ...]:
 
 
 class Replayed(NamedTuple):
-    """A drift event found once more, from the log."""
+    """A drift or fatigue event found once more, from the log."""
 
-    trail: list[PaneEvidence]  # of the monitor that it speaks of; empty where the log could not be replayed
+    trail: list[PaneEvidence]  # of the monitor that it speaks of; empty of fatigue, and where the log could not be replayed
     same: bool  # the replay gave the very bytes of the event
     why_not: str  # why there is no trail, or no such event; empty: there is
 
@@ -72,7 +73,7 @@ def replay(settings: Settings, event: Event, progress: Callable[[int, int], None
     settings
         Names.
     event
-        A drift event.
+        A drift or fatigue event.
     progress
         Called with how many records are done, and how many there are.
 
@@ -83,8 +84,8 @@ def replay(settings: Settings, event: Event, progress: Callable[[int, int], None
 
     """
     data = event.data
-    if not isinstance(data, DriftData):
-        raise TypeError(f"expected a drift event, got {event.type.value}")
+    if not isinstance(data, DriftData | FatigueData):
+        raise TypeError(f"expected a drift or fatigue event, got {event.type.value}")
     if data.model_id == OTHER:
         return Replayed([], False, f"models beyond the cap share the name {OTHER}: their log lies in several partitions")
     with Reader(settings, SCORED) as all_of_it:

@@ -126,7 +126,7 @@ class Fatigue(Companion):
 
     def _told(self, turn: Turn, incident: Open) -> Event:
         unit = self.ledger.units.names[turn.unit]
-        whom = f"{unit}, {self.model_id}" if unit else self.model_id
+        whom = f"{unit} ({self.model_id})" if unit else self.model_id
         data = FatigueData(
             incident_id=incident.incident_id,
             model_id=self.model_id,

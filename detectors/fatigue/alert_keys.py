@@ -17,15 +17,16 @@ TOP = 10
 _COUNT = Layout(counts=("n",), sums={})
 
 
-def hashes(codes: npt.NDArray[np.integer], texts: list[str]) -> Ints:
-    """Return a hash of 44 bits of each alert key, given as indexes into texts; 0: it has none.
+def hashes(codes: npt.NDArray[np.integer], texts: list[str]) -> tuple[Ints, dict[int, str]]:
+    """Return a hash of 44 bits of each alert key, given as indexes into texts (0: it has none), and the text of each.
 
-    >>> hashes(np.array([0, 1, 1]), ["", "bed 7"]).tolist()
-    [0, 9250122899193, 9250122899193]
+    >>> hashes(np.array([0, 1, 1]), ["", "bed 7"])
+    (array([            0, 9250122899193, 9250122899193]), {9250122899193: 'bed 7'})
     """
     distinct, inverse = np.unique(codes, return_inverse=True)
-    known = [_hash(texts[code]) if code else 0 for code in distinct.tolist()]
-    return np.array(known, dtype=np.int64)[inverse]
+    named = [texts[code] if code else "" for code in distinct.tolist()]
+    known = [_hash(text) if text else 0 for text in named]
+    return np.array(known, dtype=np.int64)[inverse], {key: text for key, text in zip(known, named, strict=True) if key}
 
 
 def _hash(text: str) -> int:

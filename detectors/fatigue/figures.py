@@ -100,9 +100,9 @@ class _Told:
         named, reviewed = int(DISPOSED.count(done, "named")), int(DISPOSED.count(done, "reviewed"))
         review_ms, limit = int(DISPOSED.count(done, "review_ms")), self.policy.fatigue.review_ms
         week_cells = self._responses(unit)
-        over = self.named if unit == ALL else [unit]
+        over = self.named if unit == ALL else [unit] if self.ledger.units.names[unit] else []
         flooded = sum(self.flood.flooded_ms(each, self.now_ms) for each in over)
-        counted = over if unit != ALL else list(range(1, len(self.ledger.units)))
+        counted = [unit] if unit != ALL else list(range(1, len(self.ledger.units)))
         return AlertFigures(
             unit=self.ledger.units.names[unit],
             alerts=alerts,
@@ -126,7 +126,7 @@ class _Told:
             ),
             top10_share=self.shares.get(unit),
             floods=sum(self.flood.count.get(each, 0) + (each in self.flood.open) for each in over),
-            flood_share=min(flooded / self.span_ms / len(over), 1.0) if over and self.span_ms and self.named else None,
+            flood_share=min(flooded / self.span_ms / len(over), 1.0) if over and self.span_ms else None,
             chatter=sum(self.chatter.count.get(each, 0) for each in counted),
             stale=int(self.stale[unit]),
             value_difference=self._difference(unit),

@@ -16,6 +16,7 @@ from detectors.ladder import DAY_MS, HOUR_MS, Ladder
 from detectors.panes import SumTable, floor_to
 from detectors.reading import BEFORE
 from detectors.sums import NOT_ACTED
+from detectors.version_sums import BEGINNING
 from schemas.policy_models import ModelPolicy
 from schemas.scored import Kind, Rows
 
@@ -93,14 +94,12 @@ class Ledger:
                 add(rows, picked, units, sign[chosen])
 
     def _made(self, rows: Rows, where: Ints, units: Ints, sign: Ints) -> None:
-        at, codes = rows.column("predicted_at")[where], rows.column("alert_key")[where]
+        at = rows.column("predicted_at")[where]
         self.tables["made"].add(key_of(self._start(at), units), sign[:, np.newaxis])
-        keys = hashes(codes, rows.texts)
-        keyed = keys != 0
-        texts: dict[int, str] = {}
-        if keyed.any():
+        keys, texts = hashes(rows.column("alert_key")[where], rows.texts)
+        if texts:
+            keyed = keys != 0
             self.keys.add(units[keyed], keys[keyed], sign[keyed])
-            texts = {key: rows.texts[code] for key, code in set(zip(keys[keyed].tolist(), codes[keyed].tolist(), strict=True))}
         self.recent.add(np.stack([at, units, keys, sign], axis=1), texts)
 
     def _known(self, rows: Rows, where: Ints, units: Ints, sign: Ints) -> None:
@@ -160,7 +159,7 @@ class Ledger:
     def read(self, name: str, start_ms: int, end_ms: int) -> tuple[Ints, Ints, Ints, Ints]:
         """Return hour, unit, cell and sums, shape (n, width), of the alerts raised in [start, end)."""
         table = self.tables[name]
-        within = table.span(key_of(start_ms, 0), key_of(end_ms, 0))
+        within = table.span(key_of(max(start_ms, BEGINNING), 0), key_of(end_ms, 0))
         return *parts_of(table.keys[within]), table.rows[within]
 
     def merge(self, before_ms: int) -> None:

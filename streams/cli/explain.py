@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from detectors.entries import OutcomeEntry, PredictionEntry
     from detectors.trail import PaneEvidence
     from schemas.drift import DriftData, Interval
+    from schemas.fatigue import FatigueData
     from schemas.findings import Event
     from streams.explain import Replayed, Request
     from streams.settings import Settings
@@ -51,6 +52,7 @@ def explain(
 
 def _explain_event(settings: "Settings", ident: str, panes: int, *, as_json: bool) -> None:
     from schemas.drift import DriftData
+    from schemas.fatigue import FatigueData
     from streams.explain import replay, story
     from streams.readers import ReadError
 
@@ -61,7 +63,7 @@ def _explain_event(settings: "Settings", ident: str, panes: int, *, as_json: boo
             fail(
                 f"no event or incident {ident!r} is kept on drift, fatigue or retrain; those there are: gnomon tail --from-beginning --json"
             )
-        if isinstance(events[0].data, DriftData):
+        if isinstance(events[0].data, DriftData | FatigueData):
             with _progress() as progress:
                 replayed = replay(settings, events[0], progress)
     except ReadError as error:
@@ -76,19 +78,22 @@ def _explain_event(settings: "Settings", ident: str, panes: int, *, as_json: boo
 
 def _told(events: "list[Event]", replayed: "Replayed | None", trail: "list[PaneEvidence]", panes: int) -> Iterator[str]:
     from schemas.drift import DriftData
+    from schemas.fatigue import FatigueData
     from streams.cli.tail import event_line
 
     yield from (event_line(event) for event in events)
     data = events[0].data
-    if not isinstance(data, DriftData) or replayed is None:
+    if not isinstance(data, DriftData | FatigueData) or replayed is None:
         return
     yield ""
-    yield from _facts(events[0].id, data)
+    yield from _facts(events[0].id, data) if isinstance(data, DriftData) else _fatigue(events[0].id, data)
     yield ""
     if not replayed.same:
         yield f"Not replayed: {replayed.why_not}. The above is what the event holds."
         return
     yield "Replayed from the log: the same event, byte for byte."
+    if isinstance(data, FatigueData):
+        return
     if not trail:
         yield "Its monitor has no trail: another detector than the evidence bank called it out."
         return
@@ -121,6 +126,21 @@ def _facts(event_id: str, data: "DriftData") -> Iterator[str]:
         pairs["remark"] = ("unconfirmed: " if data.unconfirmed else "") + data.why
     for topic, partitions in data.origins.items():
         pairs[f"in {topic}"] = ", ".join(f"[{partition}] {first} to {last}" for partition, (first, last) in partitions.items())
+    yield from (f"{name:<15} {text}" for name, text in pairs.items())
+
+
+def _fatigue(event_id: str, data: "FatigueData") -> Iterator[str]:
+    pairs = {
+        "event": f"{event_id}, incident {data.incident_id}",
+        "what": f"alert fatigue of {data.model_id}, kind {data.kind}",
+        "whom": data.unit or "alerts that name no unit",
+        "value": f"{data.value:.4g}, threshold {data.threshold:g}",
+        "alerts": f"raised from {data.window.from_} to {data.window.to}",
+    }
+    if data.baseline is not None and data.current is not None:
+        pairs |= {"baseline": _interval(data.baseline), "now": _interval(data.current)}
+    if data.evidence is not None:
+        pairs["evidence"] = f"{data.evidence:.4g}, threshold 1"
     yield from (f"{name:<15} {text}" for name, text in pairs.items())
 
 

@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from detectors.incident_events import span
 from schemas.drift import DriftData
-from schemas.fatigue import FatigueData
+from schemas.fatigue import FatigueData, FatigueFigures
 from schemas.figures import SegmentFigures
 from schemas.findings import Event, EventType
 from schemas.report import JoinCounts, ModelReport, Report
@@ -44,6 +45,8 @@ def show_report(report: Report, console: Console | None = None) -> None:
     console.print(_join(report.join), soft_wrap=True)
     for model in report.models:
         console.print(_model(model))
+    for model_id, fatigue in {model.model_id: model.fatigue for model in report.models if model.fatigue is not None}.items():
+        console.print(Text(clean(_alerts(model_id, fatigue))), soft_wrap=True)
     if not report.models:
         console.print("No predictions.")
 
@@ -100,6 +103,26 @@ def _model(model: ModelReport) -> Table:
     if len(groups) > len(worst):
         table.add_row(Text(f"({len(groups) - len(worst)} more groups)", style="dim"))
     return table
+
+
+def _alerts(model_id: str, fatigue: FatigueFigures) -> str:
+    """Return in a line what a model's alerts ask of people, and where they ask the most."""
+    whole = fatigue.overall
+    parts = [f"{whole.alerts:,} alerts"]
+    if whole.alerts_per_hour is not None:
+        parts.append(f"{whole.alerts_per_hour:.3g} an hour and person")
+    if whole.false_alerts_per_year is not None:
+        parts.append(f"{whole.false_alerts_per_year:,.0f} false a year")
+    for name, share in (("PPV", whole.ppv.value), ("not acted upon", whole.override_rate)):
+        if share is not None:
+            parts.append(f"{name} {100 * share:.3g} %")
+    if whole.response_median_s is not None:
+        parts.append(f"median response {span(round(1000 * whole.response_median_s))}")
+    parts += [f"{n:,} {name}" for name, n in (("floods", whole.floods), ("chattering", whole.chatter), ("left open", whole.stale)) if n]
+    named = [one for one in fatigue.units if one.unit]
+    busiest = max(named, key=lambda one: one.alerts, default=None)
+    where = "" if busiest is None or len(named) < 2 else f"; most at {busiest.unit}, {busiest.alerts:,}"
+    return f"alerts of {model_id}: {', '.join(parts)}{where}"
 
 
 def worst_groups(whole: SegmentFigures, groups: Iterable[SegmentFigures], most: int = WORST) -> list[SegmentFigures]:

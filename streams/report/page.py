@@ -22,6 +22,7 @@ from schemas.findings import Event
 from schemas.report import ModelReport, Report
 from schemas.retrain import BudgetBreached, RetrainCancelled, RetrainRequested
 from streams.report import charts
+from streams.report.burden import HEADINGS, burdens
 from streams.report.dots import METRICS, MOST_GROUPS, Panel, estimate, panels
 from streams.report.stories import Story, stories
 from streams.report.words import NAMES, age, figure, interval, short, thousands, when
@@ -114,6 +115,9 @@ def render(
         join=[(name.replace("_", " "), thousands(getattr(report.join, name))) for name in _counts(report)],
         sections=sections,
         others=_stories(None, events),
+        burdens=burdens(report),
+        headings=HEADINGS,
+        alarms=report.alarms,
         letters=sorted(Counter(letter.reason.value for letter in dead_letters).items()),
         most_charted=MOST_CHARTED,
         most_groups=MOST_GROUPS,

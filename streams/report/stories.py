@@ -133,11 +133,13 @@ def _other(number: str, thread: list[Event], last: Event, cleared: str | None) -
     history = _history(thread)
     if isinstance(data, FatigueData):
         facts = [
-            ("Unit", data.unit or "all"),
+            ("Unit", data.unit or "alerts that name none"),
             ("Value", f"{short(data.value)} against a threshold of {short(data.threshold)}"),
             ("Window", f"{when(data.window.from_)} to {when(data.window.to)}"),
         ]
-        title = f"Alert fatigue: {_plain(data.kind)}"
+        if data.evidence is not None:
+            facts.append(("Evidence", f"{short(data.evidence)} against a threshold of 1"))
+        title = f"Alert fatigue of {data.model_id}: {_plain(data.kind)}" + (f", {data.unit}" if data.unit else "")
         return Story(
             number=number, title=title, message=data.message, opened=opened, cleared=cleared, sentence=title, facts=facts, history=history
         )

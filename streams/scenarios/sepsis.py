@@ -72,5 +72,8 @@ SCENARIO = Scenario(
     source="Wong et al., JAMA Internal Medicine 181:1065 (2021): 38,455 stays, 2,552 with sepsis, alerts in 18 %, sensitivity 33 %",
     policy=POLICY,
     make=_make,
-    expects=(Expected(type="gnomon.drift.opened", kind="claim"),),
+    expects=(
+        Expected(type="gnomon.drift.opened", kind="claim"),
+        *(Expected(type="gnomon.fatigue.opened", kind="ppv", unit=ward) for ward in WARDS),
+    ),
 )

@@ -66,6 +66,11 @@ def test_the_published_figures_are_read_from_the_report() -> None:
     assert sepsis.alert_rate == pytest.approx(0.18, abs=0.01)
     assert sepsis.ppv == pytest.approx(0.12, abs=0.02)
     assert sepsis.fp * 365 / 123 == pytest.approx(18_000, rel=0.03)
+    fatigue = played("sepsis").report.models[0].fatigue
+    assert fatigue is not None
+    assert fatigue.overall.false_alerts_per_year == pytest.approx(18_000, rel=0.03)
+    assert fatigue.overall.ppv.value == pytest.approx(0.12, abs=0.02)
+    assert fatigue.overall.nne == pytest.approx(8, abs=1)
     gap = played("benchmark-gap")
     late = [record for record in gap.logs.predictions if record["timestamp"] >= (gap.logs.changed_ms or 0)]
     early = [record for record in gap.logs.predictions if record["timestamp"] < (gap.logs.changed_ms or 0)]
