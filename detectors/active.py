@@ -48,9 +48,9 @@ class Active:
     ) -> "Active":
         """Return the state right after an alarm led by the alternative ``stake``, with the estimate since its onset.
 
-        That estimate was selected for being large; the test takes the end of its interval that is nearer to the baseline.
+        That estimate was selected for being large; the test takes it half-way to the end of its interval that is nearer to the baseline.
         """
-        mean = current.lo if key.direction > 0 else current.hi
+        mean = (current.value + (current.lo if key.direction > 0 else current.hi)) / 2
         clear = bet.clear_table(fit, direction=key.direction, stake=stake, mean=mean, tolerance=tolerance)
         table = bet.table(fit.null, key.direction)
         return cls(key=key, bet=bet, table=table, clear=clear, baseline=baseline, phi=phi, stake=stake, tolerance=tolerance)

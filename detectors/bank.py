@@ -23,7 +23,7 @@ from detectors.tracks import check_detectors, tracks_of
 from detectors.warmup import DEFAULT, WarmUp
 from schemas.policy_models import ModelPolicy
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 MOST_GROUPS = 200
 
 

@@ -11,7 +11,7 @@ from detectors.active import Active
 from detectors.bets import Bet, Enough, Fit
 from detectors.budget import Budget
 from detectors.fixed import Floats, Ints
-from detectors.kernel import follow, grow, mix
+from detectors.kernel import crossed, follow, grow, mix
 from detectors.learning import Learner
 from detectors.monitors import ACTIVE, ARMED, LEARNING, Monitors
 from detectors.reading import Reading
@@ -148,11 +148,16 @@ class Panel:
         m.paid[rows] += deposit
         log_r = grow(m.log_r[rows], deposit, factors)
         m.log_r[rows] = log_r
-        log_s = mix(log_r)
-        if float(log_s.max()) < _HOT:
+        hot = crossed(log_r, _HOT)
+        if not len(hot):
             return []
-        m.hot[rows] |= log_s >= _HOT
-        return [Crossing(row=int(rows[i]), stake=int(log_r[i].argmax()), log_evidence=float(log_s[i])) for i in np.flatnonzero(log_s >= 0)]
+        m.hot[rows[hot]] = 1
+        log_s = mix(log_r[hot])
+        return [
+            Crossing(row=int(rows[i]), stake=int(log_r[i].argmax()), log_evidence=float(s))
+            for i, s in zip(hot.tolist(), log_s.tolist(), strict=True)
+            if s >= 0
+        ]
 
     def leading(self, row: int) -> Crossing:
         """Return what the CUSUM says of a monitor that another detector called out."""

@@ -21,6 +21,7 @@ NAMES = (
     "confident scores are wrong too often",
 )
 _CONFIDENT, _HOPELESS = 0.9, 0.25
+_TURNED = 0.1  # share of confident predictions whose outcome is turned round
 _CELLS = 3 * PANE_GRID
 _EDGES = np.arange(PANE_GRID + 1) / PANE_GRID
 _HEAD = 7  # mode, a, b, three variances, tolerance
@@ -198,9 +199,8 @@ class CalibrationBet(Bet):
         c0 = np.clip(sigmoid(centre), 1e-6, 1 - 1e-6)
         q = np.empty((self.stakes, *at.shape))
         q[:-1] = np.clip(sigmoid(SHIFT[:, None, None] + SLOPE[:, None, None] * centre), 1e-6, 1 - 1e-6)
-        wrong_high, wrong_low = 1 - lo, hi
-        q[-1] = np.where((c0 >= _CONFIDENT) & (wrong_high < _HOPELESS), 1 - 2 * wrong_high, c0)
-        q[-1] = np.where((c0 <= 1 - _CONFIDENT) & (wrong_low < _HOPELESS), 2 * wrong_low, q[-1])
+        high, low = (c0 >= _CONFIDENT) & (1 - lo < _HOPELESS), (c0 <= 1 - _CONFIDENT) & (hi < _HOPELESS)
+        q[-1] = np.where(high, lo + _TURNED * (1 - 2 * lo), np.where(low, hi + _TURNED * (1 - 2 * hi), c0))
         return n, y, hi, lo, c0, q
 
 

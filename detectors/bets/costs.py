@@ -4,33 +4,47 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from detectors.baselines.wilson import half_width
+from detectors.baselines.wilson import Z_BOUND, half_width, wilson
 from detectors.bets import Bet, Enough, Family, Fit
 from detectors.cost_cells import CELLS, COST, LOWER_ENDS, PAIRS
 from detectors.fixed import Floats
 from detectors.reading import Reading
 
-LAMBDAS = np.array([0.005, 0.01, 0.02, 0.05, 0.1])
-_Z_90, _Z_BOUND = 1.645, 1.96  # the bound holds in 91 to 95 of 100 samples of 1,000 to 10,000 costs, a tenth of them lognormal (sigma 1.5)
+# Three kinds of alternatives: the mean is higher; more events cost something; those that do cost more.
+LAMBDAS = np.array([0.01, 0.03, 0.1])  # of the mean, on top of what a constant cost would win
+RATIOS = np.array([1.25, 1.6, 2.5])  # of the odds that an event costs anything
+SHIFTS = np.array([0.25, 0.5, 1.0])  # of log costs, in standard deviations
+NAMES = ("", "more events cost something", "events that cost something cost more")
+_Z_90 = 1.645
+_Z_MEAN = 1.96  # the bound holds in 91 to 95 of 100 samples of 1,000 to 10,000 costs, a tenth of them lognormal (sigma 1.5)
 _FLOOR = 1e-3
 _UNKNOWN_CV = 3.0  # of a contract: as skewed as costs often are
 _BULK = 0.9  # share of the mean below the clear test's cap
 _CLEAR = np.array([0.1, 0.3, 1.0])
 _CELL_INDEX = np.arange(float(CELLS))
+_STEP = np.log(10.0) / 6  # between cells, in logs
+_MOST = 1 - 1e-6
 
 
 class CostBet(Bet):
     """Evidence that the mean cost of an event has risen above its baseline.
 
-    One factor ``1 - lam + lam * c / m0`` per event; needs ``c >= 0`` and a mean of at most ``m0`` given the past: no cap, no variance, any
-    tail. Costs are taken at the lower end of their cell, and ``m0`` bounds the mean of the same, so nothing is lost but a little power. The
-    bound is one of 97.5 %, corrected for skewness; with heavy tails about 95 % are left of it.
+    Every factor is ``w(c) / m0`` with some ``w >= 0`` and ``m0`` an upper bound of its mean in the baseline. On the mean of all,
+    ``w = 1 - lam + lam * c / m0``: no cap, no variance, any tail; all that a contract value can be tested by. On the share of events that
+    cost anything, the likelihood ratio of a rate. On the size of those that do, and among them only, ``c`` to a power, ``c`` cut off at
+    the largest cost of the baseline (what was never seen has no bound): for lognormal costs the likelihood ratio of a shift by a quarter,
+    a half and one of their standard deviations in logs. The latter two have light tails where the mean has a heavy one, so they know
+    sooner. Whatever they say, nobody is paged unless the mean of all has risen.
+
+    Costs are taken at the lower end of their cell, and so are those behind the bounds: nothing is lost but a little power. Bounds are
+    corrected for skewness; that of the mean is one of 97.5 %, of which heavy tails leave about 95 %.
 
     Clearing needs a bounded quantity: costs are cut off below which 90 % of the baseline's mean lies, and the null is that their mean is
     still beyond the midpoint of baseline and alarm, in proportion.
 
     Observation: events by cell, and the exact sum of costs. Null: (bound, exact mean, mean at the lower ends, coefficient of variation,
-    cut, mean with the cut).
+    cut, mean with the cut, bound of the share that costs anything, power of one deviation, last cell seen, log bounds of the mean
+    powers); all but the first six are zero where a contract says nothing of them.
 
     References
     ----------
@@ -44,15 +58,15 @@ class CostBet(Bet):
     >>> fit.value, round(float(fit.null[0]), 2)
     (1.0, 1.2)
     >>> double = total.copy(); double[[0, 25]], double[64] = [800, 200], 2000.0
-    >>> bet.log_factors(np.stack([total, double]), bet.table(fit.null, 1)[None].repeat(2, 0))[:, 4].round(1).tolist()
-    [-39.7, 25.9]
+    >>> bet.log_factors(np.stack([total, double]), bet.table(fit.null, 1)[None].repeat(2, 0))[:, [2, 5]].round(1).tolist()
+    [[-39.7, -61.0], [25.9, 30.7]]
 
     """
 
     name = "costs"
     width = CELLS + 1
-    terms = 6
-    stakes = len(LAMBDAS)
+    terms = 9 + len(SHIFTS)
+    stakes = len(LAMBDAS) + len(RATIOS) + len(SHIFTS)
     families = (
         Family(
             name="cost",
@@ -106,15 +120,13 @@ class CostBet(Bet):
         counts, n = total[:CELLS], float(self.size(total))
         mean, low = float(total[CELLS]) / n, float(counts @ LOWER_ENDS) / n
         sd = float(np.sqrt(counts @ np.square(LOWER_ENDS - low) / n))
-        skewness = float(counts @ (LOWER_ENDS - low) ** 3) / n / sd**3 if sd > 0 else 0.0
-        root = float(np.sqrt(n / phi))
-        half = sd / root * (_Z_BOUND + skewness * (1 + 2 * _Z_BOUND**2) / (6 * root))
+        bound = max(_bound(counts, LOWER_ENDS, phi, _Z_MEAN), _FLOOR)
         scale = mean / low if low > 0 else 1.0
         capped = np.minimum(LOWER_ENDS, LOWER_ENDS[:, None]) @ counts / n  # mean with the cut at each lower end
         at = int(np.argmax(capped >= _BULK * low))
-        null = np.array([max(low + half, _FLOOR), mean, low, sd / low if low > 0 else _UNKNOWN_CV, LOWER_ENDS[at], capped[at]])
-        lo = max(low - _Z_90 * sd / root, 0.0)
-        return Fit(null=null, value=mean, lo=lo * scale, hi=(low + half) * scale, n=n)
+        head = [bound, mean, low, sd / low if low > 0 else _UNKNOWN_CV, float(LOWER_ENDS[at]), float(capped[at])]
+        lo = max(low - _Z_90 * sd * float(np.sqrt(phi / n)), 0.0)
+        return Fit(null=np.array([*head, *_shape(counts, phi)]), value=mean, lo=lo * scale, hi=bound * scale, n=n)
 
     def interval(self, fit: Fit, expected: float, tolerance: float) -> tuple[float, float]:
         """Return the baseline's."""
@@ -122,13 +134,21 @@ class CostBet(Bet):
 
     def table(self, null: Floats, direction: int) -> Floats:
         """Return the log factor of each cell for each stake, then the exact mean and the coefficient of variation."""
-        logs = np.log1p(LAMBDAS * (LOWER_ENDS[:, None] / null[0] - 1))
+        logs = np.zeros((CELLS, self.stakes))
+        often, large = len(LAMBDAS), len(LAMBDAS) + len(RATIOS)
+        logs[:, :often] = np.log1p(LAMBDAS * (LOWER_ENDS[:, None] / null[0] - 1))
+        share, power = float(null[6]), float(null[7])
+        if 0 < share < _MOST:
+            p = RATIOS * share / (1 - share + RATIOS * share)
+            logs[0, often:large], logs[1:, often:large] = np.log((1 - p) / (1 - share)), np.log(p / share)
+        if power > 0:
+            logs[1:, large:] = power * SHIFTS * _STEP * np.minimum(_CELL_INDEX[1:, None], null[8]) - null[9:]
         return np.concatenate([logs.ravel(), null[[1, 3]]])
 
     def log_factors(self, obs: Floats, table: Floats) -> Floats:
         """Return the log factors, shape (k, stakes)."""
         logs = table[:, :-2].reshape(len(table), CELLS, self.stakes)
-        return np.asarray((obs[:, :CELLS, None] * logs).sum(axis=1))
+        return np.asarray((obs[:, None, :CELLS] @ logs)[:, 0])
 
     def tally(self, obs: Floats, table: Floats) -> Floats:
         """Return (events, cost, events * baseline's mean), the same for each stake; shape (k, 1, 3)."""
@@ -145,7 +165,7 @@ class CostBet(Bet):
 
     def clear_table(self, fit: Fit, *, direction: int, stake: int, mean: float, tolerance: float) -> Floats:
         """Return the log factor of each cell for each stake of the clear test."""
-        _, exact, _, _, cut, capped = fit.null.tolist()
+        _, exact, _, _, cut, capped = fit.null[:6].tolist()
         ratio = max((exact + mean) / 2, exact * (1 + tolerance)) / max(exact, _FLOOR)
         costs = np.minimum(LOWER_ENDS, cut) / max(capped * ratio, _FLOOR)
         most = min(0.5, 0.9 / max(float(costs.max()) - 1, _FLOOR))
@@ -158,7 +178,12 @@ class CostBet(Bet):
     def contract(self, value: float) -> Fit | None:
         """Take the value as it is: it was promised, not estimated."""
         value = max(value, _FLOOR)
-        return Fit(null=np.array([value, value, value, _UNKNOWN_CV, 20 * value, value]), value=value, lo=value, hi=value, n=0.0)
+        head = [value, value, value, _UNKNOWN_CV, 20 * value, value]
+        return Fit(null=np.array(head + [0.0] * (self.terms - len(head))), value=value, lo=value, hi=value, n=0.0)
+
+    def describe(self, stake: int, null: Floats | None = None) -> str:
+        """Say whether costs are more frequent or larger, where that is what was seen."""
+        return NAMES[(stake >= len(LAMBDAS)) + (stake >= len(LAMBDAS) + len(RATIOS))]
 
     def spread(self, n: float, x: float, phi: float, table: Floats) -> tuple[float, float]:
         """Return the 90 % interval of a mean, its standard deviation in proportion to it as in the baseline."""
@@ -169,6 +194,33 @@ class CostBet(Bet):
         """Return the 95 % interval of a mean that may be looked at at any time, likewise."""
         half = half_width(n / phi, float(table[-1]) * x / n)
         return max(x / n - half, 0.0), x / n + half
+
+
+def _bound(counts: Floats, values: Floats, phi: float, z: float) -> float:
+    """Return the upper bound of a mean of values by cell, corrected for skewness; ``phi`` events count as one."""
+    n = float(counts.sum())
+    mean = float(counts @ values) / n
+    sd = float(np.sqrt(counts @ np.square(values - mean) / n))
+    if sd <= 0:
+        return mean
+    root = float(np.sqrt(n / phi))
+    skewness = float(counts @ (values - mean) ** 3) / n / sd**3
+    return mean + sd / root * (z + skewness * (1 + 2 * z * z) / (6 * root))
+
+
+def _shape(counts: Floats, phi: float) -> list[float]:
+    """Return the share's bound, the power of one deviation of log costs, the last cell seen, and the log bounds of the mean powers."""
+    n, some = float(counts.sum()), counts[1:]
+    dear = float(some.sum())
+    share = min(wilson(n / phi, dear / phi, Z_BOUND)[1], _MOST)
+    if dear <= 0:
+        return [share, *([0.0] * (2 + len(SHIFTS)))]
+    where = _STEP * _CELL_INDEX[1:]
+    middle = float(some @ where) / dear
+    deviation = float(np.sqrt(some @ np.square(where - middle) / dear))
+    power = 1 / max(deviation, _STEP)
+    powers = [float(np.log(_bound(some, np.exp(d * power * (where - middle)), phi, Z_BOUND)) + d * power * middle) for d in SHIFTS]
+    return [share, power, float(np.flatnonzero(some)[-1] + 1), *powers]
 
 
 BET = CostBet()

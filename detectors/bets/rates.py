@@ -5,7 +5,7 @@ from functools import cache
 
 import numpy as np
 
-from detectors.baselines.wilson import wilson
+from detectors.baselines.wilson import Z_BOUND, wilson
 from detectors.bets import DOWN, UP, Bet, Enough, Family, Fit, odds
 from detectors.cells import KNOWN, MADE
 from detectors.fixed import Floats, Ints
@@ -14,6 +14,7 @@ from detectors.reading import Reading
 RATIOS = np.array([1.25, 1.5, 2.0, 3.0, 6.0])
 _LABELLED = {"known.tp": 1, "known.fp": 1, "known.tn": 1, "known.fn": 1}
 _EDGE = 1e-6
+_BACK = np.array([0.5, 1.0])  # of the way back to the baseline, in log odds: what the clear test bets on
 
 
 class RateBet(Bet):
@@ -152,11 +153,11 @@ class RateBet(Bet):
         return n >= rule.plenty or (n >= rule.labels and failures >= rule.failures)
 
     def fit(self, total: Floats, *, phi: float, tolerance: float, direction: int, parent: Floats | None) -> Fit:
-        """Take the edge of the Wilson interval on the side that is watched; ``phi`` events count as one."""
+        """Take the edge of a Wilson interval on the side that is watched; ``phi`` events count as one."""
         n, x = float(total[0]) / phi, float(total[1]) / phi
         lo, hi = wilson(n, x)
         value = x / n
-        edge = hi if direction == UP else lo
+        edge = wilson(n, x, Z_BOUND)[1 if direction == UP else 0]
         return Fit(null=np.array([min(max(edge, _EDGE), 1 - _EDGE), value]), value=value, lo=lo, hi=hi, n=float(total[0]))
 
     def interval(self, fit: Fit, expected: float, tolerance: float) -> tuple[float, float]:
@@ -196,15 +197,21 @@ class RateBet(Bet):
         return effect >= tolerance
 
     def clear_table(self, fit: Fit, *, direction: int, stake: int, mean: float, tolerance: float) -> Floats:
-        """Test "still beyond the midpoint of baseline and alarm, and beyond the tolerance" with bets the other way."""
+        """Test "still beyond the midpoint of baseline and alarm, and beyond the tolerance" with bets on the way back and on the baseline.
+
+        Returns log(p/m) and log((1-p)/(1-m)) for each, shape (2 * alternatives,).
+        """
         shifted = odds(fit.value) * (1 + tolerance) ** direction
         edge, middle = shifted / (1 + shifted), (fit.value + mean) / 2
-        m = max(middle, edge) if direction == UP else min(middle, edge)
-        return self.table(np.array([min(max(m, _EDGE), 1 - _EDGE), fit.value]), -direction)
+        m = odds(max(middle, edge) if direction == UP else min(middle, edge))
+        back = m * (odds(fit.value) / m) ** _BACK
+        return np.asarray(np.log(np.concatenate([back / m * (1 + m) / (1 + back), (1 + m) / (1 + back)])))
 
     def clear_factors(self, obs: Floats, table: Floats) -> Floats:
         """Return the log factors of the clear test."""
-        return np.asarray(self.log_factors(obs[None], table[None])[0])
+        n, x = obs
+        wins, losses = table.reshape(2, -1)
+        return np.asarray(x * wins + (n - x) * losses)
 
     def contract(self, value: float) -> Fit | None:
         """Take the value as it is: it was promised, not estimated."""

@@ -143,7 +143,8 @@ def test_dependent_events_widen_the_bound():
     plain = RATES.fit(total, phi=1.0, tolerance=0.2, direction=1, parent=None)
     wide = RATES.fit(total, phi=4.0, tolerance=0.2, direction=1, parent=None)
     assert wide.hi - wide.value == pytest.approx(2 * (plain.hi - plain.value), rel=0.1)
-    assert wide.null[0] == wide.hi
+    assert wide.null[0] - wide.value == pytest.approx(2 * (plain.null[0] - plain.value), rel=0.1)
+    assert plain.value < plain.null[0] < plain.hi
     assert RATES.fit(total, phi=1.0, tolerance=0.2, direction=-1, parent=None).null[0] == plain.lo
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from detectors.baselines.wilson import wilson
 from detectors.bets import DOWN, UP, discover, odds
-from detectors.bets.costs import CostBet
+from detectors.bets.costs import LAMBDAS, CostBet
 from detectors.bets.rates import RATIOS, RateBet
 from detectors.bets.scores import ScoreBet
 from detectors.cost_cells import CELLS, LOWER_ENDS, cost_cell
@@ -156,16 +156,41 @@ def test_score_factors_are_fair_for_every_share_in_the_band():
 
 
 def test_cost_factors_are_fair_for_every_distribution_with_the_bounded_mean():
-    """A factor is a line in the cost: its expectation is that of its ends, whatever the tail."""
+    """A factor of the mean is a line in the cost: its expectation is that of its ends, whatever the tail."""
     bet, total = CostBet(), np.zeros(65)
     total[[0, 20, 40]], total[64] = (900, 90, 10), 90 * LOWER_ENDS[20] + 10 * LOWER_ENDS[40]
     fit = bet.fit(total, phi=1.0, tolerance=0.1, direction=UP, parent=None)
     m0 = fit.null[0]
     assert m0 > fit.null[2]
-    one = np.exp(bet.log_factors(np.eye(65)[:CELLS], bet.table(fit.null, UP)[None].repeat(CELLS, axis=0)))
+    one = np.exp(bet.log_factors(np.eye(65)[:CELLS], bet.table(fit.null, UP)[None].repeat(CELLS, axis=0)))[:, : len(LAMBDAS)]
     for low, high in itertools.product(np.flatnonzero(m0 >= LOWER_ENDS), np.flatnonzero(m0 < LOWER_ENDS)):
         share = (m0 - LOWER_ENDS[low]) / (LOWER_ENDS[high] - LOWER_ENDS[low])
         np.testing.assert_allclose((1 - share) * one[low] + share * one[high], 1.0)
+
+
+def test_cost_factors_of_frequency_and_size_are_unfair_to_us_where_costs_are_as_in_the_baseline_or_lower():
+    """Every law that the baseline dominates: cells moved down at random. A cost never seen counts as the largest that was."""
+    bet, rng, total = CostBet(), np.random.default_rng(9), np.zeros(65)
+    total[[0, 15, 20, 28]] = 800, 90, 90, 20
+    total[64] = total[:CELLS] @ LOWER_ENDS
+    fit = bet.fit(total, phi=1.0, tolerance=0.1, direction=UP, parent=None)
+    one = np.exp(bet.log_factors(np.eye(65)[:CELLS], bet.table(fit.null, UP)[None].repeat(CELLS, axis=0)))[:, len(LAMBDAS) :]
+    assert (np.diff(one[:, :3], axis=0) >= 0).all()
+    assert (np.diff(one[1:], axis=0) >= 0).all()
+    assert (one[0, 3:] == 1).all()  # size is asked of those that cost something
+    np.testing.assert_array_equal(one[29:], one[[28]].repeat(CELLS - 29, axis=0))
+    law = total[:CELLS] / total[:CELLS].sum()
+    assert (law @ one < 1).all()
+    for _ in range(50):
+        for lowest, stakes in ((0, slice(3)), (1, slice(3, None))):
+            lower = law.copy()
+            for cell, share in zip((28, 20, 15), rng.random(3), strict=True):
+                lower[rng.integers(lowest, cell)] += share * lower[cell]
+                lower[cell] *= 1 - share
+            assert (lower @ one[:, stakes] < 1).all()
+    dearer = np.zeros(CELLS)
+    dearer[[0, 20, 28]] = 0.8, 0.1, 0.1
+    assert (dearer @ one[:, 3:] > 1).all()
 
 
 @pytest.mark.parametrize("claim", ["f1", "accuracy", "sensitivity", "specificity", "ppv"])
