@@ -66,15 +66,18 @@ class Active:
         lo, hi = self.bet.sequence(n, x, self.phi, self.table)
         return Estimate(x / n, lo, hi, n)
 
-    def step(self, obs: Floats, due_ms: int) -> Moved | Cleared | None:
-        """Add one pane, shape (width,); return what it changed."""
-        tally = self.bet.tally(obs[None], self.table[None])[0]
+    def step(self, obs: Floats, due_ms: int, factor: float = 1.0) -> Moved | Cleared | None:
+        """Add one pane, shape (width,); return what it changed. ``factor`` is the season's."""
+        table, clear = self.table, self.clear
+        if factor != 1.0:
+            table, clear = self.bet.seasoned(table[None], np.array([factor]))[0], self.bet.clear_seasoned(clear, factor)
+        tally = self.bet.tally(obs[None], table[None])[0]
         tally = tally[min(self.stake, len(tally) - 1)]
         self.sums += tally
         self.total += obs
         self.panes += 1
         share = -math.log(self.panes) - math.log(self.panes + 1)
-        factors = self.bet.clear_factors(obs, self.clear) / self.phi
+        factors = self.bet.clear_factors(obs, clear) / self.phi
         self.log_e = np.logaddexp(self.log_e, share) + factors
         self.calm = np.where(self.log_c[:, None] <= 0, 0.0, self.calm) + tally
         self.log_c = np.maximum(self.log_c, 0.0) + factors

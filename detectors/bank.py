@@ -71,7 +71,8 @@ class Bank:
     def __init__(self, *, policy: ModelPolicy) -> None:
         check_detectors(policy)
         self.policy = policy
-        self.rule = Enough(labels=policy.baseline.labels, failures=policy.baseline.failures, days=policy.baseline.days)
+        learn = policy.baseline
+        self.rule = Enough(labels=learn.labels, failures=learn.failures, days=learn.days, seasonal=learn.seasonal)
         self.budget = Budget(pages=policy.budget.pages, days=policy.budget.days)
         self.panels: dict[int, list[Panel]] = {}
         self.mature: dict[int, bool] = {}
@@ -139,7 +140,8 @@ class Bank:
 
     def _build(self, rung: int, mature: bool, names: Sequence[str] = ()) -> list[Panel]:
         """Return the panels of a rung; ``names`` are those of the panels that were saved."""
-        return [Panel(bet, tracks, rung=rung, rule=self.rule) for bet, tracks in tracks_of(self.policy, rung=rung, mature=mature)]
+        found = tracks_of(self.policy, rung=rung, mature=mature)
+        return [Panel(bet, tracks, rung=rung, rule=self.rule, mature=mature) for bet, tracks in found]
 
     def _slots(self, segments: Ints) -> Ints:
         top = int(segments[-1])

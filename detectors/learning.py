@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from detectors.baselines.season import WEEK_MS, WEEKS, Season
 from detectors.baselines.tempering import BUCKETS, HOUR_MS, halve, phi
 from detectors.bets import Bet, Enough, Fit
 from detectors.fixed import Floats, Ints
@@ -27,8 +28,8 @@ class Learner:
     until its baseline stands.
     """
 
-    def __init__(self, bet: Bet, tracks: Sequence[Track], monitors: Monitors, rule: Enough) -> None:
-        self.bet, self.tracks, self.monitors, self.rule = bet, tracks, monitors, rule
+    def __init__(self, bet: Bet, tracks: Sequence[Track], monitors: Monitors, rule: Enough, *, season: Season | None, bound: float) -> None:
+        self.bet, self.tracks, self.monitors, self.rule, self.season, self.bound = bet, tracks, monitors, rule, season, bound
         self.origin_ms, self.bucket_ms = BEFORE, HOUR_MS
         self._aggregates: dict[int, int] = {}
 
@@ -39,6 +40,8 @@ class Learner:
         if not open_.any():
             return []
         rows, obs = rows[open_], obs[open_]
+        if self.season is not None:
+            self._add_season(rows, obs, reading)
         m.total[rows] += obs
         m.first[rows] = np.where(m.first[rows] == BEFORE, reading.start_ms, m.first[rows])
         tested = (m.slot[rows] == 0) | (m.state[rows] == LEARNING)
@@ -48,7 +51,7 @@ class Learner:
         late = (events >= self.rule.labels) & old & (events >= m.next_fit[rows])
         fitted = []
         for row in rows[late].tolist():
-            fit = self._fit(row, outcome_days)
+            fit = self._fit(row, outcome_days, reading.end_ms)
             if fit is not None:
                 fitted.append((row, fit))
         return fitted
@@ -65,7 +68,7 @@ class Learner:
             bucket = (start_ms - self.origin_ms) // self.bucket_ms
         return int(bucket)
 
-    def _fit(self, row: int, outcome_days: Callable[[int], float]) -> Fit | None:
+    def _fit(self, row: int, outcome_days: Callable[[int], float], end_ms: int) -> Fit | None:
         m, slot = self.monitors, int(self.monitors.slot[row])
         track = self.tracks[int(m.track[row])]
         events = float(self.bet.size(m.total[row]))
@@ -79,8 +82,10 @@ class Learner:
             return None
         if m.state[row] == LEARNING and track.family.needs_labels and outcome_days(slot) < self.rule.outcome_days:
             return None
+        if self.season is not None and not slot and end_ms - m.first[row] >= WEEKS * WEEK_MS:
+            self.season.fit(int(m.track[row]))
         if not slot or m.state[row] == LEARNING:
-            m.phi[row] = phi(m.series[row], self.bet.dispersion(m.total[row]))
+            m.phi[row] = phi(self._in_season(row), self.bet.dispersion(m.total[row]))
         if slot:
             m.phi[row] = max(float(m.phi[row]), float(m.phi[parent]))
             m.series[row] = 0.0
@@ -90,6 +95,7 @@ class Learner:
             tolerance=track.tolerance,
             direction=track.direction,
             parent=m.null[parent] if slot else None,
+            bound=self.bound,
         )
         self.freeze(row, fit)
         m.next_fit[row] = min(_TRIPLE * events, self.rule.plenty)
@@ -97,6 +103,22 @@ class Learner:
             m.frozen[row] = 1
             m.series[row] = 0.0
         return fit
+
+    def _add_season(self, rows: Ints, obs: Floats, reading: Reading) -> None:
+        m, season = self.monitors, self.season
+        whole = m.slot[rows] == 0
+        if season is not None and whole.any():
+            tracks = m.track[rows[whole]]
+            season.forget(tracks[m.first[rows[whole]] == BEFORE])  # it learns anew
+            season.add(tracks, reading.start_ms, reading.end_ms, self.bet.series(obs[whole]))
+
+    def _in_season(self, row: int) -> Floats:
+        """Return the series with the weights that the season expects."""
+        series: Floats = self.monitors.series[row]
+        if self.season is None or not self.season.stands:
+            return series
+        factors = self.season.buckets(int(self.monitors.track[row]), self.origin_ms, self.bucket_ms, BUCKETS)
+        return series * np.stack([np.ones(BUCKETS), factors], axis=1)
 
     def freeze(self, row: int, fit: Fit) -> None:
         """Write a fit into a monitor."""

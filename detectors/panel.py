@@ -8,6 +8,8 @@ import numpy as np
 
 from detectors import budget as pots
 from detectors.active import Active
+from detectors.baselines.season import Season
+from detectors.baselines.wilson import Z_90, Z_MATURE
 from detectors.bets import Bet, Enough, Fit
 from detectors.budget import Budget
 from detectors.fixed import Floats, Ints
@@ -37,7 +39,7 @@ class Panel:
     with a crossing and calls ``raise_alarm`` for it.
     """
 
-    def __init__(self, bet: Bet, tracks: Sequence[Track], *, rung: int, rule: Enough) -> None:
+    def __init__(self, bet: Bet, tracks: Sequence[Track], *, rung: int, rule: Enough, mature: bool = False) -> None:
         self.bet, self.tracks, self.rung = bet, tuple(tracks), rung
         self.families = tuple(dict.fromkeys(track.family.name for track in tracks))
         by_name = {track.family.name: track.family for track in tracks}
@@ -48,7 +50,8 @@ class Panel:
         self._labels = np.array([track.family.needs_labels for track in tracks])
         self._paging = np.array([track.paged_by == "bank" for track in tracks])
         self.monitors = Monitors(stakes=bet.stakes, width=bet.width, terms=bet.terms)
-        self.learner = Learner(bet, self.tracks, self.monitors, rule)
+        self.season = Season(len(tracks)) if bet.seasonal and rule.seasonal else None
+        self.learner = Learner(bet, self.tracks, self.monitors, rule, season=self.season, bound=Z_MATURE if mature else Z_90)
         self.rows = np.full((len(tracks), 1), -1, dtype=np.int64)
         self.tables = np.zeros((0, 0))
         self.active: dict[int, Active] = {}
@@ -89,10 +92,10 @@ class Panel:
         signals: list[Signal] = []
         armed = state == ARMED
         if armed.any():
-            crossings = self._evidence(rows[armed], mine[armed], reading.start_ms, budget)
+            crossings = self._evidence(rows[armed], mine[armed], reading, budget)
         for i in np.flatnonzero(state == ACTIVE) if self.active else ():
             row = int(rows[i])
-            signal = self.active[row].step(mine[i], reading.due_ms)
+            signal = self.active[row].step(mine[i], reading.due_ms, float(self._factors(rows[[i]], reading)[0]))
             if signal is not None:
                 signals.append(signal)
                 if isinstance(signal, Cleared):
@@ -135,12 +138,23 @@ class Panel:
         self._set_table(row, fit.null)
         self.arm(row, budget)
 
-    def _evidence(self, rows: Ints, obs: Floats, start_ms: int, budget: Budget) -> list[Crossing]:
+    def tables_at(self, rows: Ints, reading: Reading) -> Floats:
+        """Return the tables of rows for a pane: those of their nulls, at the hour of the week."""
+        if self.season is None or not self.season.stands:
+            return self.tables[rows]
+        return self.bet.seasoned(self.tables[rows], self._factors(rows, reading))
+
+    def _factors(self, rows: Ints, reading: Reading) -> Floats:
+        if self.season is None or not self.season.stands:
+            return np.ones(len(rows))
+        return self.season.over(self.monitors.track[rows], reading.start_ms, reading.end_ms)
+
+    def _evidence(self, rows: Ints, obs: Floats, reading: Reading, budget: Budget) -> list[Crossing]:
         m = self.monitors
-        table = self.tables[rows]
+        table = self.tables_at(rows, reading)
         factors = self.bet.log_factors(obs, table) / m.phi[rows, None]
         log_c, onset, since = m.log_c[rows], m.onset[rows], m.since[rows]
-        follow(log_c, onset, since, log_factors=factors, start_ms=start_ms, tally=self.bet.tally(obs, table))
+        follow(log_c, onset, since, log_factors=factors, start_ms=reading.start_ms, tally=self.bet.tally(obs, table))
         m.log_c[rows], m.onset[rows], m.since[rows] = log_c, onset, since
         kinds = self.kinds(rows)
         deposit = budget.owed(kinds, m.seen[rows], m.seen_pot[rows]) * self._paging[m.track[rows]]
@@ -239,6 +253,7 @@ class Panel:
             "tracks": [[track.family.name, track.direction] for track in self.tracks],
             "monitors": self.monitors.to_state(),
             "learner": self.learner.to_state(),
+            "season": self.season.to_state() if self.season is not None else None,
             "active": [[row, active.to_state()] for row, active in sorted(self.active.items())],
         }
 
@@ -248,6 +263,8 @@ class Panel:
         m.load(state["monitors"])
         self.learner.load(state["learner"])
         places = np.array([names.index(name) if name in names else -1 for name in state["tracks"]], dtype=np.int64)
+        if self.season is not None and state["season"] is not None:
+            self.season.load(state["season"], places)
         kept = np.flatnonzero(places[m.track[: m.count]] >= 0)
         moved = {int(row): i for i, row in enumerate(kept)}
         m.track[: m.count] = places[m.track[: m.count]]

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+import numpy as np
+
 from detectors.kernel import mix
 from detectors.model_version import ModelVersion
 from detectors.monitors import LEARNING
@@ -104,7 +106,7 @@ class TracedWatch(Watch):
         if panel.monitors.state[row] == LEARNING:
             state = "learning"
         else:
-            tally = panel.bet.tally(obs[None], panel.tables[row][None])[0]
+            tally = panel.bet.tally(obs[None], panel.tables_at(np.array([row]), reading))[0]
             stake = int(panel.monitors.log_r[row].argmax()) if len(tally) > 1 else 0
             n, x, expected = tally[stake].tolist()
             if alarm is not None:

@@ -29,6 +29,7 @@ class BaselinePolicy(msgspec.Struct, frozen=True, kw_only=True):
     days: float = 28.0  # of cohorts, by event time
     labels: int = 200  # matured
     failures: int = 20
+    seasonal: bool = True  # follow the hour of the week, once four weeks of it have been seen
     file: str | None = None  # Parquet file of a reference set: replaces the window
     values: dict[str, float] = msgspec.field(default_factory=dict)  # family -> contract value
 

@@ -62,7 +62,8 @@ MODEL: Table = {
     "lateness": ("lateness_ms", duration(zero=True)),
     "baseline": (
         "baseline",
-        {"days": ("days", number(0)), "labels": ("labels", whole(1)), "failures": ("failures", whole(0)), "file": ("file", name)}
+        {"days": ("days", number(0)), "labels": ("labels", whole(1)), "failures": ("failures", whole(0))}
+        | {"seasonal": ("seasonal", flag), "file": ("file", name)}
         | {family: (family, number(0)) for family in FAMILIES},
     ),
     "dimensions": ("dimensions", names),

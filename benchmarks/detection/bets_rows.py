@@ -7,6 +7,7 @@ from benchmarks.detection import races
 from benchmarks.detection.table import Table, delays, generator, poisson, ratio, shown, verdict
 from detectors.active import Active
 from detectors.baselines.calibration_map import logit
+from detectors.baselines.wilson import Z_MATURE
 from detectors.bets import UP, sigmoid
 from detectors.bets.calibration import BET as CALIBRATION
 from detectors.bets.costs import BET as COSTS
@@ -151,11 +152,10 @@ def cost(scale: float) -> Table:
     cases = tuple(laws)
     long = costs(4_000_000, "")
     cells = np.bincount(cost_cell(np.rint(long * 1e4).astype(np.int64)), minlength=CELLS)
-    true = COSTS.fit(np.append(cells, long.sum()), phi=1.0, tolerance=0.1, direction=UP, parent=None)
+    true = COSTS.fit(np.append(cells, long.sum()), phi=1.0, tolerance=0.1, direction=UP, parent=None, bound=Z_MATURE)
     tables = np.tile(COSTS.table(true.null, UP), (runs, 1))  # four million events: as known as can be
-    learnt = np.stack(
-        [COSTS.table(COSTS.fit(one, phi=1.0, tolerance=0.1, direction=UP, parent=None).null, UP) for one in draw_of("")(False, 10_000)]
-    )
+    fits = [COSTS.fit(one, phi=1.0, tolerance=0.1, direction=UP, parent=None, bound=Z_MATURE) for one in draw_of("")(False, 10_000)]
+    learnt = np.stack([COSTS.table(fit.null, UP) for fit in fits])
     table = Table("Cost: median / p90 delay in events, change after 20,000", ("detector", *cases, "false alarms per 1e6"))
     found = {
         name: [races.bank(COSTS, t, draw_of(c), deposit=1e-6, before=20_000, after=50_000, batch=FINE) for c in cases]

@@ -7,7 +7,7 @@ from river import drift
 
 from benchmarks.detection import races
 from benchmarks.detection.table import Table, delays, generator, poisson, ratio, shown, verdict
-from detectors.baselines.wilson import Z_BOUND, wilson
+from detectors.baselines.wilson import Z_MATURE, wilson
 from detectors.bets import UP
 from detectors.bets.rates import BET
 from detectors.kernel import crossed, grow
@@ -60,7 +60,7 @@ def estimated(scale: float) -> Table:
         "Baseline from 10,000 events, 1 false alarm in 1e6: median / p90 delay in events, change after 20,000",
         ("detector", *(f"5 → {100 * p:g} %" for p in sizes), "false alarms per 1e6"),
     )
-    m0 = np.array([wilson(10_000, x, Z_BOUND)[1] for x in rng.binomial(10_000, P0, runs)])
+    m0 = np.array([wilson(10_000, x, Z_MATURE)[1] for x in rng.binomial(10_000, P0, runs)])
     ours = [races.bank(BET, _tables(m0, runs), _draw(rng, runs, P0, p), deposit=1e-6, before=20_000, after=50_000, batch=1) for p in sizes]
     seen = [races.bank(BET, _tables(P0, runs), _draw(rng, runs, P0, p), deposit=1e-6, before=20_000, after=50_000, batch=1) for p in sizes]
     peers = generator("estimated, River's")
@@ -94,7 +94,7 @@ def subgroup(scale: float) -> Table:
     }
     for first in (1_500, 5_000):
         deposit = 0.4 / 160 / first  # the groups' part of the budget, over 160 of their monitors, by the group's events
-        m0 = np.array([wilson(first, x, Z_BOUND)[1] for x in rng.binomial(first, P0, runs)])
+        m0 = np.array([wilson(first, x, Z_MATURE)[1] for x in rng.binomial(first, P0, runs)])
         ours = races.bank(BET, _tables(m0, runs), _draw(rng, runs, P0, 0.1), deposit=deposit, before=0, after=20_000, batch=1)
         seen = races.bank(BET, _tables(P0, runs), _draw(rng, runs, P0, 0.1), deposit=deposit, before=0, after=20_000, batch=1)
         usual = races.river(drift.ADWIN, _flips(peers, P0, 0.1), runs=runs, before=first, after=20_000)

@@ -17,7 +17,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from detectors.baselines.wilson import sequence, wilson
+from detectors.baselines.wilson import Z_90, sequence, wilson
 from detectors.fixed import Floats
 from detectors.reading import Reading
 
@@ -63,6 +63,7 @@ class Enough:
     plenty: int = 10_000  # labels that make up for failures not seen
     days: float = 28.0
     outcome_days: float = 5.0
+    seasonal: bool = True  # learn the hour of the week where a bet can follow it
 
 
 class Bet(ABC):
@@ -73,6 +74,7 @@ class Bet(ABC):
     terms: ClassVar[int]  # columns of a null
     stakes: ClassVar[int]  # alternatives that are mixed, with equal weight
     families: ClassVar[tuple[Family, ...]]
+    seasonal: ClassVar[bool] = False  # whether its null can follow the hour of the week
 
     @abstractmethod
     def observe(self, reading: Reading, families: Sequence[Family]) -> Floats:
@@ -99,8 +101,12 @@ class Bet(ABC):
         """Say whether a baseline's total observation holds enough to be frozen."""
 
     @abstractmethod
-    def fit(self, total: Floats, *, phi: float, tolerance: float, direction: int, parent: Floats | None) -> Fit:
-        """Return the null that a baseline's total observation supports; ``parent`` is the aggregate's null, for a group."""
+    def fit(self, total: Floats, *, phi: float, tolerance: float, direction: int, parent: Floats | None, bound: float = Z_90) -> Fit:
+        """Return the null that a baseline's total observation supports.
+
+        ``parent`` is the aggregate's null, for a group; ``bound`` is how many standard errors the null lies beyond the estimate, where a
+        bet has no bound of its own.
+        """
 
     @abstractmethod
     def interval(self, fit: Fit, expected: float, tolerance: float) -> tuple[float, float]:
@@ -137,6 +143,14 @@ class Bet(ABC):
     @abstractmethod
     def contract(self, value: float) -> Fit | None:
         """Return the null that a contract value stands for, or None where it makes no sense."""
+
+    def seasoned(self, table: Floats, factors: Floats) -> Floats:
+        """Return tables, shape (k, columns), of nulls that are so many times as large, shape (k,); for seasonal bets."""
+        return table
+
+    def clear_seasoned(self, table: Floats, factor: float) -> Floats:
+        """Return the table of the clear test likewise."""
+        return table
 
     def direction(self, direction: int, stake: int) -> str:
         """Return up, down or both: the direction of a change that an alternative stands for."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from detectors.baselines.calibration_map import Z_95, CalibrationMap, fit_map, logit
-from detectors.baselines.wilson import wilson
+from detectors.baselines.wilson import Z_90, wilson
 from detectors.bets import Bet, Enough, Family, Fit, odds, sigmoid
 from detectors.cells import BIN, MADE, PANE_GRID
 from detectors.fixed import Floats
@@ -113,7 +113,7 @@ class CalibrationBet(Bet):
         n, y = float(self.size(total)), float(total[1:_CELLS:3].sum())
         return n >= max(rule.labels, 3_000 if aggregate else 0) and min(y, n - y) >= rule.failures
 
-    def fit(self, total: Floats, *, phi: float, tolerance: float, direction: int, parent: Floats | None) -> Fit:
+    def fit(self, total: Floats, *, phi: float, tolerance: float, direction: int, parent: Floats | None, bound: float = Z_90) -> Fit:
         """Choose the map; a group takes the mode of the aggregate."""
         cells, n = total[:_CELLS].reshape(PANE_GRID, 3), float(self.size(total))
         coverage = n / max(float(total[_CELLS]), 1.0)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from detectors.baselines.wilson import wilson
+from detectors.baselines.wilson import Z_90, wilson
 from detectors.bets import DOWN, Bet, Enough, Family, Fit
 from detectors.cells import CONFUSION, KNOWN
 from detectors.fixed import Floats
@@ -95,7 +95,7 @@ class ClaimBet(Bet):
         """Never: a claim is not learnt from data."""
         return False
 
-    def fit(self, total: Floats, *, phi: float, tolerance: float, direction: int, parent: Floats | None) -> Fit:
+    def fit(self, total: Floats, *, phi: float, tolerance: float, direction: int, parent: Floats | None, bound: float = Z_90) -> Fit:
         """Take the value seen for the claim."""
         value = min(max(float(total @ self._x) / max(float(total @ self._n), 1.0), _EDGE), 1.0)
         return Fit(null=np.array([value]), value=value, lo=value, hi=value, n=0.0)

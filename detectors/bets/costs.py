@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from detectors.baselines.wilson import Z_BOUND, half_width, wilson
+from detectors.baselines.wilson import Z_90, half_width, wilson
 from detectors.bets import Bet, Enough, Family, Fit
 from detectors.cost_cells import CELLS, COST, LOWER_ENDS, PAIRS
 from detectors.fixed import Floats
@@ -15,7 +15,6 @@ LAMBDAS = np.array([0.01, 0.03, 0.1])  # of the mean, on top of what a constant 
 RATIOS = np.array([1.25, 1.6, 2.5])  # of the odds that an event costs anything
 SHIFTS = np.array([0.25, 0.5, 1.0])  # of log costs, in standard deviations
 NAMES = ("", "more events cost something", "events that cost something cost more")
-_Z_90 = 1.645
 _Z_MEAN = 1.96  # the bound holds in 91 to 95 of 100 samples of 1,000 to 10,000 costs, a tenth of them lognormal (sigma 1.5)
 _FLOOR = 1e-3
 _UNKNOWN_CV = 3.0  # of a contract: as skewed as costs often are
@@ -115,18 +114,18 @@ class CostBet(Bet):
         n = float(self.size(total))
         return n >= rule.labels and n - float(total[0]) >= rule.failures
 
-    def fit(self, total: Floats, *, phi: float, tolerance: float, direction: int, parent: Floats | None) -> Fit:
+    def fit(self, total: Floats, *, phi: float, tolerance: float, direction: int, parent: Floats | None, bound: float = Z_90) -> Fit:
         """Bound the mean; ``phi`` events count as one."""
         counts, n = total[:CELLS], float(self.size(total))
         mean, low = float(total[CELLS]) / n, float(counts @ LOWER_ENDS) / n
         sd = float(np.sqrt(counts @ np.square(LOWER_ENDS - low) / n))
-        bound = max(_bound(counts, LOWER_ENDS, phi, _Z_MEAN), _FLOOR)
+        edge = max(_bound(counts, LOWER_ENDS, phi, _Z_MEAN), _FLOOR)
         scale = mean / low if low > 0 else 1.0
         capped = np.minimum(LOWER_ENDS, LOWER_ENDS[:, None]) @ counts / n  # mean with the cut at each lower end
         at = int(np.argmax(capped >= _BULK * low))
-        head = [bound, mean, low, sd / low if low > 0 else _UNKNOWN_CV, float(LOWER_ENDS[at]), float(capped[at])]
-        lo = max(low - _Z_90 * sd * float(np.sqrt(phi / n)), 0.0)
-        return Fit(null=np.array([*head, *_shape(counts, phi)]), value=mean, lo=lo * scale, hi=bound * scale, n=n)
+        head = [edge, mean, low, sd / low if low > 0 else _UNKNOWN_CV, float(LOWER_ENDS[at]), float(capped[at])]
+        lo = max(low - Z_90 * sd * float(np.sqrt(phi / n)), 0.0)
+        return Fit(null=np.array([*head, *_shape(counts, phi, bound)]), value=mean, lo=lo * scale, hi=edge * scale, n=n)
 
     def interval(self, fit: Fit, expected: float, tolerance: float) -> tuple[float, float]:
         """Return the baseline's."""
@@ -187,7 +186,7 @@ class CostBet(Bet):
 
     def spread(self, n: float, x: float, phi: float, table: Floats) -> tuple[float, float]:
         """Return the 90 % interval of a mean, its standard deviation in proportion to it as in the baseline."""
-        half = _Z_90 * float(table[-1]) * x / n * float(np.sqrt(phi / n))
+        half = Z_90 * float(table[-1]) * x / n * float(np.sqrt(phi / n))
         return max(x / n - half, 0.0), x / n + half
 
     def sequence(self, n: float, x: float, phi: float, table: Floats) -> tuple[float, float]:
@@ -208,18 +207,18 @@ def _bound(counts: Floats, values: Floats, phi: float, z: float) -> float:
     return mean + sd / root * (z + skewness * (1 + 2 * z * z) / (6 * root))
 
 
-def _shape(counts: Floats, phi: float) -> list[float]:
+def _shape(counts: Floats, phi: float, z: float) -> list[float]:
     """Return the share's bound, the power of one deviation of log costs, the last cell seen, and the log bounds of the mean powers."""
     n, some = float(counts.sum()), counts[1:]
     dear = float(some.sum())
-    share = min(wilson(n / phi, dear / phi, Z_BOUND)[1], _MOST)
+    share = min(wilson(n / phi, dear / phi, z)[1], _MOST)
     if dear <= 0:
         return [share, *([0.0] * (2 + len(SHIFTS)))]
     where = _STEP * _CELL_INDEX[1:]
     middle = float(some @ where) / dear
     deviation = float(np.sqrt(some @ np.square(where - middle) / dear))
     power = 1 / max(deviation, _STEP)
-    powers = [float(np.log(_bound(some, np.exp(d * power * (where - middle)), phi, Z_BOUND)) + d * power * middle) for d in SHIFTS]
+    powers = [float(np.log(_bound(some, np.exp(d * power * (where - middle)), phi, z)) + d * power * middle) for d in SHIFTS]
     return [share, power, float(np.flatnonzero(some)[-1] + 1), *powers]
 
 

@@ -5,7 +5,7 @@ from functools import cache
 
 import numpy as np
 
-from detectors.baselines.wilson import Z_BOUND, wilson
+from detectors.baselines.wilson import Z_90, wilson
 from detectors.bets import DOWN, UP, Bet, Enough, Family, Fit, odds
 from detectors.cells import KNOWN, MADE
 from detectors.fixed import Floats, Ints
@@ -14,7 +14,7 @@ from detectors.reading import Reading
 RATIOS = np.array([1.25, 1.5, 2.0, 3.0, 6.0])
 _LABELLED = {"known.tp": 1, "known.fp": 1, "known.tn": 1, "known.fn": 1}
 _EDGE = 1e-6
-_BACK = np.array([0.5, 1.0])  # of the way back to the baseline, in log odds: what the clear test bets on
+_BACK = np.array([0.0, 0.5, 1.0])  # of the way back to the baseline, in log odds: the clear test's null, and what it bets on
 
 
 class RateBet(Bet):
@@ -43,6 +43,7 @@ class RateBet(Bet):
     width = 2
     terms = 2
     stakes = len(RATIOS)
+    seasonal = True
     families = (
         Family(
             name="error",
@@ -152,12 +153,12 @@ class RateBet(Bet):
         failures = min(x, n - x) if two_sided else x
         return n >= rule.plenty or (n >= rule.labels and failures >= rule.failures)
 
-    def fit(self, total: Floats, *, phi: float, tolerance: float, direction: int, parent: Floats | None) -> Fit:
+    def fit(self, total: Floats, *, phi: float, tolerance: float, direction: int, parent: Floats | None, bound: float = Z_90) -> Fit:
         """Take the edge of a Wilson interval on the side that is watched; ``phi`` events count as one."""
         n, x = float(total[0]) / phi, float(total[1]) / phi
         lo, hi = wilson(n, x)
         value = x / n
-        edge = wilson(n, x, Z_BOUND)[1 if direction == UP else 0]
+        edge = wilson(n, x, bound)[1 if direction == UP else 0]
         return Fit(null=np.array([min(max(edge, _EDGE), 1 - _EDGE), value]), value=value, lo=lo, hi=hi, n=float(total[0]))
 
     def interval(self, fit: Fit, expected: float, tolerance: float) -> tuple[float, float]:
@@ -165,11 +166,13 @@ class RateBet(Bet):
         return fit.lo, fit.hi
 
     def table(self, null: Floats, direction: int) -> Floats:
-        """Return log(p/m0), then log((1-p)/(1-m0)) for each alternative, then the estimate; shape (2 * stakes + 1,)."""
-        m0 = float(null[0])
-        shifted = m0 / (1 - m0) * RATIOS ** float(direction)
-        p = np.clip(shifted / (1 + shifted), _EDGE, 1 - _EDGE)
-        return np.concatenate([np.log(p / m0), np.log((1 - p) / (1 - m0)), [float(null[1])]])
+        """Return log(p/m0), then log((1-p)/(1-m0)) for each alternative, then ``m0`` and the estimate; shape (2 * stakes + 2,)."""
+        return np.asarray(_tables(null[:1], np.array([float(direction)]), null[1:])[0])
+
+    def seasoned(self, table: Floats, factors: Floats) -> Floats:
+        """Return the tables of rates so many times as large."""
+        m0 = np.clip(table[:, -2] * factors, _EDGE, 1 - _EDGE)
+        return _tables(m0, np.where(table[:, 0] > 0, 1.0, -1.0), table[:, -1] * factors)
 
     def log_factors(self, obs: Floats, table: Floats) -> Floats:
         """Return the log factors, shape (k, stakes)."""
@@ -199,19 +202,22 @@ class RateBet(Bet):
     def clear_table(self, fit: Fit, *, direction: int, stake: int, mean: float, tolerance: float) -> Floats:
         """Test "still beyond the midpoint of baseline and alarm, and beyond the tolerance" with bets on the way back and on the baseline.
 
-        Returns log(p/m) and log((1-p)/(1-m)) for each, shape (2 * alternatives,).
+        Returns these rates, shape (1 + alternatives,).
         """
         shifted = odds(fit.value) * (1 + tolerance) ** direction
         edge, middle = shifted / (1 + shifted), (fit.value + mean) / 2
         m = odds(max(middle, edge) if direction == UP else min(middle, edge))
-        back = m * (odds(fit.value) / m) ** _BACK
-        return np.asarray(np.log(np.concatenate([back / m * (1 + m) / (1 + back), (1 + m) / (1 + back)])))
+        there = m * (odds(fit.value) / m) ** _BACK
+        return np.asarray(there / (1 + there))
 
     def clear_factors(self, obs: Floats, table: Floats) -> Floats:
         """Return the log factors of the clear test."""
-        n, x = obs
-        wins, losses = table.reshape(2, -1)
-        return np.asarray(x * wins + (n - x) * losses)
+        (n, x), m, back = obs, table[0], table[1:]
+        return np.asarray(x * np.log(back / m) + (n - x) * np.log((1 - back) / (1 - m)))
+
+    def clear_seasoned(self, table: Floats, factor: float) -> Floats:
+        """Return the rates, so many times as large."""
+        return np.asarray(np.clip(table * factor, _EDGE, 1 - _EDGE))
 
     def contract(self, value: float) -> Fit | None:
         """Take the value as it is: it was promised, not estimated."""
@@ -220,6 +226,14 @@ class RateBet(Bet):
 
 
 BET = RateBet()
+
+
+def _tables(m0: Floats, sign: Floats, estimate: Floats) -> Floats:
+    """Return the tables of many nulls; all of shape (k,)."""
+    m0 = m0[:, None]
+    shifted = m0 / (1 - m0) * RATIOS ** sign[:, None]
+    p = np.clip(shifted / (1 + shifted), _EDGE, 1 - _EDGE)
+    return np.concatenate([np.log(p / m0), np.log((1 - p) / (1 - m0)), m0, estimate[:, None]], axis=1)
 
 
 @cache

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from detectors.baselines.stability import stability_index
-from detectors.baselines.wilson import wilson
+from detectors.baselines.wilson import Z_90, wilson
 from detectors.bets import Bet, Enough, Family, Fit, odds
 from detectors.bets.rates import RATIOS
 from detectors.cells import BIN, PANE_GRID
@@ -90,7 +90,7 @@ class ScoreBet(Bet):
         """Say whether there are 1,000 scores."""
         return float(total.sum()) >= _FEWEST
 
-    def fit(self, total: Floats, *, phi: float, tolerance: float, direction: int, parent: Floats | None) -> Fit:
+    def fit(self, total: Floats, *, phi: float, tolerance: float, direction: int, parent: Floats | None, bound: float = Z_90) -> Fit:
         """Measure the shares; ``phi`` events count as one."""
         n = float(total.sum())
         mean, half = float(total @ _MIDDLES) / n, 1.645 * float(np.sqrt(self.dispersion(total) * phi / n))

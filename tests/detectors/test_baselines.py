@@ -143,9 +143,11 @@ def test_dependent_events_widen_the_bound():
     plain = RATES.fit(total, phi=1.0, tolerance=0.2, direction=1, parent=None)
     wide = RATES.fit(total, phi=4.0, tolerance=0.2, direction=1, parent=None)
     assert wide.hi - wide.value == pytest.approx(2 * (plain.hi - plain.value), rel=0.1)
-    assert wide.null[0] - wide.value == pytest.approx(2 * (plain.null[0] - plain.value), rel=0.1)
-    assert plain.value < plain.null[0] < plain.hi
+    assert wide.null[0] == wide.hi
     assert RATES.fit(total, phi=1.0, tolerance=0.2, direction=-1, parent=None).null[0] == plain.lo
+    near = RATES.fit(total, phi=1.0, tolerance=0.2, direction=1, parent=None, bound=1.0)
+    assert near.null[0] - near.value == pytest.approx((plain.hi - plain.value) / 1.645, rel=0.05)
+    assert near.hi == plain.hi  # what people are shown stays
 
 
 def test_the_coverage_guard_forgets_after_seven_days():

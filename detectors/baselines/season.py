@@ -1,0 +1,112 @@
+"""The hour of the week: a rate that is always higher at night is no change each evening."""
+
+import numpy as np
+
+from detectors.fixed import Floats, Ints
+from detectors.monitors import Packed, pack, unpack
+
+HOUR_MS, DAY_MS, WEEK_MS = 3_600_000, 86_400_000, 604_800_000
+HOURS = 168
+WEEKS = 4  # before them there is no season
+_CLEAR = 2.0  # standard errors by which odd and even weeks must agree
+_LEAST = 0.1
+
+
+class Season:
+    """Factors on a rate by hour of the week, UTC, of the aggregate of each track; groups take over those of the aggregate.
+
+    Learnt from the panes of the baseline, odd and even weeks apart, in three layers: hour of the day, day of the week, and what is left
+    of each hour of the week. A layer counts as far as the deviations of odd weeks are those of even weeks: their covariance is the
+    variance of the season, and the deviations are shrunk to that share of what they vary; noise, bursts and slow swings do not repeat
+    from week to week and leave nothing. Panes of more than a day have no hour.
+
+    The sums in ``counts`` add up over panes; the factors do not.
+
+    References
+    ----------
+    Efron & Morris, JASA 70 (1975): shrinkage towards the mean.
+
+    Examples
+    --------
+    >>> season = Season(1)
+    >>> for hour in range(4 * HOURS):
+    ...     season.add(np.array([0]), hour * HOUR_MS, (hour + 1) * HOUR_MS, np.array([[8.0 if hour % 24 < 12 else 4.0, 100.0]]))
+    >>> season.fit(0)
+    >>> season.over(np.array([0, 0]), 0, HOUR_MS).round(2).tolist()
+    [1.33, 1.33]
+    >>> season.over(np.array([0]), 12 * HOUR_MS, DAY_MS).round(2).tolist()
+    [0.67]
+
+    """
+
+    def __init__(self, tracks: int) -> None:
+        self.counts = np.zeros((tracks, 2, HOURS, 2))  # by half (even or odd week): sum and weight
+        self.factors = np.ones((tracks, HOURS))
+        self.stands = False
+
+    def add(self, tracks: Ints, start_ms: int, end_ms: int, series: Floats) -> None:
+        """Add one pane of the aggregate to tracks: (sum, weight), shape (k, 2), spread evenly over its hours."""
+        hours = _hours(start_ms, end_ms)
+        if len(hours):
+            self.counts[tracks[:, None], start_ms // WEEK_MS % 2, hours[None]] += series[:, None] / len(hours)
+
+    def forget(self, tracks: Ints) -> None:
+        """Learn anew."""
+        self.counts[tracks], self.factors[tracks] = 0.0, 1.0
+
+    def fit(self, track: int) -> None:
+        """Work out the factors of a track; their mean over its events is one."""
+        x, n = self.counts[track, ..., 0], self.counts[track, ..., 1]
+        expected = n * (x.sum(axis=1) / np.maximum(n.sum(axis=1), 1e-9))[:, None]
+        factors = np.ones(HOURS)
+        for cell in (np.arange(HOURS) % 24, np.arange(HOURS) // 24, np.arange(HOURS)):
+            sums = [np.stack([np.bincount(cell, half).astype(float) for half in both]) for both in (x, expected * factors)]
+            factors = factors * _layer(sums[0], sums[1])[cell]
+        total = n.sum(axis=0)
+        self.factors[track] = factors * total.sum() / max(float(total @ factors), 1e-9) if total.any() else 1.0
+        self.stands = bool((self.factors != 1.0).any())
+
+    def over(self, tracks: Ints, start_ms: int, end_ms: int) -> Floats:
+        """Return the mean factor of a pane for tracks, shape (k,)."""
+        hours = _hours(start_ms, end_ms)
+        return np.asarray(self.factors[tracks][:, hours].mean(axis=1)) if len(hours) else np.ones(len(tracks))
+
+    def buckets(self, track: int, origin_ms: int, width_ms: int, count: int) -> Floats:
+        """Return the mean factors of ``count`` neighbouring spans of whole hours, shape (count,)."""
+        each = width_ms // HOUR_MS
+        hours = (origin_ms // HOUR_MS + np.arange(count * each).reshape(count, each)) % HOURS
+        return np.asarray(self.factors[track][hours].mean(axis=1))
+
+    def to_state(self) -> list[Packed]:
+        """Return the state as raw bytes."""
+        return [pack(self.counts), pack(self.factors)]
+
+    def load(self, state: list[Packed], places: Ints) -> None:
+        """Take back what ``to_state`` gave; ``places`` says which track each of its tracks is now, -1: none."""
+        counts, factors = map(unpack, state)
+        kept = places >= 0
+        self.counts[places[kept]], self.factors[places[kept]] = counts[kept], factors[kept]
+        self.stands = bool((self.factors != 1.0).any())
+
+
+def _hours(start_ms: int, end_ms: int) -> Ints:
+    if end_ms - start_ms > DAY_MS:
+        return np.zeros(0, dtype=np.int64)
+    return np.arange(start_ms // HOUR_MS, -(-end_ms // HOUR_MS)) % HOURS
+
+
+def _layer(x: Floats, expected: Floats) -> Floats:
+    """Return factors by cell from sums and expectations of both halves, shape (2, cells)."""
+    seen = (expected > 0).all(axis=0)
+    factors = np.ones(x.shape[1])
+    if seen.sum() < 2:
+        return factors
+    first, second = x[:, seen] / expected[:, seen] - 1
+    both = x[:, seen].sum(axis=0) / expected[:, seen].sum(axis=0) - 1
+    weight = 1 / (1 / expected[:, seen]).sum(axis=0)
+    weight /= weight.sum()
+    shared, noise = float(weight @ (first * second)), float((weight @ np.square(first)) * (weight @ np.square(second))) ** 0.5
+    if noise <= 0 or shared * float(1 / np.square(weight).sum()) ** 0.5 < _CLEAR * noise:
+        return factors
+    factors[seen] = np.maximum(1 + min(1.0, shared / float(weight @ np.square(both))) * both, _LEAST)
+    return factors
