@@ -8,8 +8,9 @@ from detectors.monitors import Packed, pack, unpack
 HOUR_MS, DAY_MS, WEEK_MS = 3_600_000, 86_400_000, 604_800_000
 HOURS = 168
 WEEKS = 4  # before them there is no season
-_CLEAR = 2.0  # standard errors by which odd and even weeks must agree
+_CLEAR = 2.5  # standard errors by which odd and even weeks must agree
 _LEAST = 0.1
+_ROUNDING = 1e-12
 
 
 class Season:
@@ -106,7 +107,7 @@ def _layer(x: Floats, expected: Floats) -> Floats:
     weight = 1 / (1 / expected[:, seen]).sum(axis=0)
     weight /= weight.sum()
     shared, noise = float(weight @ (first * second)), float((weight @ np.square(first)) * (weight @ np.square(second))) ** 0.5
-    if noise <= 0 or shared * float(1 / np.square(weight).sum()) ** 0.5 < _CLEAR * noise:
+    if noise <= _ROUNDING or shared * float(1 / np.square(weight).sum()) ** 0.5 < _CLEAR * noise:
         return factors
-    factors[seen] = np.maximum(1 + min(1.0, shared / float(weight @ np.square(both))) * both, _LEAST)
+    factors[seen] = np.maximum(1 + min(1.0, shared / max(float(weight @ np.square(both)), _ROUNDING)) * both, _LEAST)
     return factors

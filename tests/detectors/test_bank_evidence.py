@@ -307,7 +307,7 @@ def test_evidence_is_tempered_by_the_baselines_dependence(reading):
     rng = np.random.default_rng(9)
     phis = {}
     for burst in (0.0, 1.0):
-        bank = Bank(policy=only("error"))
+        bank = Bank(policy=only("error", baseline=BaselinePolicy(seasonal=False)))
         for at in range(0, 24 * 40, 4):
             rate = 0.1 + burst * 0.1 * (1 if (at // 12) % 2 else -0.8)
             x = int(rng.binomial(100, rate))

@@ -47,7 +47,7 @@ def test_a_rise_of_costs_is_found_and_priced(realised: bool) -> None:
     assert opened[0].time_ms > CHANGE
     data = opened[0].data
     assert data.current.value > 1.3 * data.baseline.value
-    last = [event for event in events if event.data.kind.value == "cost"][-1].data
+    last = [event for event in events if event.type.value.startswith("gnomon.drift.") and event.data.kind.value == "cost"][-1].data
     after, before = ([cost for at, cost in costs(records) if (at >= CHANGE) == later] for later in (True, False))
     true = (np.mean(after) - np.mean(before)) * 60
     assert last.impact.money_per_day == pytest.approx(true, rel=0.3)

@@ -1,0 +1,119 @@
+"""The hour of the week: what repeats is expected, what does not is not; the null follows it, and so do the clear test and groups."""
+
+import numpy as np
+import pytest
+
+from detectors.active import Active
+from detectors.bank import Bank, StepContext
+from detectors.baselines.season import DAY_MS, HOUR_MS, HOURS, WEEK_MS, Season
+from detectors.bets import UP, discover
+from detectors.bets.rates import RATIOS
+from detectors.signals import Alarm, Cleared, Estimate, Key
+from schemas.policy_models import BaselinePolicy, ModelPolicy, WatchPolicy
+
+RATES = discover()["rates"]
+ONE = np.array([0])
+
+
+def learnt(rates, *, rng=None, n=500, width=1):
+    """A season of four weeks of panes; without ``rng`` the counts are what is expected."""
+    season = Season(1)
+    for at in range(0, 4 * HOURS, width):
+        rate = float(np.mean(rates[at : at + width]))
+        x = rng.binomial(n * width, rate) if rng is not None else n * width * rate
+        season.add(ONE, at * HOUR_MS, (at + width) * HOUR_MS, np.array([[float(x), float(n * width)]]))
+    season.fit(0)
+    return season
+
+
+def test_a_cycle_is_found_and_its_mean_stays():
+    hours = np.arange(4 * HOURS)
+    rates = 0.05 + 0.02 * np.sin(2 * np.pi * hours / 24) + 0.03 * (hours // 24 % 7 >= 5)
+    season = learnt(rates, rng=np.random.default_rng(3))
+    true = rates[:HOURS] / rates.mean()
+    assert np.sqrt(np.mean((season.factors[0] - true) ** 2)) < 0.1 < np.std(true)
+    assert season.factors[0].mean() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("kind", ["nothing", "a bad week", "hours that come and go", "a ramp"])
+def test_what_does_not_repeat_is_no_season(kind):
+    standing = 0
+    for seed in range(20):
+        rng, hours = np.random.default_rng(seed), np.arange(4 * HOURS)
+        rates = {
+            "nothing": np.full(len(hours), 0.05),
+            "a bad week": np.where(hours // HOURS == 1, 0.1, 0.05),
+            "hours that come and go": np.where(np.repeat(rng.random(len(hours) // 6) < 0.1, 6), 0.1, 0.05),
+            "a ramp": 0.05 + 0.03 * hours / len(hours),
+        }[kind]
+        standing += float(np.abs(learnt(rates, rng=rng).factors - 1).max()) > 0.1
+    assert standing <= 2
+
+
+def test_panes_of_more_than_a_day_have_no_hour_and_wide_ones_the_mean_of_theirs():
+    rates = np.where(np.arange(4 * HOURS) % 24 < 12, 0.02, 0.08)
+    season = learnt(rates, width=3)
+    assert season.over(ONE, 0, 3 * HOUR_MS) == pytest.approx([0.4])
+    assert season.over(ONE, 9 * HOUR_MS, 15 * HOUR_MS) == pytest.approx([1.0])
+    assert season.buckets(0, WEEK_MS, 6 * HOUR_MS, 4) == pytest.approx([0.4, 0.4, 1.6, 1.6])
+    before = season.counts.copy()
+    season.add(ONE, 0, 2 * DAY_MS, np.array([[5.0, 9.0]]))
+    np.testing.assert_array_equal(season.counts, before)
+    assert season.over(ONE, 0, 2 * DAY_MS) == pytest.approx([1.0])
+
+
+@pytest.mark.parametrize("direction", [1, -1])
+def test_a_seasoned_table_is_that_of_a_null_as_many_times_as_large(direction):
+    table = RATES.table(np.array([0.06, 0.05]), direction)[None]
+    np.testing.assert_allclose(RATES.seasoned(table, np.array([1.5])), RATES.table(np.array([0.09, 0.075]), direction)[None])
+    assert len(RATIOS) == RATES.stakes
+
+
+def watched(seasonal):
+    return ModelPolicy(
+        watch={name: WatchPolicy(enabled=name == "error") for name in ModelPolicy().watch}, baseline=BaselinePolicy(seasonal=seasonal)
+    )
+
+
+def run(bank, reading, rates, *, start=0, n=400):
+    """Two segments, the whole and a quarter of it; the hour's rate decides."""
+    rng, alarms = np.random.default_rng(4 + start), []
+    for at, rate in enumerate(rates):
+        x = np.array([rng.binomial(n, rate), rng.binomial(n // 4, rate)])
+        pane = reading(start + at, segments=[0, 1], tn=np.array([n, n // 4]) - x, fn=x)
+        alarms += [signal for signal in bank.step(pane, StepContext()) if isinstance(signal, Alarm)]
+    return alarms
+
+
+def test_with_a_season_a_strong_cycle_is_silent_untempered_and_a_rise_above_it_is_found(reading):
+    calm = 0.05 + 0.04 * np.sin(2 * np.pi * np.arange(60 * 24) / 24)
+    bank = Bank(policy=watched(True))
+    assert run(bank, reading, calm) == []
+    assert bank.panels[1][0].monitors.phi[:2].tolist() == [1.0, 1.0]
+    plain = Bank(policy=watched(False))
+    run(plain, reading, calm)
+    assert plain.panels[1][0].monitors.phi[0] > 3
+    saved = Bank.from_state(bank.to_state(), policy=watched(True))
+    assert saved.to_state() == bank.to_state()
+    higher = [run(each, reading, 1.5 * calm[: 5 * 24], start=60 * 24) for each in (bank, saved)]
+    assert {alarm.key.segment for alarm in higher[0]} == {0, 1}
+    assert [alarm.key for alarm in higher[0]] == [alarm.key for alarm in higher[1]]
+    assert higher[0][0].due_ms < (62 * 24 + 25) * HOUR_MS
+    assert higher[0][0].current.value / higher[0][0].baseline.value == pytest.approx(1.5, rel=0.35)
+
+
+def test_the_clear_test_expects_the_season():
+    """Still twice as bad as ever: a static null would take each night's lull for the end."""
+    fit, cleared = RATES.contract(0.05), {}
+    for seasonal in (True, False):
+        rng = np.random.default_rng(7)
+        active = Active.after(
+            Key("error", UP, 0, 1), RATES, fit, phi=1.0, stake=2, current=Estimate(0.1, 0.09, 0.11, 5_000),
+            baseline=Estimate(0.05, 0.05, 0.05, 0.0), tolerance=0.2,
+        )  # fmt: skip
+        cleared[seasonal] = 0
+        for hour in range(30 * 24):
+            factor = 1 + 0.8 * np.sin(2 * np.pi * hour / 24)
+            obs = np.array([300.0, float(rng.binomial(300, 0.1 * factor))])
+            cleared[seasonal] += isinstance(active.step(obs, hour, factor if seasonal else 1.0), Cleared)
+    assert cleared[True] == 0 < cleared[False]
