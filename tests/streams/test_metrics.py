@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import re
 import subprocess
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -176,6 +178,21 @@ def test_promtool_finds_nothing_to_say(kind: Callable[[Settings], Metrics]) -> N
         raise
     done = subprocess.run(command, input=kind(Settings()).text(), capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_the_rules_of_the_docs_are_rules_about_metrics_that_there_are(tmp_path: Path) -> None:
+    [rules] = re.findall(r"^```yaml\n(.*?)^```", (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(), re.MULTILINE | re.DOTALL)
+    named = set(re.findall(r"gnomon_\w+", rules))
+    assert named
+    assert named <= {one.name for kind in BOTH for one in kind(Settings()).declared}
+    (tmp_path / "rules.yml").write_text(rules)
+    try:
+        command = [program("promtool"), "check", "rules", str(tmp_path / "rules.yml")]
+    except NoPrometheusError as error:
+        missing(str(error))
+        raise
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_hash_of_settings_tells_deployments_apart_not_workers_and_holds_no_secret() -> None:
