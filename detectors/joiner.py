@@ -18,6 +18,7 @@ import numpy as np
 
 from detectors.bulk_packing import RAW, Arrivals, Frames, Shapes, labels_only, pack_outcomes, pack_predictions, shaped, times_ms
 from detectors.contexts import MOST, Contexts
+from detectors.control_desk import read_policy
 from detectors.entries import Keys
 from detectors.fixed import Ints
 from detectors.join_columns import join_usual
@@ -27,10 +28,11 @@ from detectors.pending import MAX_BYTES, MAX_ENTRIES, MAX_INDEX, Logs, Lookups, 
 from detectors.scored_rows import RowsBuilder
 from schemas.bulk import decode_many
 from schemas.codec import LIMITS, Fault, Limits, Reason, decode_records, encode
-from schemas.control import Control
+from schemas.control import Control, ControlType
 from schemas.dead_letter import DeadLetter, dead_letter
+from schemas.fields import epoch_ms, rfc3339
 from schemas.outcome import Outcome
-from schemas.policy import Policy
+from schemas.policy import Policy, PolicyError
 from schemas.policy_models import ModelPolicy
 from schemas.prediction import Prediction
 from schemas.scored import Forwarded, Origin, Rows, Status
@@ -38,6 +40,7 @@ from schemas.scored import Forwarded, Origin, Rows, Status
 DAY_MS = 86_400_000
 KINDS: dict[str, type[Prediction] | type[Outcome] | type[Control]] = {"predictions": Prediction, "outcomes": Outcome, "control": Control}
 
+MOST_TOLD = 2_000  # characters of what is wrong with a policy
 _MAX_HELD = 10_000
 _ELEMENT_BITS = 20
 _DEAD_LETTER = Row("", status=int(Status.DEAD_LETTER))
@@ -218,7 +221,10 @@ class Joiner:
         return Joined(builder.build(), prepared.forwarded, letters, prepared.highs)
 
     def _forward(self, prepared: Prepared, position: int, batch: SourceBatch, begin: int) -> None:
-        """Take control records: they go on as they were understood, nulls left out."""
+        """Take control records: they go on as they were understood, nulls left out.
+
+        A policy with a fault goes on, too: the watch refuses it whole and writes that down; here it is a dead letter, for people to see.
+        """
         places = zip(np.asarray(batch.offsets).tolist(), np.asarray(batch.timestamps).tolist(), batch.values, strict=True)
         for i, (offset, at_ms, value) in enumerate(places, begin):
             for element, record, raw in decode_records(value, Control, self._limits):
@@ -226,6 +232,9 @@ class Joiner:
                     prepared.refused.append(Refused(_order(i, element), position, offset, at_ms, raw, record))
                 else:
                     prepared.forwarded.append(Forwarded(batch.origin, offset, element, encode(record)))
+                    fault = _unusable(record, element)
+                    if fault is not None:
+                        prepared.refused.append(Refused(_order(i, element), position, offset, at_ms, raw, fault))
 
     def _take(self, prepared: Prepared, read: "_Read", sources: Any) -> None:
         """Take predictions or outcomes: what is readable is packed for the table."""
@@ -352,6 +361,17 @@ class _Read(NamedTuple):
 def _order(message: Any, element: Any) -> Any:
     """Return the place of a record among all that are joined together; scalar or array."""
     return message << _ELEMENT_BITS | element
+
+
+def _unusable(record: Control, element: int) -> Fault | None:
+    if record.type != ControlType.POLICY:
+        return None
+    try:
+        read_policy(record)
+    except PolicyError as error:
+        text = f"The policy of {record.by}, {rfc3339(epoch_ms(record.at))}, is refused whole: {'; '.join(error.faults)}"
+        return Fault(element, Reason.INVALID_VALUE, text[:MOST_TOLD])
+    return None
 
 
 def _apply(log: bytes | None, index: int) -> tuple[list[Row], Fault | None]:

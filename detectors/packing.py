@@ -1,5 +1,7 @@
 """Records to entries, one at a time: what the bulk of them costs less for (``detectors.bulk_packing``), and what it must agree with."""
 
+from collections.abc import Sequence
+from hashlib import blake2b
 from typing import Any
 
 import msgspec
@@ -13,6 +15,7 @@ from schemas.prediction import Prediction
 
 MONEY = 10_000  # money is kept in ten-thousandths
 JOINT = "*"  # joins the names, and the values, of a declared intersection
+_LONGEST = 256  # characters of a dimension's name or value, as elsewhere
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -143,12 +146,24 @@ def pack_subgroups(given: dict[str, Any] | None, policy: ModelPolicy) -> bytes:
     """Return the subgroups that a policy keeps, intersections included; see ``subgroup_pairs``."""
     if not given:
         return b""
-    groups = segment(given)
-    for names in policy.intersections:
-        if all(name in groups for name in names):
-            groups[JOINT.join(names)] = JOINT.join(groups[name] for name in names)
+    single = segment(given)
     wanted = policy.dimensions
-    if wanted is not None:
-        joint = {JOINT.join(names) for names in policy.intersections}
-        groups = {name: value for name, value in groups.items() if name in wanted or name in joint}
+    groups = {joint([name]) if JOINT in name else name: value for name, value in single.items() if wanted is None or name in wanted}
+    for names in policy.intersections:
+        if all(name in single for name in names):
+            groups[joint(names)] = joint([single[name] for name in names])
     return _encode([text for pair in sorted(groups.items()) for text in pair])
+
+
+def joint(parts: Sequence[str]) -> str:
+    r"""Return the names of dimensions, or their values, as one text; other parts give another text.
+
+    A backslash stands before a star or a backslash that is part of them. What would be longer than a name may be ends in its hash.
+
+    >>> print(joint(["US", "web"]), joint(["a*b", "c"]), joint(["a", "b*c"]), len(joint(["x" * 200, "y" * 200])))
+    US*web a\*b*c a*b\*c 256
+    """
+    text = JOINT.join(part.replace("\\", r"\\").replace(JOINT, rf"\{JOINT}") for part in parts)
+    if len(text) <= _LONGEST:
+        return text
+    return f"{text[: _LONGEST - 17]}#{blake2b(text.encode(), digest_size=8).hexdigest()}"

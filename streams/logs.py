@@ -1,6 +1,8 @@
 """Logs on disk: JSON lines, gzipped or not, or Parquet, as bytes per record with their event times."""
 
 import gzip
+import json
+import math
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +19,9 @@ from schemas.fields import epoch_ms
 
 UNREADABLE = -(2**62)  # sorts first; the joiner says what is wrong with it
 
+_IDS = {"request_id", "model_id", "model_version", "incident_id", "unit", "alert_key", "by"}
+_TIMES = {"timestamp", "at"}
+_ENCODER = msgspec.json.Encoder()
 _BOM = b"\xef\xbb\xbf"  # what some editors put before UTF-8
 
 
@@ -89,19 +94,43 @@ def _parquet(path: Path) -> tuple[list[bytes], list[int]]:
     import pyarrow as pa  # noqa: PLC0415  # heavy: only where a Parquet file is read
     import pyarrow.parquet as pq  # noqa: PLC0415
 
-    encode = msgspec.json.Encoder().encode
     lines: list[bytes] = []
     for batch in pq.ParquetFile(path).iter_batches():
         rows = pa.table({name: _plain(pa, batch.column(name)) for name in batch.schema.names}).to_pylist(maps_as_pydicts="strict")
-        lines += [encode({name: value for name, value in row.items() if value is not None}) for row in rows]
+        lines += [_line({name: _field(name, value) for name, value in row.items() if value is not None}) for row in rows]
     return lines, list(range(len(lines)))
 
 
 def _plain(pa: Any, column: Any) -> Any:
     """Return a column whose values JSON can hold: times to the millisecond, those without a zone in UTC; decimals as floats."""
+    if pa.types.is_date(column.type):
+        column = column.cast(pa.timestamp("ms"))
     if pa.types.is_timestamp(column.type):
         return column.cast(pa.timestamp("ms", column.type.tz or "UTC"), safe=False)
     return column.cast(pa.float64()) if pa.types.is_decimal(column.type) else column
+
+
+def _field(name: str, value: Any) -> Any:
+    """Return a value as the records want it: tables hold ids as numbers, and times as whole numbers that became floats beside a null."""
+    if isinstance(value, float) and value.is_integer() and name in _IDS | _TIMES:
+        value = int(value)
+    return str(value) if name in _IDS and isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _line(row: dict[str, Any]) -> bytes:
+    """Return a row as JSON; NaN and Infinity stand as such, which is no JSON, so that the row is a dead letter as it would be in a file."""
+    line = _ENCODER.encode(row)
+    if b"null" not in line or _finite(row):
+        return line
+    return json.dumps(msgspec.to_builtins(row), ensure_ascii=False).encode()
+
+
+def _finite(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(map(_finite, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _time(line: bytes) -> int:

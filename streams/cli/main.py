@@ -12,7 +12,7 @@ from streams.cli.demo import demo
 from streams.cli.doctor import doctor
 from streams.cli.explain import explain
 from streams.cli.forward import forward
-from streams.cli.output import TROUBLE
+from streams.cli.output import GONE
 from streams.cli.policy import policy
 from streams.cli.provision import provision
 from streams.cli.replay import replay
@@ -73,8 +73,16 @@ def root(
 
 def main() -> None:
     """Run the command line."""
+    stdout = sys.stdout
     try:
-        app()
-    except BrokenPipeError:  # the reader has seen enough: ``gnomon replay ... | head``
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(TROUBLE) from None
+        try:
+            app()
+        finally:
+            stdout.flush()
+    except SystemExit as end:
+        if not isinstance(end.__context__, BrokenPipeError):  # which Typer and Rich turn into an exit status of 1
+            raise
+    except BrokenPipeError:
+        pass
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())  # nothing is left to flush at exit
+    raise SystemExit(GONE)

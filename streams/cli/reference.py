@@ -43,7 +43,7 @@ def cli_page() -> str:
         "# Command line",
         NOTE,
         "`gnomon COMMAND --help` shows the same. Exit status: 0 done, 1 Kafka or Redis are away or a check has failed, "
-        "2 a mistake in use, 3 an event that `--fail-on` names was raised.",
+        "2 a mistake in use, 3 an event that `--fail-on` names was raised, 141 whoever read the output has left (`| head`).",
     ]
     for name, (text, parameters) in commands().items():
         usage = " ".join(["gnomon", name, *(one.shown if one.required else f"[{one.shown.strip('[]')}]" for one in parameters)])

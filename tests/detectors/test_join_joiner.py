@@ -5,6 +5,8 @@ from collections import Counter
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.joins import add_rows, message_rows
 
 from detectors.entries import ABSTAINED, ALERTED, BINARY, MAPPED, POSITIVE, decode_entry, key_for, subgroup_pairs
@@ -257,6 +259,41 @@ def test_dimensions_and_intersections():
         ("country*channel", "US*web"),
     ]
     assert subgroup_pairs(entry(subgroups=groups).subgroups) == [("age", "30"), ("channel", "web"), ("country", "US")]
+
+
+@given(st.lists(st.tuples(st.text("ab*\\", min_size=1, max_size=4), st.text("ab*\\", min_size=1, max_size=4)), min_size=2, max_size=2))
+def test_intersections_of_other_values_are_other_segments(pairs):
+    policy = ModelPolicy(intersections=(("x", "y"),))
+    one, other = (dict(subgroup_pairs(entry(policy, subgroups=dict(zip("xy", values, strict=True))).subgroups)) for values in pairs)
+    assert (one["x*y"] == other["x*y"]) == (pairs[0] == pairs[1])
+
+
+def test_a_dimension_with_a_star_in_its_name_is_no_intersection():
+    policy = ModelPolicy(dimensions=("x", "y", "x*y"), intersections=(("x", "y"), ("x*y", "y")))
+    found = subgroup_pairs(entry(policy, subgroups={"x": "1", "y": "2", "x*y": "3"}).subgroups)
+    assert found == [("x", "1"), ("x*y", "1*2"), ("x\\*y", "3"), ("x\\*y*y", "3*2"), ("y", "2")]
+
+
+def test_values_of_an_intersection_that_are_too_long_together_end_in_their_hash():
+    policy = ModelPolicy(intersections=(("x", "y"),))
+    values = [dict(subgroup_pairs(entry(policy, subgroups={"x": "a" * 250, "y": end}).subgroups))["x*y"] for end in ("b" * 20, "b" * 21)]
+    assert [len(value) for value in values] == [256, 256]
+    assert values[0] != values[1]
+
+
+def test_a_policy_with_a_fault_is_a_dead_letter_with_who_when_and_why_and_goes_on_to_be_written_down():
+    joiner = Joiner(Policy(), b"k")
+    toml = "[models.m]\nhorizn = '1d'\nlateness = 7\n[models.m.watch.error]\ndetector = 'adwim'\n"
+    records = [{"type": "policy", "by": "ada", "at": 5, "body": {"toml": text}} for text in (toml, "")]
+    batch = SourceBatch(Origin("control", "c", 0), [3, 4], [9, 9], [json.dumps(record).encode() for record in records])
+    prepared = joiner.prepare([batch])
+    joined = joiner.finish(prepared, DictTable().exchange_now(prepared.lookups))
+    (letter,) = joined.dead_letters
+    assert (letter.reason, letter.topic, letter.offset) == (Reason.INVALID_VALUE, "control", 3)
+    assert letter.detail.startswith("The policy of ada, 1970-01-01T00:00:00.005Z, is refused whole: models.m.horizn: unknown key")
+    assert "models.m.lateness: expected" in letter.detail
+    assert [record.offset for record in joined.forwarded] == [3, 4]
+    assert sum(rows.column("status").tolist().count(Status.DEAD_LETTER) for rows in joined.rows) == 1
 
 
 def test_a_control_record_goes_on_as_it_was_understood() -> None:

@@ -111,6 +111,24 @@ def test_control_says_what_it_is_about():
 
 
 @pytest.mark.parametrize(
+    ("fields", "reason", "where"),
+    [
+        ({"type": "verdict", "incident_id": "i", "body": {"verdict": "True"}}, Reason.INVALID_VALUE, "`$.body.verdict`"),
+        ({"type": "verdict", "incident_id": "i"}, Reason.INVALID_VALUE, "`$.body.verdict`"),
+        ({"type": "snooze", "incident_id": "i", "body": {"until": "soon"}}, Reason.OUT_OF_RANGE, "`$.body.until`"),
+        ({"type": "snooze", "incident_id": "i"}, Reason.WRONG_TYPE, "`$.body.until`"),
+        ({"type": "snooze", "body": {"until": 5}}, Reason.MISSING_FIELD, "`incident_id`"),
+        ({"type": "baseline"}, Reason.INVALID_VALUE, "`$.body.decision`"),
+        ({"type": "baseline", "incident_id": "i", "body": {"decision": "reset"}}, Reason.WRONG_TYPE, "`$.incident_id`"),
+        ({"type": "policy", "model_id": "m", "body": {"toml": ""}}, Reason.WRONG_TYPE, "`$.model_id`"),
+    ],
+)
+def test_a_decision_that_would_change_nothing_is_refused(fields, reason, where):
+    fault = decode(Control, {"by": "ada", "at": 0}, **fields)
+    assert (fault.reason, where in fault.detail) == (reason, True), fault.detail
+
+
+@pytest.mark.parametrize(
     ("timestamp", "ms"),
     [
         (1_767_225_600_123, 1_767_225_600_123),

@@ -157,8 +157,14 @@ def test_no_command_shows_the_help():
 def test_a_reader_that_has_seen_enough_is_no_error():
     command = f"{sys.executable} -m streams.cli check /dev/null | head -1"
     result = subprocess.run(["bash", "-c", command], check=True, capture_output=True, text=True)
-    assert result.stdout == "every model not named\n"
-    assert "Traceback" not in result.stderr
+    assert (result.stdout, result.stderr) == ("every model not named\n", "")
+
+
+@pytest.mark.parametrize("words", ["check /dev/null", "replay --help"])  # what we print, and what Rich does
+def test_who_writes_to_nobody_ends_as_by_sigpipe(words):
+    command = f"{sys.executable} -m streams.cli {words} | true; echo ${{PIPESTATUS[0]}}"
+    result = subprocess.run(["bash", "-c", command], check=True, capture_output=True, text=True)
+    assert (result.stdout, result.stderr) == ("141\n", "")
 
 
 @pytest.mark.parametrize(

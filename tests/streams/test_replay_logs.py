@@ -9,6 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 from support.logs import START_MS, prediction, write_lines
 
+from schemas.codec import Reason, decode_records
+from schemas.prediction import Prediction
 from streams.logs import UNREADABLE, ReplayError, read_log
 
 
@@ -80,6 +82,41 @@ def test_parquet_gives_the_same_records_as_json_lines(tmp_path):
         "tags": {"x": 1.0},
     }
     assert second.keys() == {"request_id", "timestamp"}  # null is the same as absent
+
+
+def parquet(tmp_path, **columns):
+    pq.write_table(pa.table(columns), tmp_path / "p.parquet")
+    return read_log(tmp_path / "p.parquet")
+
+
+def test_parquet_ids_may_be_numbers_and_times_floats(tmp_path):
+    made = {"request_id": [7, 8], "model_id": ["m", "m"], "model_version": [3.0, 4.0], "unit": [None, 2.0], "score": [0.5, 1.0]}
+    log = parquet(tmp_path, timestamp=[START_MS + 0.0, START_MS + 1.0], **made)
+    assert log.times.tolist() == [START_MS, START_MS + 1]
+    records = [msgspec.json.decode(line, type=Prediction) for line in log.lines]
+    assert [(each.request_id, each.model_version, each.unit) for each in records] == [("7", "3", None), ("8", "4", "2")]
+
+
+def test_parquet_times_of_pandas_and_days_are_read(tmp_path):
+    zoned = pa.array([START_MS * 10**6], pa.timestamp("ns", "Europe/Amsterdam"))
+    assert parquet(tmp_path, timestamp=zoned).times.tolist() == [START_MS]
+    assert parquet(tmp_path, timestamp=pa.array([19_000], pa.date32())).times.tolist() == [19_000 * 86_400_000]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_no_number_in_parquet_is_a_dead_letter_as_in_json(tmp_path, value):
+    made = {"request_id": ["a", "b"], "model_id": ["m", "m"], "model_version": ["1", "1"], "timestamp": [START_MS, START_MS + 1]}
+    lines = parquet(tmp_path, score=pa.array([value, None], from_pandas=False), predicted_label=[1, 1], **made).lines
+    [(_, fault, _)], [(_, record, _)] = (decode_records(line, Prediction) for line in lines)
+    assert (fault.reason, record.score) == (Reason.MALFORMED, None)
+    nested = parquet(tmp_path, features=[{"x": value, "y": 1.0}, {"x": 0.5, "y": None}], score=[0.5, 0.5], **made).lines
+    [(_, fault, _)], [(_, record, _)] = (decode_records(line, Prediction) for line in nested)
+    assert (fault.reason, record.features) == (Reason.MALFORMED, {"x": 0.5, "y": None})
+
+
+def test_parquet_times_that_are_no_whole_milliseconds_are_dead_letters(tmp_path):
+    (line,) = parquet(tmp_path, request_id=["a"], model_id=["m"], model_version=["1"], timestamp=[START_MS + 0.5], score=[0.5]).lines
+    assert decode_records(line, Prediction)[0][1].reason == Reason.WRONG_TYPE
 
 
 def test_an_empty_parquet_file_is_an_empty_log(tmp_path):
