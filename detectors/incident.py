@@ -21,6 +21,8 @@ class Member:
     current: Estimate | None = None  # since the alarm
     severity: int = 0
     figure: str = ""
+    per_day: float | None = None  # events a day since the alarm
+    unit_cost: float | None = None  # of one more failure, with the data since the alarm
 
 
 @dataclass(kw_only=True)
@@ -80,13 +82,21 @@ def subject(alarm: Alarm) -> str:
 
 
 def loss_per_day(incident: Incident) -> float | None:
-    """Return what the change costs a day, in money, by the monitors of costs: the whole's, or else the group's with the strongest evidence.
+    """Return what the change costs a day, in money: the whole's by preference, or else the dearest group's.
 
-    The mean cost of an event less its baseline, times the events of a day since the onset that were labelled at the age of the rung.
+    By the monitors of costs: the mean cost of an event less its baseline, times the events of a day since the onset that were labelled at
+    the age of the rung. Where none of them has fired, by those of rates of mistakes: so many more a day, times what one costs.
     """
     costs = [member for member in incident.members if member.alarm.kind == COST]
-    if not costs:
-        return None
-    worst = max(costs, key=lambda m: (m.active, m.alarm.key.segment == 0, m.alarm.log_evidence))
-    seen = worst.current if worst.current is not None and worst.current.n > 0 else worst.alarm.current
-    return (seen.value - worst.alarm.baseline.value) * worst.alarm.per_day
+    if costs:
+        return _loss(max(costs, key=lambda m: (m.active, m.alarm.key.segment == 0, m.alarm.log_evidence)))
+    priced = [member for member in incident.members if member.alarm.unit_cost is not None]
+    return _loss(max(priced, key=lambda m: (m.active, m.alarm.key.segment == 0, _loss(m)))) if priced else None
+
+
+def _loss(member: Member) -> float:
+    alarm = member.alarm
+    seen = member.current if member.current is not None and member.current.n > 0 else alarm.current
+    per_day = alarm.per_day if member.per_day is None else member.per_day
+    unit = alarm.unit_cost if member.unit_cost is None else member.unit_cost
+    return (seen.value - alarm.baseline.value) * per_day * (1.0 if unit is None else unit)

@@ -144,7 +144,7 @@ read at age 190 days; no group stands out. Look at positives that the model miss
     else:
         verb = "rose" if lead.direction == "up" else "fell"
         change = f"{_subject(what.noun, whom)} {verb} from {base} to {now}"
-    if money is not None:
+    if money is not None and money > 0:
         change += f", about {money:,.0f} a day"
     extra = f" ({figure})" if figure else ""
     return f"{change}{extra} {since}; {_groups(lead, affected, naming)}. {what.look}{_because(why)}"

@@ -105,10 +105,11 @@ class Incidents:
             self._news(news, incident, UPDATED)
 
     def _moved(self, moved: Moved, news: dict[str, tuple[Incident, str]]) -> None:
-        incident, member = self._find(moved.key)
+        incident, member = self.standing(moved.key)
         if incident is None or member is None:
             return
         member.current, member.severity, member.figure = moved.current, max(member.severity, moved.severity), moved.figure
+        member.per_day, member.unit_cost = moved.per_day, moved.unit_cost
         if member.severity > incident.severity:
             incident.severity = member.severity
             self._news(news, incident, ESCALATED)
@@ -116,7 +117,7 @@ class Incidents:
             self._news(news, incident, UPDATED)
 
     def _cleared(self, cleared: Cleared, news: dict[str, tuple[Incident, str]]) -> None:
-        incident, member = self._find(cleared.key)
+        incident, member = self.standing(cleared.key)
         if incident is None or member is None:
             return
         was_lead = member is incident.lead
@@ -147,7 +148,8 @@ class Incidents:
         _, old = news.get(incident.incident_id, (incident, UPDATED))
         news[incident.incident_id] = incident, max(old, event, key=order.index)
 
-    def _find(self, key: Key) -> tuple[Incident | None, Member | None]:
+    def standing(self, key: Key) -> tuple[Incident | None, Member | None]:
+        """Return the incident in which a monitor stands past its alarm, and the member that it is."""
         for incident in self.open:
             member = incident.member(key)
             if member is not None and member.active:
@@ -195,7 +197,7 @@ class Incidents:
                 why=incident.why,
                 closed=closed,
                 figure=member.figure,
-                money=loss_per_day(incident) if lead.kind == "cost" else None,
+                money=loss_per_day(incident),
             ),
         )
 

@@ -1,7 +1,7 @@
 """One model version: its sums, the rungs that read them, the evidence, the incidents."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,13 +11,15 @@ from detectors.cells import BIN, KNOWN, MADE
 from detectors.cost_cells import with_timeouts
 from detectors.findings import drift_event
 from detectors.fixed import Ints
+from detectors.incident import COST
 from detectors.incidents import Incidents
-from detectors.ladder import LEARN_FROM, Ladder
+from detectors.ladder import DAY_MS, LEARN_FROM, Ladder
 from detectors.panes import WIDTHS_MS, SumTable, floor_to
 from detectors.reading import Reading
-from detectors.signals import REFINED, Key, Note, Signal
+from detectors.signals import REFINED, Alarm, Key, Moved, Note, Signal
 from detectors.spans import Spans
 from detectors.timeouts import all_binary, time_out
+from detectors.unit_costs import PRICED, unit_cost
 from detectors.version_sums import BEGINNING, VersionSums
 from schemas.findings import Event
 from schemas.policy_models import ModelPolicy
@@ -132,6 +134,7 @@ class ModelVersion:
             self.stepped = True
             self.read_to[step.rung] = reading.end_ms
             signals = self.bank.step(reading, StepContext(share=share(step.due_ms), outcome_days=self._outcome_days(step.due_ms)))
+            signals = [self._priced(signal, reading) for signal in signals]
             if self.trace is not None:
                 self.trace(self, reading, signals)
             notes = [signal for signal in signals if isinstance(signal, Note)]
@@ -142,6 +145,29 @@ class ModelVersion:
             if step.rung == 0 and self.ladder.learnt_ms is None and self._learnt(reading):
                 return False
         return True
+
+    def _priced(self, signal: Signal, reading: Reading) -> Signal:
+        """Say what a change of costs or of mistakes amounts to: events a day since the alarm, and what one more mistake costs."""
+        if isinstance(signal, Moved):
+            _, member = self.incidents.standing(signal.key)
+            if member is None or signal.key.family not in (COST, *PRICED):
+                return signal
+            per_day = signal.current.n / max(reading.end_ms - member.alarm.end_ms, 1) * DAY_MS
+            return replace(signal, per_day=per_day, unit_cost=self._unit_cost(signal.key, member.alarm.onset_ms, reading))
+        return replace(signal, unit_cost=self._unit_cost(signal.key, signal.onset_ms, reading)) if isinstance(signal, Alarm) else signal
+
+    def _unit_cost(self, key: Key, onset_ms: int, reading: Reading) -> float | None:
+        """Return the cost of one more mistake, by those since an onset; from the start of its week on, however panes have merged."""
+        if self.policy.cost is None or key.family not in PRICED:
+            return None
+        segments, made, known, made_bins, known_bins = self.sums.read(floor_to(onset_ms, WIDTHS_MS[-1]), reading.end_ms, reading.rung)
+        if self._times_out(reading.rung):
+            known, _ = time_out(made, known, made_bins, known_bins)
+        mine = np.flatnonzero(segments == key.segment)
+        return unit_cost(key.family, known[mine[0]], self.policy.cost) if len(mine) else None
+
+    def _times_out(self, rung: int) -> bool:
+        return self.on_timeout == "negative" and self.horizon_ms is not None and rung > 0 and self.ladder.age_ms(rung) >= self.horizon_ms
 
     def _outcome_days(self, due_ms: int) -> Callable[[int], float]:
         return lambda segment: self.sums.outcome_days(segment, due_ms)
@@ -164,7 +190,7 @@ class ModelVersion:
         start, end = max(step.start_ms, self.read_to[step.rung]), step.start_ms + width  # narrower where the width has just changed
         segments, made, known, made_bins, known_bins = self.sums.read(start, end, step.rung)
         costs, twins = self.sums.read_costs(segments, start, end, step.rung)
-        if step.rung and self.on_timeout == "negative" and self.horizon_ms is not None and age >= self.horizon_ms:
+        if self._times_out(step.rung):
             known, known_bins = time_out(made, known, made_bins, known_bins)
             costs = with_timeouts(costs, twins, all_binary(made)) if len(costs) else costs
         mature = step.rung > 0 and step.rung == self.ladder.mature

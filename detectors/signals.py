@@ -46,6 +46,7 @@ class Alarm:
     why: str = ""
     affected: tuple[int, ...] = ()  # groups with evidence at this moment
     per_day: float = 0.0  # events a day since the onset
+    unit_cost: float | None = None  # of one more failure, where a cost matrix says so
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +60,8 @@ class Moved:
     severity: int  # 0 minor, 1 major, 2 critical
     rose: bool  # the severity is higher than ever before in this alarm
     figure: str = ""  # one more, for people
+    per_day: float | None = None  # events a day since the alarm, where money depends on it
+    unit_cost: float | None = None  # as of the alarm, with the data since
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,7 +57,7 @@ def test_a_rise_of_costs_is_found_and_priced(realised: bool) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_calm_costs_are_quiet(seed: int) -> None:
     watch, events = fold(priced(seed=seed), policy=MATRIX)
-    assert [event for event in events if event.data.metric == "cost"] == []  # other monitors have their own false alarms
+    assert [event for event in events if getattr(event.data, "metric", "") == "cost"] == []  # other monitors have their own false alarms
     [panel] = [panel for panel in watch.models["m"]["1"].bank.panels[1] if panel.bet.name == "costs"]
     assert (panel.monitors.state[: panel.monitors.count] == ARMED).any()
 
@@ -116,3 +116,38 @@ def costs(records: list[Record]) -> list[tuple[int, float]]:
             matrix = {(1, 0): 5.0, (0, 1): p.get("amount", 0.0)}.get((p["predicted_label"], r["true_label"]), 0.0)
             out.append((p["timestamp"], r.get("cost", matrix)))
     return out
+
+
+def missed(*, seed: int, days: int = 90, per_day: int = 60, before: float = 0.15, after: float = 0.6) -> list[Record]:
+    """A fifth of the payments are frauds; from day 60 on more of them are missed, whose stakes are as large as ever."""
+    rng = np.random.default_rng(seed)
+    n = days * per_day
+    at = START_MS + np.sort(rng.integers(0, days * DAY_MS, n))
+    label = rng.random(n) < 0.2
+    flagged = np.where(label, rng.random(n) >= np.where(at >= CHANGE, after, before), rng.random(n) < 0.05)
+    stake = rng.lognormal(4.0, 0.8, n)
+    records: list[Record] = []
+    for i in range(n):
+        made = {"request_id": f"r{i}", "model_id": "m", "model_version": "1", "timestamp": int(at[i]), "amount": round(float(stake[i]), 2)}
+        made |= {"score": 0.8 if flagged[i] else 0.2, "predicted_label": int(flagged[i])}
+        known = int(at[i]) + int(rng.exponential(1.0) * DAY_MS) + 1
+        records.append((int(at[i]), "predictions", made))
+        records.append((known, "outcomes", {"request_id": f"r{i}", "timestamp": known, "true_label": int(label[i])}))
+    return sorted(records, key=lambda record: record[0])
+
+
+def test_a_rise_of_misses_says_what_it_costs_a_day() -> None:
+    """Whatever watches costs is off: the misses are priced by their own stakes. The truth: so many more frauds a day, times their stake."""
+    off = "[models.m.watch]\ncost = { enabled = false }\nerror = { enabled = false }\n"
+    priced_by = '[models.m]\nages = ["4d"]\ncost = { fp = 5.0, tp = 15.0, fn = "0.5*amount" }\n'
+    records = missed(seed=5)
+    _, events = fold(records, policy=parse_policy(priced_by + off))
+    last = [event for event in events if getattr(event.data, "metric", "") == "fnr"][-1].data
+    stakes = [r["amount"] for _, t, r in records if t == "predictions"]
+    true = (0.6 - 0.15) * 0.2 * 60 * (0.5 * float(np.mean(stakes)) - 15.0)
+    assert last.impact.money_per_day == pytest.approx(true, rel=0.25)
+    assert f"about {last.impact.money_per_day:,.0f} a day" in last.message
+    for chunk in (97, 10**9):
+        assert findings(fold(records, policy=parse_policy(priced_by + off), chunk=chunk)[1]) == findings(events)
+    _, unpriced = fold(records, policy=parse_policy('[models.m]\nages = ["4d"]\n' + off))
+    assert {event.data.impact for event in unpriced if getattr(event.data, "metric", "") == "fnr"} == {None}
