@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help venv lock services check lint test demo bench bench-detection clean
+.PHONY: help venv lock services check lint test demo broker bench bench-detection clean
 
 help:
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -40,6 +40,9 @@ test: $(STAMP) services lint ## everything: ruff, mypy, all tests, on a real Kaf
 
 demo: $(STAMP) ## Gnomon on one machine, with made-up traffic
 	$(BIN)/gnomon demo
+
+broker: $(STAMP) services ## a Kafka and a Redis on this machine to try Gnomon on, until Ctrl-C
+	$(BIN)/python tests/support/local_services.py
 
 bench: $(STAMP) ## print figures of throughput and detection quality
 	$(BIN)/python -m benchmarks

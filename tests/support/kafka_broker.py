@@ -82,8 +82,8 @@ def free_port() -> int:
 class Broker:
     """One broker that keeps its port and its data over ``kill`` and ``start``."""
 
-    def __init__(self) -> None:
-        self.port = free_port()
+    def __init__(self, port: int | None = None) -> None:
+        self.port = port or free_port()
         self.bootstrap = f"127.0.0.1:{self.port}"
         self.folder = Path(tempfile.mkdtemp(prefix="gnomon-kafka-"))
         atexit.register(self.close)
@@ -148,8 +148,8 @@ class Broker:
 class JarBroker(Broker):
     """A broker started from Maven's jars."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, port: int | None = None) -> None:
+        super().__init__(port)
         self.classpath = f"{resolve_jars()}/*"
         self.process: subprocess.Popen[bytes] | None = None
         self.log = self.folder / "broker.log"
@@ -208,8 +208,8 @@ class JarBroker(Broker):
 class ComposeBroker(Broker):
     """The same broker as a container, where a Docker engine answers."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, port: int | None = None) -> None:
+        super().__init__(port)
         self.project = f"gnomon-test-{self.port}"
 
     def start(self) -> None:
@@ -234,8 +234,8 @@ class ComposeBroker(Broker):
             raise NoBrokerError(f"docker compose {' '.join(arguments)} failed:\n{done.stderr[-2000:]}")
 
 
-def new_broker() -> Broker:
-    """Return a broker that is not started yet.
+def new_broker(port: int | None = None) -> Broker:
+    """Return a broker that is not started yet, on a port that is free or the one that is asked for.
 
     Raises
     ------
@@ -244,7 +244,7 @@ def new_broker() -> Broker:
     """
     jars = cache_folder()
     if shutil.which("java") and (shutil.which("mvn") or any(jars.glob("*/complete"))):
-        return JarBroker()
+        return JarBroker(port)
     if shutil.which("docker") and subprocess.run(["docker", "info"], capture_output=True, timeout=30, check=False).returncode == 0:
-        return ComposeBroker()
+        return ComposeBroker(port)
     raise NoBrokerError(HOW_TO)

@@ -21,12 +21,12 @@ class NoRedisError(RuntimeError):
 class RedisServer:
     """One redis-server. ``options`` are added to its command line, or replace ours: {"maxmemory": "3mb"}."""
 
-    def __init__(self, **options: str) -> None:
+    def __init__(self, port: int | None = None, **options: str) -> None:
         binary = shutil.which("redis-server")
         if binary is None:
             raise NoRedisError(HOW_TO)
         self.folder = Path(tempfile.mkdtemp(prefix="gnomon-redis-"))
-        self.port = _free_port()
+        self.port = port or _free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         settings = {
             "bind": "127.0.0.1",
