@@ -94,7 +94,8 @@ def policy_page() -> str:
         "## Families of monitors",
         "All that are on share the model's budget. Naming a family turns it on and leaves the others as they are; `enabled = false` turns "
         f"one off. `detector` is `bank` (evidence within the budget) or, for rates, one of River's: {policy.detectors()}. `tolerance` is a "
-        "change that does not matter, `baseline` a contract value instead of what was learnt.",
+        "change that does not matter: for rates the rise of the odds (0.2: a fifth), for `calibration` logits, for `cost` a share of the "
+        "mean, for `score` points of a share. `baseline` is a contract value instead of what was learnt.",
         _table(("family", "default", "what it watches"), policy.families()),
     ]
     return "\n\n".join(parts) + "\n"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from support.kafka_broker import NoBrokerError, new_broker  # noqa: E402  the tests' folder must be on the path first
-from support.redis_server import NoRedisError, RedisServer  # noqa: E402
+from support.kafka_broker import NoBrokerError, new_broker
+from support.redis_server import NoRedisError, RedisServer
 
 KAFKA_PORT, REDIS_PORT = 9092, 6379
 

@@ -1,0 +1,20 @@
+"""The live half of the documentation, on a real Kafka and a real Redis: topics, worker, a few lines of Python, and what comes of it."""
+
+from pathlib import Path
+
+import pytest
+from support.kafka_broker import Broker
+from support.pages import PAGES, follow, has_live
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if has_live(page)])
+def test_a_page_does_what_it_says_with_services(kafka: Broker, redis_url: str, prefix: str, tmp_path: Path, page: str) -> None:
+    services = {
+        "GNOMON_KAFKA": kafka.bootstrap,
+        "GNOMON_REDIS": redis_url,
+        "GNOMON_PREFIX": prefix,
+        "GNOMON_IDLE_TIMEOUT_MS": "3000",  # 30 s by default: what a reader waits, once
+    }
+    follow(page, tmp_path, services=services, swaps={"localhost:9092": kafka.bootstrap, "gnomon.predictions": f"{prefix}predictions"})
