@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from support.kafka_broker import Broker
+from support.kafka_broker import Broker, free_port
 from support.pages import PAGES, follow, has_live
 
 pytestmark = pytest.mark.integration
@@ -17,4 +17,6 @@ def test_a_page_does_what_it_says_with_services(kafka: Broker, redis_url: str, p
         "GNOMON_PREFIX": prefix,
         "GNOMON_IDLE_TIMEOUT_MS": "3000",  # 30 s by default: what a reader waits, once
     }
-    follow(page, tmp_path, services=services, swaps={"localhost:9092": kafka.bootstrap, "gnomon.predictions": f"{prefix}predictions"})
+    ports = {port: str(free_port()) for port in ("8081", "8082", "6390")}
+    swaps = {"localhost:9092": kafka.bootstrap, "gnomon.predictions": f"{prefix}predictions", "gnomon.control": f"{prefix}control", **ports}
+    follow(page, tmp_path, services=services, swaps=swaps)

@@ -50,7 +50,7 @@ PAGES = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "d
 FENCE = re.compile(r"^```(\w*)([^\n`]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 WORDS = {"file", "live", "background", "status", "by", "skip"}
 LIKE = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-LONGEST_S = 240
+LONGEST_S = 120
 LEFT_OUT = "\0"  # printed by a block that is not run here
 
 
