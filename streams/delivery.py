@@ -136,6 +136,10 @@ class Delivery:
         if left:
             self._producer.purge()
             self._producer.flush(PURGE_S)
+        lost = self.dropped + self.failed
+        if lost:
+            text = "%d of %d records were lost (%d dropped, %d failed). Is Kafka there, and are its topics? See: gnomon doctor"
+            log.warning(text, lost, self._accepted + self.dropped, self.dropped, self.failed)
         return left
 
     def _report(self, error: KafkaError | None) -> None:

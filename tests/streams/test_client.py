@@ -154,7 +154,8 @@ def test_with_the_broker_away_records_are_dropped_and_counted(caplog: pytest.Log
     assert not gnomon.log_outcome(request_id="a2", true_label=1)  # closed: a request that is still being served goes on
     assert counts(gnomon) == (0, 5, 16, 0)
     assert [record.message for record in caplog.records if "lost" in record.message] == [
-        "records lost so far: 1 dropped, 0 failed; the last one dropped: the buffer is full: Kafka is away, or slower than this service"
+        "records lost so far: 1 dropped, 0 failed; the last one dropped: the buffer is full: Kafka is away, or slower than this service",
+        "20 of 20 records were lost (15 dropped, 5 failed). Is Kafka there, and are its topics? See: gnomon doctor",
     ]
 
 

@@ -43,6 +43,7 @@ from schemas.control import Control
 from schemas.outcome import Outcome
 from schemas.policy import parse_policy
 from schemas.prediction import Prediction
+from streams.cli.main import app
 from streams.settings import Settings, SettingsError, describe
 
 ROOT = Path(__file__).parents[2]
@@ -51,6 +52,8 @@ FENCE = re.compile(r"^```(\w*)([^\n`]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 WORDS = {"file", "live", "background", "status", "by", "skip"}
 LIKE = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 LONGEST_S = 120
+GROUPS = {group.name for group in app.registered_groups}
+OTHERS = {"amtool"}  # programs of others, named beside ours
 LEFT_OUT = "\0"  # printed by a block that is not run here
 
 
@@ -166,7 +169,7 @@ def _is_command(block: Block, words: list[str]) -> None:
     if words[0] != "gnomon":
         raise block.wrong(f"expected a command of ours, got {words[0]}")
     options = [word.split("=")[0] for word in words if word.startswith("--")]
-    names = words[1:3] if words[1] in {"policy", "baseline"} else words[1:2]
+    names = words[1:3] if words[1] in GROUPS else words[1:2]
     shown = gnomon(*names, "--help")
     if shown.exit_code:
         raise block.wrong(f"there is no command gnomon {' '.join(names)}")
@@ -205,6 +208,10 @@ def _needs_docker(block: Block) -> None:
             services = set(yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"])
             if words[2] not in {"up", "exec", "logs", "down"} or not {w.split("=")[0] for w in words[3:4] if w[0] != "-"} <= services:
                 raise block.wrong(f"{' '.join(words)}: not a service of docker-compose.yml")
+        elif words[0] == "mkdir":
+            secret = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["secrets"]["secret_key"]["file"]
+            if words[-1] != secret.removeprefix("./"):
+                raise block.wrong(f"docker-compose.yml reads {secret}, this writes {words[-1]}")
         elif words[0] not in {"docker", "export"}:
             raise block.wrong(f"{words[0]} needs no Docker: let it run")
 
@@ -226,6 +233,8 @@ def _is_of_a_cluster(block: Block) -> None:
         if words[0] == "export":
             name, _, value = words[1].partition("=")
             environment[name] = value
+        elif words[0] in OTHERS:
+            continue
         else:
             _is_command(block, words)
     _are_settings(block, environment)
@@ -286,7 +295,7 @@ class Reader:
         elif block.language not in {"bash", "python", "mermaid"}:
             raise block.wrong(f"no test knows what to do with a block of {block.language or 'no language'}")
         if "file" in block.words:
-            (self.folder / block.words["file"]).write_text(block.text)
+            (self.folder / block.words["file"]).write_text(self._read(block))
             return None
         if block.language not in {"bash", "python"}:
             return None
@@ -294,11 +303,14 @@ class Reader:
             return LEFT_OUT
         return self._run(block, running)
 
-    def _run(self, block: Block, running: list[subprocess.Popen[bytes]]) -> str:
+    def _read(self, block: Block) -> str:
         text = block.text
         for written, meant in self.swaps.items():
             text = text.replace(written, meant)
-        (self.folder / ".block").write_text(text)
+        return text
+
+    def _run(self, block: Block, running: list[subprocess.Popen[bytes]]) -> str:
+        (self.folder / ".block").write_text(self._read(block))
         services = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in self.services.items())
         run = ". ./.block" if block.language == "bash" else "python .block"
         script = f"set -euo pipefail\n[ ! -e .env ] || . ./.env\n{services}trap 'export -p > .env' EXIT\n{run}\n"
@@ -319,7 +331,7 @@ class Reader:
         printed = log.read_text(errors="replace")
         for written, meant in self.swaps.items():
             printed = printed.replace(meant, written)
-        return printed
+        return printed.replace(self.services.get("GNOMON_PREFIX", "gnomon."), "gnomon.")
 
     def _environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("GNOMON_")}

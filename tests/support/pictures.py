@@ -10,7 +10,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
+sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from support.chromium import browser
 from support.pages import ROOT, follow
@@ -21,7 +22,7 @@ POLICY = "[models.car-loan]\ncost = { fp = 2500.0, fn = 5000.0 }\n"
 IMAGES = ROOT / "docs/img"
 
 
-def picture(page: Any, width: int, since: str, until: str | None, name: str, most: int) -> None:
+def picture(page: Any, width: int, since: str, until: str | None, name: str, *, most: int) -> None:
     """Take what lies between two headings (selectors; None: the end), ``most`` px of it."""
     page.set_viewport_size({"width": width, "height": 900})
     top = page.locator(since).first.bounding_box()["y"] - MARGIN
@@ -36,7 +37,7 @@ def main() -> None:
         folder, page = Path(name), context.new_page()  # type: ignore[attr-defined]
         follow("docs/tutorial.md", folder)
         page.goto((folder / "report.html").as_uri())
-        picture(page, WIDE, "h1", "h3:has-text('Money'), h3:has-text('Calibration')", "tutorial-report.png", 1900)
+        picture(page, WIDE, "h1", "h3:has-text('Money'), h3:has-text('Calibration')", "tutorial-report.png", most=1900)
         if not LOANS.is_dir():
             print(f"no event set at {LOANS}: the other pictures stay", file=sys.stderr)
             return
@@ -44,11 +45,11 @@ def main() -> None:
         logs = [str(LOANS / f"{topic}.jsonl.gz") for topic in ("predictions", "outcomes")]
         subprocess.run(["gnomon", "replay", *logs, "--policy", "policy.toml", "--html", "loans.html"], cwd=folder, check=True)
         page.goto((folder / "loans.html").as_uri())
-        picture(page, WIDE, "h1", None, "html-report-incidents.png", 1250)
-        picture(page, WIDE, "h3:has-text('Over time')", "h3:has-text('Calibration')", "html-report-over-time.png", 1700)
-        picture(page, WIDE, "h3:has-text('Calibration')", None, "html-report-groups.png", 1300)
-        picture(page, NARROW, "h1", None, "html-report-phone.png", 1100)
-        picture(page, NARROW, "h3:has-text('Groups')", None, "html-report-phone-groups.png", 1100)
+        picture(page, WIDE, "h1", None, "html-report-incidents.png", most=1250)
+        picture(page, WIDE, "h3:has-text('Over time')", "h3:has-text('Calibration')", "html-report-over-time.png", most=1700)
+        picture(page, WIDE, "h3:has-text('Calibration')", None, "html-report-groups.png", most=1300)
+        picture(page, NARROW, "h1", None, "html-report-phone.png", most=1100)
+        picture(page, NARROW, "h3:has-text('Groups')", None, "html-report-phone-groups.png", most=1100)
 
 
 if __name__ == "__main__":
