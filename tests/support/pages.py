@@ -310,9 +310,10 @@ class Reader:
         return text
 
     def _run(self, block: Block, running: list[subprocess.Popen[bytes]]) -> str:
-        (self.folder / ".block").write_text(self._read(block))
+        # A file of its own: a block in the background may read it after the next has begun
+        (self.folder / f".block-{block.line}").write_text(self._read(block))
         services = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in self.services.items())
-        run = ". ./.block" if block.language == "bash" else "python .block"
+        run = f"{'.' if block.language == 'bash' else 'python'} ./.block-{block.line}"
         script = f"set -euo pipefail\n[ ! -e .env ] || . ./.env\n{services}trap 'export -p > .env' EXIT\n{run}\n"
         log = self.folder / f".printed-{block.line}"
         with log.open("wb") as out:
