@@ -26,6 +26,8 @@ from streams.topics import SCORED, SOURCES, TIMED
 log = logging.getLogger(__name__)
 
 CRASH_POINTS = ("read", "looked-up", "dead-lettered", "produced", "ticked")
+PAST_MS = 86_400_000
+TELL_AGAIN_S = 60.0
 JSON = [("content-type", b"application/json")]
 
 
@@ -80,6 +82,7 @@ class Joining:
         self._logical = {settings.topic(name): name for name in SOURCES}
         self._facts: Mapping[str, Facts] = {}
         self.highs = Highs(settings.idle_timeout_ms)
+        self._told_at = float("-inf")
 
     def own(self, facts: Mapping[str, Facts], partitions: Iterable[tuple[str, int]]) -> None:
         """Begin with the partitions (topic in Kafka, number) of topics as Kafka describes them now."""
@@ -125,8 +128,25 @@ class Joining:
         self._crash("produced")
         if self._policies is not None and joined.forwarded:
             await self._policies.note(joined.forwarded)
+        self._tell_of_the_past(joined.highs)
         self.highs.produced(joined.highs)
         return joined
+
+    def _tell_of_the_past(self, highs: Mapping[Origin, int]) -> None:
+        """Say, once a minute at most, that records come from a time that has passed: ages that are over were judged without them."""
+        now, known = time.monotonic(), self.highs.now()
+        behind = {origin: known[origin] - high for origin, high in highs.items() if origin in known}
+        worst = max(behind, key=lambda origin: behind[origin], default=None)
+        if worst is None or behind[worst] < PAST_MS or now - self._told_at < TELL_AGAIN_S:
+            return
+        self._told_at = now
+        log.warning(
+            "%s[%d]: records are %.1f days older than event time has come to. They are counted in the figures, but ages that have passed "
+            "are not judged again: send history before the workers start, or replay it",
+            worst.topic,
+            worst.partition,
+            behind[worst] / PAST_MS,
+        )
 
     async def tick(self) -> None:
         """Say how far event time has come, in every scored partition, after the rows that it covers."""

@@ -175,3 +175,16 @@ def test_no_idle_timeout_no_clock_and_lost_partitions_are_forgotten() -> None:
     highs.at_end([mine], 10**9)
     highs.produced({lost: 7})
     assert highs.tick({}, 9) == Tick({}, [(mine, 5)], 9)
+
+
+async def test_records_of_a_time_that_has_passed_are_told_of_not_too_often(caplog: pytest.LogCaptureFixture) -> None:
+    stage = joining(Notes())
+    await stage.step([batch("predictions", claim("a", "m"))])
+    await stage.step([batch("predictions", claim("b", "m"), first=1)])  # as old as what came before
+    assert caplog.messages == []
+    for clock in (0, 10 * 86_400_000):
+        stage.at_end(ALL, clock)  # nothing comes for ten days, so time follows the clock
+    await stage.step([batch("predictions", claim("c", "m"), first=2)])
+    await stage.step([batch("predictions", claim("d", "m"), first=3)])
+    [told] = caplog.messages
+    assert told.startswith("predictions[0]: records are 10.0 days older than event time has come to.")
