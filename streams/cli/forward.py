@@ -29,7 +29,10 @@ def forward(  # noqa: PLR0917  typer passes them by name
         typer.Option("--topic", help="drift, fatigue; webhook: also retrain, statistics. May be repeated; default: drift and fatigue."),
     ] = None,
     min_severity: Annotated[
-        str, typer.Option("--min-severity", help="Leave out drift events below minor, major or critical.", metavar="LEVEL")
+        str,
+        typer.Option(
+            "--min-severity", help="Leave out what is below minor, major or critical; what has no severity is minor.", metavar="LEVEL"
+        ),
     ] = "minor",
     label: Annotated[
         list[str] | None,

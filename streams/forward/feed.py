@@ -211,9 +211,10 @@ class Feed:
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._clear()
+        known = self._known(partitions)
         for tp in consumer.committed(partitions, timeout=TIMEOUT_S) if partitions else []:
             low, high = consumer.get_watermark_offsets(tp, timeout=TIMEOUT_S)
-            held = self._partitions[tp.topic, tp.partition] = self._begin(tp, low, high)
+            held = self._partitions[tp.topic, tp.partition] = self._begin(tp, low, high, new=tp.topic not in known)
             log.info("reading %s[%d] from offset %d; acknowledged before %d", tp.topic, tp.partition, held.next, held.acknowledged)
         if not partitions:
             log.info("no partition is left for this process: another of the group %s does the work; standing by", self.group)
@@ -224,15 +225,29 @@ class Feed:
         if new:
             self._commit(new, must=True)
 
-    def _begin(self, tp: TopicPartition, low: int, high: int) -> _Partition:
+    def _known(self, partitions: list[TopicPartition]) -> set[str]:
+        """Return the topics that the group has a place in: of these, a partition without one was added since."""
+        topics = {tp.topic for tp in partitions}
+        every = [
+            TopicPartition(topic, p)
+            for topic in topics
+            for p in self._consumer.list_topics(topic, timeout=TIMEOUT_S).topics[topic].partitions
+        ]
+        return {tp.topic for tp in self._consumer.committed(every, timeout=TIMEOUT_S) if tp.offset >= 0} if every else set()
+
+    def _begin(self, tp: TopicPartition, low: int, high: int, *, new: bool) -> _Partition:
         saved: int | None = tp.offset if tp.offset >= 0 else None
         if saved is None:
-            acknowledged = low if self._beginning else high
+            acknowledged = high if new and not self._beginning else low
         elif saved > high:
             log.warning("%s[%d] ends at %d, before what was acknowledged, %d: it was made anew", tp.topic, tp.partition, high, saved)
             acknowledged, saved = low, None
         else:
             acknowledged = max(low, saved)
+            if saved < low:
+                log.error(
+                    "%s[%d]: what lay from offset %d to %d is kept no longer, and was not sent", tp.topic, tp.partition, saved, low - 1
+                )
         return _Partition(acknowledged, saved, low if self._remembers else acknowledged)
 
     def _revoked(self, _: Consumer, partitions: list[TopicPartition]) -> None:

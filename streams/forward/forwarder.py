@@ -40,7 +40,7 @@ class Job:
     name
         Of the consumer group; empty: made from the target and its URL.
     severity
-        Drift events below it are left out.
+        Events below it are left out; those that have none count as minor.
     beginning
         Where a group that is new begins: with the oldest event that is kept, or with what comes from now on.
     follow
@@ -89,7 +89,7 @@ class Forwarder:
         self.url = check_url(job.url, settings)
         self.counts: Counter[str] = Counter()  # sent, refused, retried, unreadable
         self.last_taken_ms = 0
-        self.good = False  # whether the last attempt was
+        self.good = True  # whether the last attempt was, if there was one
         self.stop = asyncio.Event()
         self.feed: Feed | None = None
 
@@ -154,9 +154,9 @@ class Forwarder:
             self.target.take(event, arrived.place, fresh=arrived.fresh)
 
     def _wanted(self, event: Event) -> bool:
-        # Severity only rises while an incident is open, so one that was let through stays so until it clears.
-        data = event.data
-        return not isinstance(data, DriftData) or SEVERITIES.index(data.severity) >= SEVERITIES.index(self._job.severity)
+        # Severity only rises while an incident is open, so one that was let through stays so until it clears. What has none is minor.
+        severity = event.data.severity if isinstance(event.data, DriftData) else Severity.MINOR
+        return SEVERITIES.index(severity) >= SEVERITIES.index(self._job.severity)
 
     async def _send(self, post: Post) -> None:
         for request in self.target.requests(self._now_ms()):

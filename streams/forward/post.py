@@ -76,6 +76,7 @@ def check_url(url: str, settings: Settings) -> str:
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
+        (host or "").encode("idna")
     except ValueError as error:
         raise ForwardError(f"expected the URL of a target, such as http://localhost:9093: {error}") from None
     if parts.scheme not in {"http", "https"} or not host:
@@ -245,7 +246,8 @@ class Post:
         except TimeoutError:
             return Answer(0, f"no answer within {self._patience.timeout_s:g} s")
         except (aiohttp.ClientError, OSError) as error:
-            return Answer(0, self._masked(str(error).replace(self._url + path, self.where) or type(error).__name__))
+            told = isinstance(error, aiohttp.ClientConnectionError | OSError)  # others may name the whole URL
+            return Answer(0, self._masked((told and str(error)) or type(error).__name__))
 
     async def _unless_stopped(self, work: Awaitable[T]) -> T:
         task, stopped = asyncio.ensure_future(work), asyncio.ensure_future(self._stop.wait())

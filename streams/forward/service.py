@@ -24,7 +24,7 @@ def _declared(name: str, kind: str, doc: str, *labels: str) -> Declared:
 
 REQUESTS = _declared("requests_total", "counter", "attempts by what came of them; unreadable: records that are no events", "result")
 TAKEN = _declared("last_taken_timestamp_seconds", "gauge", "when the target last took something; 0: not yet")
-UP = _declared("target_up", "gauge", "1 where the last attempt was good")
+UP = _declared("target_up", "gauge", "0 where the last attempt failed")
 ACTIVE = _declared("active_alerts", "gauge", "alerts that the target is reminded of")
 LAG = _declared("lag_records", "gauge", "offsets that are not acknowledged, to the end of the partition", "topic", "partition")
 DECLARED = (REQUESTS, TAKEN, UP, ACTIVE, LAG)
@@ -71,7 +71,8 @@ class ForwardVitals:
         feed = self._forwarder.feed
         assigned = 0 if feed is None else feed.assigned
         facts: dict[str, object] = {"assigned": assigned, "role": "active" if assigned else "standby"}
-        return Answer([] if self._forwarder.good else ["the target did not take what it was sent last"], facts)
+        reasons = [] if self._forwarder.good else ["the target did not take what it was sent last"]
+        return Answer(reasons + (await self.started()).reasons, facts)
 
     async def started(self) -> Answer:
         """Tell whether it has begun to read."""

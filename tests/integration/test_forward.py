@@ -14,7 +14,7 @@ from conftest import missing
 from support.alertmanager import Alertmanager, NoAlertmanagerError
 from support.flow import provision
 from support.incidents import breached, drift, fatigue, publish
-from support.kafka_broker import Broker, free_port
+from support.kafka_broker import Broker, free_port, new_broker
 from support.prometheus_server import fetch
 from support.receiver import Receiver, Reply
 from support.whole import read_messages
@@ -22,7 +22,7 @@ from support.workers import Process, committed, processes, wait_for
 
 from schemas.codec import Reason
 from schemas.dead_letter import DeadLetter
-from schemas.findings import from_json
+from schemas.findings import from_json, to_binary
 from streams.forward.forwarder import group_name
 from streams.settings import Settings
 
@@ -243,6 +243,63 @@ def test_it_tells_of_itself_and_shows_no_secret(forwarders, tmp_path):
         assert "500" in forwarder.text()
         assert "hidden" not in forwarder.text() + metrics
         assert key not in forwarder.text()
+
+
+def test_one_stands_by_until_the_other_is_gone(forwarders, alertmanager, told):
+    command = ("alertmanager", alertmanager.url, "--resend", "1s")
+    publish(forwarders.settings, drift("opened", 1), drift("opened", 1, incident="a2"))
+    first = forwarders.start(*command)
+    wait_for(lambda: active(alertmanager) == {"a1", "a2"}, "the first is at work")
+    second = forwarders.start(*command)
+    wait_for(lambda: "standing by" in first.text() + second.text(), "one stands by")
+    at_work, stands_by = (second, first) if "standing by" in first.text() else (first, second)
+    publish(forwarders.settings, drift("cleared", 2))
+    wait_for(lambda: active(alertmanager) == {"a2"}, "the other works on")
+    at_work.kill()
+    publish(forwarders.settings, drift("escalated", 2, incident="a2", severity="critical"))
+    wait_for(lambda: severity(alertmanager) == {"a2": "critical"}, "the one that stood by takes over")
+    assert stands_by.process.poll() is None
+    assert [status for status, _ in notified(told, "a2")] == ["firing"]
+
+
+def test_a_partition_that_is_added_is_read_from_its_beginning(forwarders, kafka):
+    from confluent_kafka import Producer
+    from confluent_kafka.admin import NewPartitions
+
+    topic = forwarders.settings.topic("drift")
+    with Receiver() as receiver:
+        publish(forwarders.settings, drift("opened", 1))
+        assert forwarders.start("webhook", receiver.url, "--no-follow").wait() == 0
+        client = kafka.admin()
+        [future] = client.create_partitions([NewPartitions(topic, 2)]).values()
+        future.result(30)
+        producer = Producer({"bootstrap.servers": kafka.bootstrap})
+        headers, value = to_binary(drift("updated", 2))
+        wait_for(lambda: len(producer.list_topics(topic, timeout=10).topics[topic].partitions) == 2, "it is there")
+        producer.produce(topic, value, headers=headers, partition=1)
+        assert producer.flush(20) == 0
+        assert forwarders.start("webhook", receiver.url, "--no-follow").wait() == 0
+        assert [from_json(one.body).id for one in receiver.got] == ["a1-2"]
+
+
+def test_while_kafka_is_away_what_is_open_stays_active(kafka, alertmanager, tmp_path):  # kafka: a broker can be run here
+    broker = new_broker()
+    with processes() as started:
+        try:
+            broker.start()
+            forwarders = Forwarders(provision(broker, "away."), tmp_path, started)
+            publish(forwarders.settings, drift("opened", 1))
+            forwarder = forwarders.start("alertmanager", alertmanager.url, "--resend", "200ms")  # 3 s without it, and it is over
+            wait_for(lambda: active(alertmanager) == {"a1"}, "it is active")
+            broker.kill()
+            time.sleep(5)
+            assert active(alertmanager) == {"a1"}
+            broker.start()
+            publish(forwarders.settings, drift("cleared", 2))
+            wait_for(lambda: active(alertmanager) == set(), "it goes on", 60)
+            assert forwarder.process.poll() is None
+        finally:
+            broker.close()
 
 
 def test_topics_that_are_not_there(kafka, prefix, tmp_path):

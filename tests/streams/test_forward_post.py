@@ -2,11 +2,13 @@
 
 import asyncio
 import logging
-import ssl
+import shutil
+import subprocess
 import time
 from base64 import b64encode
 
 import pytest
+from conftest import missing
 from support.incidents import place
 from support.kafka_broker import free_port
 from support.receiver import Receiver, Reply
@@ -49,6 +51,13 @@ async def test_what_can_never_be_taken_is_not_tried_again(status):
     with Receiver(lambda number, body: Reply(status, body=b'"no \x1b[2J good"')) as receiver:
         assert await sent(receiver.url) == Answer(status, '"no  [2J good"')
         assert statuses(receiver) == [status]
+
+
+async def test_a_redirect_is_not_followed():
+    with Receiver() as elsewhere, Receiver(lambda number, body: Reply(307, headers={"Location": elsewhere.url})) as receiver:
+        with pytest.raises(ForwardError, match="redirects are not followed"):
+            await sent(receiver.url, give_up_s=0.05, forward_token="t")  # noqa: S106  made up
+        assert elsewhere.got == []
 
 
 async def test_a_slow_answer_is_none():
@@ -129,6 +138,7 @@ async def test_credentials_are_sent_and_do_not_show(caplog):
         ("http://", "begins with http://"),
         ("http://a:b@localhost", "GNOMON_FORWARD_USERNAME"),
         ("http://localhost:port", "expected the URL"),
+        ("http://a..b", "expected the URL"),
         ("https://a/?key=1", "without a query"),
         ("http://10.0.0.1", "in clear"),
         ("http://127.0.0.1.example", "in clear"),
@@ -145,7 +155,41 @@ def test_a_url_that_credentials_may_go_to(url):
     assert check_url(url + "/", Settings(forward_token="t")) == url  # noqa: S106
 
 
-async def test_certificates_are_verified():
-    async with Post("https://localhost", Settings(), Patience(), asyncio.Event()) as post:
-        assert post._tls.verify_mode is ssl.CERT_REQUIRED
-        assert post._tls.check_hostname
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """A key and a certificate of 127.0.0.1 that it signs itself, and one of another host."""
+    if shutil.which("openssl") is None:
+        missing("there is no openssl")
+    files = []
+    for name in ("IP:127.0.0.1", "DNS:alerts.example"):
+        file = tmp_path_factory.mktemp("tls") / "both.pem"
+        command = [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=a",
+        ]
+        subprocess.run([*command, "-addext", f"subjectAltName={name}", "-keyout", file, "-out", file], check=True, capture_output=True)
+        files.append(file)
+    return files
+
+
+async def test_only_a_certificate_that_is_trusted_and_of_this_host_will_do(certificate):
+    ours, anothers = certificate
+    with Receiver(tls=ours) as receiver:
+        assert (await sent(receiver.url, forward_ca_file=ours)).status == 200
+        with pytest.raises(ForwardError, match="certificate"):  # the system does not trust it
+            await sent(receiver.url, give_up_s=0.05)
+        assert len(receiver.got) == 1
+    with Receiver(tls=anothers) as receiver:
+        with pytest.raises(ForwardError, match="certificate"):
+            await sent(receiver.url, give_up_s=0.05, forward_ca_file=anothers)
+        assert receiver.got == []

@@ -1,10 +1,12 @@
 """A local HTTP receiver that fails as it is told: it answers with a status, slowly, or not at all."""
 
 import json
+import ssl
 import threading
 import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, NamedTuple
 
 
@@ -30,7 +32,7 @@ class Reply(NamedTuple):
 class Receiver:
     """Listens on a loopback port and answers each request with what ``reply`` says of it and its number."""
 
-    def __init__(self, reply: Callable[[int, bytes], Reply] = lambda number, body: Reply(), port: int = 0) -> None:
+    def __init__(self, reply: Callable[[int, bytes], Reply] = lambda number, body: Reply(), port: int = 0, tls: Path | None = None) -> None:
         self.reply = reply
         self.got: list[Got] = []
         self._lock = threading.Lock()
@@ -69,7 +71,11 @@ class Receiver:
 
         self._server = Server(("127.0.0.1", port), Handler)
         self.port = self._server.server_address[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self.port}"
+        if tls is not None:  # a file with a key and its certificate
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(tls)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
     def taken(self) -> list[Any]:
