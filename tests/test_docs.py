@@ -30,6 +30,7 @@ GOOD = [
     [("python", "print(6 * 7)"), ("text", "42")],
     [("toml file=p.toml", "[models.a]"), ("bash", "gnomon check p.toml > out; test -s out")],
     [("bash", "export A=b"), ("bash", "echo $A"), ("text", "b")],
+    [("bash", "A=b"), ("bash", "echo $A"), ("text", "b")],
     [("bash status=3", "exit 3")],
     [("bash live", "exit 1"), ("text", "what a service would say")],
     [("bash background", "sleep 600"), ("bash", "echo 1"), ("text", "1")],

@@ -314,7 +314,7 @@ class Reader:
         (self.folder / f".block-{block.line}").write_text(self._read(block))
         services = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in self.services.items())
         run = f"{'.' if block.language == 'bash' else 'python'} ./.block-{block.line}"
-        script = f"set -euo pipefail\n[ ! -e .env ] || . ./.env\n{services}trap 'export -p > .env' EXIT\n{run}\n"
+        script = f"set -aeuo pipefail\n[ ! -e .env ] || . ./.env\n{services}trap 'export -p > .env' EXIT\n{run}\n"
         log = self.folder / f".printed-{block.line}"
         with log.open("wb") as out:
             process = subprocess.Popen(
