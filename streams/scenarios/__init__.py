@@ -43,6 +43,12 @@ class Logs:
     changed_ms: int | None = None  # when it went wrong; None: it did not, or it was so from the beginning
     truth: dict[str, float] = field(default_factory=dict)  # what the generator knows, by name
 
+    @property
+    def days(self) -> float:
+        """The span of the predictions."""
+        at = [record["timestamp"] for record in self.predictions]
+        return float(max(at) - min(at)) / DAY_MS
+
 
 @dataclass(frozen=True, kw_only=True)
 class Play:
@@ -70,18 +76,17 @@ class Scenario:
     policy: str
     make: Callable[[Play], Logs]
     expects: tuple[Expected, ...]
-    twin: float = 0.25
+    twin: float = 0.1
 
     def play(self, *, seed: int, calm: bool = False, scale: float = 1.0) -> Logs:
         """Return the records of one run; the same for the same arguments."""
         return self.make(Play(rng=np.random.default_rng([seed, calm]), calm=calm, scale=scale))
 
-    def read_policy(self, pages: float | None = None) -> Policy:
-        """Return the policy; ``pages`` replaces its budget, in so many false pages per 30 days."""
+    def read_policy(self, budget: Budget | None = None) -> Policy:
+        """Return the policy, with another budget if one is given."""
         policy = parse_policy(self.policy)
-        if pages is None:
+        if budget is None:
             return policy
-        budget = Budget(pages=pages, days=30.0)
         models = {name: msgspec.structs.replace(model, budget=budget) for name, model in policy.models.items()}
         return msgspec.structs.replace(policy, models=models, defaults=msgspec.structs.replace(policy.defaults, budget=budget))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.logs import gnomon
-from support.scenarios import batch, played, raised
+from support.scenarios import batch, played
 
 from schemas.codec import decode_records
 from schemas.drift import DriftData
@@ -14,12 +14,14 @@ from schemas.outcome import Outcome
 from schemas.prediction import Prediction
 from streams.scenarios import discover
 from streams.scenarios.files import to_lines
+from streams.scenarios.playing import raised
 
 NAMES = sorted(discover())
 
 
 def test_the_stories_are_there() -> None:
-    assert {"sepsis", "retinopathy", "oncology", "sap", "hle", "benchmark-gap", "recession", "fraud"} <= set(NAMES)
+    labels = {"sepsis", "retinopathy", "oncology", "sap", "hle", "benchmark-gap", "recession", "fraud"}
+    assert set(NAMES) == labels | {"legal-rag", "sanction"}
 
 
 @pytest.mark.parametrize("calm", [False, True])
@@ -79,6 +81,30 @@ def test_the_published_figures_are_read_from_the_report() -> None:
     assert right[0] == pytest.approx(0.91, abs=0.02)
     assert right[1] < 0.6
     assert abs(np.mean([record["score"] for record in early]) - np.mean([record["score"] for record in late])) < 0.01
+
+
+def test_what_lawyers_see_is_read_from_the_report() -> None:
+    one = played("legal-rag")
+    changed = one.logs.changed_ms or 0
+    [checks] = [check for check in one.report.models[0].checks if check.name == "citation_accuracy"]
+    counts = [outcome["checks"]["citation_accuracy"] for outcome in one.logs.outcomes]
+    assert (checks.figures.passed, checks.figures.total) == (sum(passed for passed, _ in counts), sum(total for _, total in counts))
+    late = {record["request_id"] for record in one.logs.predictions if record["timestamp"] >= changed}
+    failed = [
+        1 - o["checks"]["citation_accuracy"][0] / o["checks"]["citation_accuracy"][1] for o in one.logs.outcomes if o["request_id"] in late
+    ]
+    assert 0.17 <= np.mean(failed) <= 0.33
+    seconds = [outcome["review_seconds"] for outcome in one.logs.outcomes]
+    assert one.report.models[0].segments[0].mean_review_s == pytest.approx(np.mean(seconds), rel=1e-9)
+    scores = [record["score"] for record in one.logs.predictions]
+    assert abs(np.mean(scores[: len(scores) // 2]) - np.mean(scores[len(scores) // 2 :])) < 0.01  # as sure of itself as before
+
+
+def test_one_fabricated_citation_is_enough() -> None:
+    one = played("sanction")
+    [opened] = [event for event in one.events if event.type.value == "gnomon.drift.opened"]
+    bad = next(outcome for outcome in one.logs.outcomes if outcome["checks"]["citation_exists"][0] < 12)
+    assert opened.time_ms == bad["timestamp"]
 
 
 def test_recession_asks_once_to_retrain_on_what_came_after_the_turn() -> None:

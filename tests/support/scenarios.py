@@ -1,68 +1,19 @@
 """Scenarios played through the replay, and the same figures by plain counting."""
 
-import tempfile
-import time
-from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from schemas.findings import Event
-from schemas.policy import Policy
 from schemas.policy_models import ModelPolicy
-from schemas.report import Report
-from streams.replay import replay
-from streams.scenarios import Expected, Logs, discover
-from streams.scenarios.files import to_lines
-
-
-@dataclass(frozen=True)
-class Played:
-    """A scenario, and what came of it."""
-
-    logs: Logs
-    policy: Policy
-    report: Report
-    events: list[Event]
-
-
-def play(name: str, *, seed: int = 1, calm: bool = False, scale: float = 1.0, pages: float | None = None) -> Played:
-    """Play a scenario through the replay."""
-    scenario = discover()[name]
-    logs, policy = scenario.play(seed=seed, calm=calm, scale=scale), scenario.read_policy(pages)
-    with tempfile.TemporaryDirectory() as written:
-        folder = Path(written)
-        (folder / "predictions.jsonl").write_bytes(to_lines(logs.predictions))
-        (folder / "outcomes.jsonl").write_bytes(to_lines(logs.outcomes))
-        done = replay(
-            folder / "predictions.jsonl", folder / "outcomes.jsonl", started_ms=max(_at(logs), int(time.time() * 1000)), policy=policy
-        )
-    return Played(logs, policy, done.report, done.events)
-
-
-def _at(logs: Logs) -> int:
-    return max(int(record["timestamp"]) for record in (*logs.predictions, *logs.outcomes))
+from streams.scenarios import Logs, discover
+from streams.scenarios.playing import Played, play
 
 
 @cache
 def played(name: str) -> Played:
     """Play a scenario once for all tests."""
-    return play(name)
-
-
-def raised(one: Played, expected: Expected) -> list[Event]:
-    """Return the events that an expectation asks for."""
-
-    def fits(event: Event) -> bool:
-        data: Any = event.data
-        if not event.type.value.startswith(expected.type) or (expected.kind and str(data.kind) != expected.kind):
-            return False
-        named = [getattr(data, "segment", {}), *getattr(data, "affected", [])]
-        return (not expected.segment or expected.segment in named) and (not expected.unit or data.unit == expected.unit)
-
-    return [event for event in one.events if fits(event)]
+    return play(discover()[name])
 
 
 def batch(logs: Logs, policy: ModelPolicy, segment: dict[str, str]) -> dict[str, float | None]:
@@ -90,7 +41,7 @@ def batch(logs: Logs, policy: ModelPolicy, segment: dict[str, str]) -> dict[str,
         figures["accuracy"] = (tp + tn) / len(known)
         figures["f1"] = 2 * tp / (2 * tp + fp + fn) if tp + fp + fn else None
         figures["brier"] = float(np.mean([(record["score"] - label) ** 2 for (record, _), label in zip(known, y, strict=True)]))
-    if policy.cost is not None:
+    if known and policy.cost is not None:
         figures["cost_total"] = sum(_cost(policy, record, label) for record, label in known)
     return {key: value for key, value in figures.items() if value is not None}
 
