@@ -44,14 +44,26 @@ class Active:
 
     @classmethod
     def after(
-        cls, key: Key, bet: Bet, fit: Fit, *, phi: float, stake: int, current: Estimate, baseline: Estimate, tolerance: float
+        cls,
+        key: Key,
+        bet: Bet,
+        fit: Fit,
+        *,
+        phi: float,
+        stake: int,
+        current: Estimate,
+        baseline: Estimate,
+        tolerance: float,
+        seen: Floats | None = None,
     ) -> "Active":
         """Return the state right after an alarm led by the alternative ``stake``, with the estimate since its onset.
+
+        ``seen`` is the observation since then, for a bet that is ``shaped``.
 
         That estimate was selected for being large; the test takes it half-way to the end of its interval that is nearer to the baseline.
         """
         mean = (current.value + (current.lo if key.direction > 0 else current.hi)) / 2
-        clear = bet.clear_table(fit, direction=key.direction, stake=stake, mean=mean, tolerance=tolerance)
+        clear = bet.clear_table(fit, direction=key.direction, stake=stake, mean=mean, tolerance=tolerance, seen=seen)
         table = bet.table(fit.null, key.direction)
         return cls(key=key, bet=bet, table=table, clear=clear, baseline=baseline, phi=phi, stake=stake, tolerance=tolerance)
 

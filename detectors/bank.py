@@ -23,7 +23,7 @@ from detectors.tracks import check_detectors, tracks_of
 from detectors.warmup import DEFAULT, WarmUp
 from schemas.policy_models import ModelPolicy
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 MOST_GROUPS = 200
 
 
@@ -223,6 +223,7 @@ class Bank:
                 current=alarm.current,
                 baseline=alarm.baseline,
                 tolerance=track.tolerance,
+                seen=panel.monitors.recent[crossing.row].copy() if panel.bet.shaped else None,
             )
             panel.raise_alarm(crossing.row, active, self.budget)
         return [alarm for _, alarm, _ in alarms]

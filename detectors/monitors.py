@@ -18,7 +18,8 @@ Packed = tuple[str, list[int], bytes]
 class Monitors:
     """Arrays of ``count`` monitors of one bet at one rung. The first axis is the monitor.
 
-    Evidence: ``log_r`` and ``log_c`` (Shiryaev–Roberts and CUSUM, by stake), ``onset`` and ``since`` (events, sum, expected, by stake).
+    Evidence: ``log_r`` and ``log_c`` (Shiryaev–Roberts and CUSUM, by stake), ``onset`` and ``since`` (events, sum, expected, by stake),
+    ``recent`` (observation since any stake began to win; only of bets that are ``shaped``).
     Baseline: ``total`` (observation), ``series``, ``first`` (ms), ``null``, ``base`` (value, lo, hi, n), ``phi``, ``next_fit`` (events).
     Deposits: ``seen`` (ms) and ``seen_pot`` when last touched, ``paid`` since the evidence last started from zero.
 
@@ -44,6 +45,7 @@ class Monitors:
     log_c: Floats
     since: Floats
     total: Floats
+    recent: Floats
     null: Floats
     base: Floats
     phi: Floats
@@ -52,7 +54,7 @@ class Monitors:
     paid: Floats
     series: Floats
 
-    def __init__(self, *, stakes: int, width: int, terms: int) -> None:
+    def __init__(self, *, stakes: int, width: int, terms: int, recent: int = 0) -> None:
         self.count = 0
         integers = dict.fromkeys(("track", "slot", "state", "frozen", "hot", "first", "seen"), ())
         floats = dict.fromkeys(("phi", "next_fit", "seen_pot", "paid"), ())
@@ -64,6 +66,7 @@ class Monitors:
             "log_c": (np.float64, (stakes,)),
             "since": (np.float64, (stakes, 3)),
             "total": (np.float64, (width,)),
+            "recent": (np.float64, (recent,)),
             "null": (np.float64, (terms,)),
             "base": (np.float64, (4,)),
             "series": (np.float64, (BUCKETS, 2)),
@@ -95,6 +98,7 @@ class Monitors:
     def quiet(self, row: int) -> None:
         """Start the evidence of a monitor from zero; keep its baseline."""
         self.log_r[row], self.log_c[row], self.since[row], self.onset[row], self.paid[row] = _NEVER, 0.0, 0.0, 0, 0.0
+        self.recent[row] = 0.0
 
     def keep(self, rows: Ints) -> None:
         """Keep only these rows, in this order."""

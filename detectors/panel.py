@@ -49,7 +49,7 @@ class Panel:
         self._groups = np.array([track.family.groups for track in tracks])
         self._labels = np.array([track.family.needs_labels for track in tracks])
         self._paging = np.array([track.paged_by == "bank" for track in tracks])
-        self.monitors = Monitors(stakes=bet.stakes, width=bet.width, terms=bet.terms)
+        self.monitors = Monitors(stakes=bet.stakes, width=bet.width, terms=bet.terms, recent=bet.width if bet.shaped else 0)
         self.season = Season(len(tracks)) if bet.seasonal and rule.seasonal else None
         self.learner = Learner(bet, self.tracks, self.monitors, rule, season=self.season, bound=Z_MATURE if mature else Z_90)
         self.rows = np.full((len(tracks), 1), -1, dtype=np.int64)
@@ -154,6 +154,8 @@ class Panel:
         table = self.tables_at(rows, reading)
         factors = self.bet.log_factors(obs, table) / m.phi[rows, None]
         log_c, onset, since = m.log_c[rows], m.onset[rows], m.since[rows]
+        if self.bet.shaped:
+            m.recent[rows] = m.recent[rows] * (log_c > 0).any(axis=1, keepdims=True) + obs
         follow(log_c, onset, since, log_factors=factors, start_ms=reading.start_ms, tally=self.bet.tally(obs, table))
         m.log_c[rows], m.onset[rows], m.since[rows] = log_c, onset, since
         kinds = self.kinds(rows)

@@ -74,6 +74,7 @@ class Bet(ABC):
     terms: ClassVar[int]  # columns of a null
     stakes: ClassVar[int]  # alternatives that are mixed, with equal weight
     families: ClassVar[tuple[Family, ...]]
+    shaped: ClassVar[bool] = False  # whether the clear test must know the observation since the onset, not its mean alone
     seasonal: ClassVar[bool] = False  # whether its null can follow the hour of the week
 
     @abstractmethod
@@ -133,8 +134,11 @@ class Bet(ABC):
         """Say whether a change since its onset is worth a page."""
 
     @abstractmethod
-    def clear_table(self, fit: Fit, *, direction: int, stake: int, mean: float, tolerance: float) -> Floats:
-        """Return the table of the test whose null is that the change is still there."""
+    def clear_table(self, fit: Fit, *, direction: int, stake: int, mean: float, tolerance: float, seen: Floats | None = None) -> Floats:
+        """Return the table of the test whose null is that the change is still there, with ``mean``.
+
+        ``seen`` is the observation since the onset, for a bet that is ``shaped``.
+        """
 
     @abstractmethod
     def clear_factors(self, obs: Floats, table: Floats) -> Floats:

@@ -162,7 +162,7 @@ class CalibrationBet(Bet):
         """Page only with at least 30 labels since the onset."""
         return n >= _MIN_LABELS
 
-    def clear_table(self, fit: Fit, *, direction: int, stake: int, mean: float, tolerance: float) -> Floats:
+    def clear_table(self, fit: Fit, *, direction: int, stake: int, mean: float, tolerance: float, seen: Floats | None = None) -> Floats:
         """Test "still at least half-way to the alternative that led, and beyond the band" with a bet on the map."""
         return np.append(self.table(fit.null, direction), float(stake))
 

@@ -127,7 +127,7 @@ class ClaimBet(Bet):
         """Page only from 30 events on, and if the claim is missed by the tolerance."""
         return n >= _FEWEST and effect >= tolerance
 
-    def clear_table(self, fit: Fit, *, direction: int, stake: int, mean: float, tolerance: float) -> Floats:
+    def clear_table(self, fit: Fit, *, direction: int, stake: int, mean: float, tolerance: float, seen: Floats | None = None) -> Floats:
         """Test "still below the midpoint of claim and production, and below the tolerance" with bets on more."""
         claimed = float(fit.null[0])
         m = max(min((claimed + mean) / 2, claimed - tolerance), _EDGE)

@@ -38,8 +38,8 @@ class CostBet(Bet):
     Costs are taken at the lower end of their cell, and so are those behind the bounds: nothing is lost but a little power. Bounds are
     corrected for skewness; that of the mean is one of 97.5 %, of which heavy tails leave about 95 %.
 
-    Clearing needs a bounded quantity: costs are cut off below which 90 % of the baseline's mean lies, and the null is that their mean is
-    still beyond the midpoint of baseline and alarm, in proportion.
+    Clearing needs a bounded quantity: costs are cut off below which 90 % of the mean lies, in the baseline and since the onset, and the
+    null is that their mean is still beyond the midpoint of the two.
 
     Observation: events by cell, and the exact sum of costs. Null: (bound, exact mean, mean at the lower ends, coefficient of variation,
     cut, mean with the cut, bound of the share that costs anything, power of one deviation, last cell seen, log bounds of the mean
@@ -63,6 +63,7 @@ class CostBet(Bet):
     """
 
     name = "costs"
+    shaped = True
     width = CELLS + 1
     terms = 9 + len(SHIFTS)
     stakes = len(LAMBDAS) + len(RATIOS) + len(SHIFTS)
@@ -162,11 +163,22 @@ class CostBet(Bet):
         """Page only if the mean since the onset is above the baseline by the tolerance."""
         return effect >= tolerance
 
-    def clear_table(self, fit: Fit, *, direction: int, stake: int, mean: float, tolerance: float) -> Floats:
+    def clear_table(self, fit: Fit, *, direction: int, stake: int, mean: float, tolerance: float, seen: Floats | None = None) -> Floats:
         """Return the log factor of each cell for each stake of the clear test."""
-        _, exact, _, _, cut, capped = fit.null[:6].tolist()
-        ratio = max((exact + mean) / 2, exact * (1 + tolerance)) / max(exact, _FLOOR)
-        costs = np.minimum(LOWER_ENDS, cut) / max(capped * ratio, _FLOOR)
+        _, exact, low, _, cut, capped = fit.null[:6].tolist()
+        counts = np.zeros(CELLS) if seen is None else seen[:CELLS]
+        least = exact * (1 + tolerance)
+        if counts[1:].any():  # the cut must leave the change to be seen: a mean that rose by what lies beyond it would look as before
+            n = float(counts.sum())
+            heads = np.minimum(LOWER_ENDS, LOWER_ENDS[:, None]) @ counts / n
+            at = max(int(np.argmax(heads >= _BULK * heads[-1])), int(np.searchsorted(LOWER_ENDS, cut)))
+            shrunk = mean / max(float(seen[CELLS]) / n, _FLOOR) if seen is not None else 1.0
+            before = capped if LOWER_ENDS[at] <= cut else low
+            null = max((before + float(heads[at]) * shrunk) / 2, before * (1 + tolerance))
+            cut = float(LOWER_ENDS[at])
+        else:
+            null = capped * max((exact + mean) / 2, least) / max(exact, _FLOOR)
+        costs = np.minimum(LOWER_ENDS, cut) / max(null, _FLOOR)
         most = min(0.5, 0.9 / max(float(costs.max()) - 1, _FLOOR))
         return np.asarray(np.log1p(most * _CLEAR[:, None] * (1 - costs)).ravel())
 

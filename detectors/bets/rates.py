@@ -199,7 +199,7 @@ class RateBet(Bet):
         """Page only if the odds ratio since the onset is at least one plus the tolerance."""
         return effect >= tolerance
 
-    def clear_table(self, fit: Fit, *, direction: int, stake: int, mean: float, tolerance: float) -> Floats:
+    def clear_table(self, fit: Fit, *, direction: int, stake: int, mean: float, tolerance: float, seen: Floats | None = None) -> Floats:
         """Test "still beyond the midpoint of baseline and alarm, and beyond the tolerance" with bets on the way back and on the baseline.
 
         Returns these rates, shape (1 + alternatives,).

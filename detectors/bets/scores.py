@@ -134,7 +134,7 @@ class ScoreBet(Bet):
         """Page only if the share has moved by the tolerance since the onset."""
         return effect >= tolerance
 
-    def clear_table(self, fit: Fit, *, direction: int, stake: int, mean: float, tolerance: float) -> Floats:
+    def clear_table(self, fit: Fit, *, direction: int, stake: int, mean: float, tolerance: float, seen: Floats | None = None) -> Floats:
         """Test "the share is still beyond the midpoint of baseline and alarm, and beyond the tolerance" with bets on less."""
         each = stake // len(RHO)
         base = float(_shares(fit.null)[each])

@@ -4,8 +4,12 @@ import numpy as np
 import pytest
 from support.stories import DAY_MS, START_MS, Record, findings, fold
 
+from detectors.active import Active
+from detectors.bets import discover as bets
 from detectors.cost_cells import COST, LOWER_ENDS, cost_cell
+from detectors.fixed import Floats
 from detectors.monitors import ARMED
+from detectors.signals import Cleared, Estimate, Key
 from detectors.watch import Watch
 from schemas.findings import EventType
 from schemas.policy import parse_policy
@@ -151,3 +155,30 @@ def test_a_rise_of_misses_says_what_it_costs_a_day() -> None:
         assert findings(fold(records, policy=parse_policy(priced_by + off), chunk=chunk)[1]) == findings(events)
     _, unpriced = fold(records, policy=parse_policy('[models.m]\nages = ["4d"]\n' + off))
     assert {event.data.impact for event in unpriced if getattr(event.data, "metric", "") == "fnr"} == {None}
+
+
+def test_a_change_that_lies_in_costs_never_seen_before_is_not_taken_for_over() -> None:
+    """As many events cost something as before, but fifty times as much: what is below the old cut looks as it always did."""
+    bet, rng = bets()["costs"], np.random.default_rng(1)
+
+    def observation(n: int, cost: float) -> Floats:
+        counts = np.zeros(bet.width)
+        dear = rng.binomial(n, 0.012)
+        cell = int(np.searchsorted(LOWER_ENDS, cost, side="right")) - 1
+        counts[0], counts[cell], counts[-1] = n - dear, dear, dear * cost
+        return counts
+
+    fit = bet.fit(observation(10_000, 200.0), phi=1.0, tolerance=0.1, direction=1, parent=None)
+    seen = observation(1_000, 10_000.0)
+    current = Estimate(float(seen[-1]) / 1_000, float(seen[-1]) / 2_000, float(seen[-1]) / 500, 1_000.0)
+
+    def active() -> Active:
+        base = Estimate(fit.value, fit.lo, fit.hi, fit.n)
+        key = Key("cost", 1, 0, 1)
+        return Active.after(key, bet, fit, phi=1.0, stake=8, current=current, baseline=base, tolerance=0.1, seen=seen)
+
+    runs = [active() for _ in range(40)]
+    wrongly = [any(isinstance(one.step(observation(60, 10_000.0), step), Cleared) for step in range(100)) for one in runs]
+    assert sum(wrongly) <= 2  # at most 1 % each
+    over = active()
+    assert any(isinstance(over.step(observation(60, 200.0), step), Cleared) for step in range(400))
