@@ -30,6 +30,7 @@ class Expected:
     type: str
     kind: str
     segment: dict[str, str] = field(default_factory=dict)
+    metric: str = ""
     unit: str = ""  # of a fatigue event
 
 

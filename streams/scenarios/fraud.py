@@ -72,5 +72,8 @@ SCENARIO = Scenario(
     source="how fraud adapts to a model that is judged by accuracy; made-up figures",
     policy=POLICY,
     make=_make,
-    expects=(Expected(type="gnomon.drift.opened", kind="cost"),),
+    expects=(
+        Expected(type="gnomon.drift.opened", kind="cost"),
+        Expected(type="gnomon.drift.opened", kind="probe", metric="probe:account-takeover"),
+    ),
 )

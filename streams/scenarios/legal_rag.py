@@ -57,5 +57,5 @@ SCENARIO = Scenario(
     source="Magesh et al., Journal of Empirical Legal Studies (2025): 17 to 33 % of answers of legal research tools hallucinate",
     policy=POLICY,
     make=_make,
-    expects=(Expected(type="gnomon.drift.opened", kind="check"),),
+    expects=(Expected(type="gnomon.drift.opened", kind="check", metric="check:citation_accuracy"),),
 )

@@ -46,5 +46,7 @@ def _fits(event: Event, expected: Expected) -> bool:
     data = event.data
     if not event.type.value.startswith(expected.type) or (expected.kind and str(getattr(data, "kind", "")) != expected.kind):
         return False
+    if expected.metric and getattr(data, "metric", "") != expected.metric:
+        return False
     named = [getattr(data, "segment", {}), *getattr(data, "affected", [])]
     return (not expected.segment or expected.segment in named) and (not expected.unit or getattr(data, "unit", "") == expected.unit)
