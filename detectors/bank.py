@@ -10,7 +10,7 @@ import numpy as np
 from detectors.active import Active
 from detectors.baselines.attribution import e_bh
 from detectors.baselines.coverage import CoverageGuard
-from detectors.bets import Enough, Fit
+from detectors.bets import Fit, enough_for
 from detectors.budget import DAY_MS, Budget
 from detectors.cells import KNOWN, MADE
 from detectors.fixed import Floats, Ints
@@ -71,8 +71,7 @@ class Bank:
     def __init__(self, *, policy: ModelPolicy) -> None:
         check_detectors(policy)
         self.policy = policy
-        learn = policy.baseline
-        self.rule = Enough(labels=learn.labels, failures=learn.failures, days=learn.days, seasonal=learn.seasonal)
+        self.rule = enough_for(policy)
         self.budget = Budget(pages=policy.budget.pages, days=policy.budget.days)
         self.panels: dict[int, list[Panel]] = {}
         self.mature: dict[int, bool] = {}

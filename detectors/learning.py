@@ -1,11 +1,14 @@
 """Baselines in the making: what the earliest panes say, and when that is enough."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from detectors.baselines.season import WEEK_MS, WEEKS, Season
 from detectors.baselines.tempering import BUCKETS, HOUR_MS, halve, phi
+from detectors.baselines.wilson import Z_90, stricter
 from detectors.bets import Bet, Enough, Fit
 from detectors.fixed import Floats, Ints
 from detectors.monitors import LEARNING, Monitors
@@ -89,20 +92,23 @@ class Learner:
         if slot:
             m.phi[row] = max(float(m.phi[row]), float(m.phi[parent]))
             m.series[row] = 0.0
-        fit = self.bet.fit(
-            m.total[row],
-            phi=float(m.phi[row]),
-            tolerance=track.tolerance,
-            direction=track.direction,
-            parent=m.null[parent] if slot else None,
-            bound=self.bound,
-        )
+        fit = self._bounded(m.total[row], track, float(m.phi[row]), m.null[parent] if slot else None)
         self.freeze(row, fit)
         m.next_fit[row] = min(_TRIPLE * events, self.rule.plenty)
         if events >= self.rule.plenty:
             m.frozen[row] = 1
             m.series[row] = 0.0
         return fit
+
+    def _bounded(self, total: Floats, track: Track, phi: float, parent: Floats | None) -> Fit:
+        """Return the fit, whose null is bounded as strictly as the budget asks; what people see of it is an interval of 90 %."""
+        given: dict[str, Any] = {"tolerance": track.tolerance, "direction": track.direction, "parent": parent}
+        if self.rule.share >= 1:
+            return self.bet.fit(total, phi=phi, bound=self.bound, **given)
+        # Fewer events count, for every bound that a bet may have; that which is given comes out as strict as it should.
+        wide = stricter(Z_90, self.rule.share) / Z_90
+        strict = self.bet.fit(total, phi=phi * wide * wide, bound=stricter(self.bound, self.rule.share) / wide, **given)
+        return replace(self.bet.fit(total, phi=phi, bound=self.bound, **given), null=strict.null)
 
     def _add_season(self, rows: Ints, obs: Floats, reading: Reading) -> None:
         m, season = self.monitors, self.season

@@ -20,6 +20,7 @@ import numpy as np
 from detectors.baselines.wilson import Z_90, sequence, wilson
 from detectors.fixed import Floats
 from detectors.reading import Reading
+from schemas.policy_models import ModelPolicy
 
 UP, DOWN = 1, -1
 
@@ -63,7 +64,20 @@ class Enough:
     plenty: int = 10_000  # labels that make up for failures not seen
     days: float = 28.0
     outcome_days: float = 5.0
+    share: float = 1.0  # of one page in 30 days that the budget allows, at most 1; bounds fail in proportion to it
     seasonal: bool = True  # learn the hour of the week where a bet can follow it
+
+
+def enough_for(policy: ModelPolicy) -> Enough:
+    """Return what a policy asks of baselines.
+
+    >>> from schemas.policy_models import Budget
+    >>> enough_for(ModelPolicy(budget=Budget(pages=0.5, days=30))).share
+    0.5
+    """
+    learn, budget = policy.baseline, policy.budget
+    share = min(1.0, 30 * budget.pages / budget.days)
+    return Enough(labels=learn.labels, failures=learn.failures, days=learn.days, seasonal=learn.seasonal, share=share)
 
 
 class Bet(ABC):

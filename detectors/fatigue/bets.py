@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from detectors.active import Active
-from detectors.bets import UP, Bet, Enough, Family, Fit
+from detectors.bets import UP, Bet, Family, Fit, enough_for
 from detectors.budget import GROUPS, LABEL_FREE, Budget
 from detectors.fatigue import Kind, Turn
 from detectors.fatigue.ledger import LATE, Ledger
@@ -76,7 +76,7 @@ class BetKind(Kind):
 
     def _start_anew(self) -> None:
         policy, promised = self.policy, self.promised()
-        rule = Enough(labels=policy.baseline.labels, failures=policy.baseline.failures, days=policy.baseline.days)
+        rule = enough_for(policy)
         tolerance = self.family.tolerance if promised is None else 0.0
         track = Track(family=self.family, direction=UP, tolerance=tolerance, contract=promised)
         self.panel = UnitPanel(self.bet, [track], rung=0, rule=rule)

@@ -50,7 +50,7 @@ KEYS = {
     "baseline.days": "what must have been seen before a monitor may page: days of predictions, ...",
     "baseline.labels": "... matured labels ...",
     "baseline.failures": "... and failures among them",
-    "baseline.seasonal": "follow the hour of the week once four weeks of it have been seen; `false`: one level for all hours; default `true`",
+    "baseline.seasonal": "follow the hour of the week once four weeks of it have been seen (default), or hold one level for all hours",
     "baseline.file": "a Parquet file of a reference set (accepted; not used yet)",
     "dimensions": "the subgroups to watch; default: all that arrive",
     "intersections": "lists of dimensions that are also watched together",

@@ -1,16 +1,21 @@
 """Bounds, over-dispersion, calibration maps, the coverage guard, attribution."""
 
 import itertools
+from statistics import NormalDist
 
 import numpy as np
 import pytest
 
+from detectors.bank import Bank
 from detectors.baselines.attribution import e_bh
 from detectors.baselines.calibration_map import ABSOLUTE, BINNED, LOGISTIC, fit_map, logit
 from detectors.baselines.coverage import DAY_MS, CoverageGuard
 from detectors.baselines.tempering import halve, phi
 from detectors.baselines.wilson import sequence, wilson
 from detectors.bets import Enough, discover, sigmoid
+from detectors.panel import Panel
+from detectors.tracks import Track
+from schemas.policy_models import Budget, ModelPolicy
 
 RATES, CALIBRATION = discover()["rates"], discover()["calibration"]
 
@@ -177,3 +182,19 @@ def test_e_bh_is_the_largest_set_that_vouches_for_itself():
             if len(chosen) == size and all(e[i] >= 6 / (0.1 * size) for i in chosen) and size > len(best):
                 best = chosen
         assert tuple(e_bh(np.log(e))) == tuple(sorted(best))
+
+
+@pytest.mark.parametrize(("pages", "share"), [(1.0, 1.0), (5.0, 1.0), (0.1, 0.1), (0.01, 0.01)])
+def test_bounds_fail_in_proportion_to_the_budget(pages, share):
+    """The null of a monitor that has just been armed, for budgets of different sizes."""
+    bank = Bank(policy=ModelPolicy(budget=Budget(pages=pages, days=30)))
+    assert bank.rule.share == share
+    family = next(family for family in RATES.families if family.name == "error")
+    track = Track(family=family, direction=1, tolerance=0.2)
+    panel = Panel(RATES, [track], rung=1, rule=bank.rule, mature=True)
+    total = np.array([3_000.0, 150.0])
+    fit = panel.learner._bounded(total, track, 1.0, None)
+    n, p = 3_000.0, float(fit.null[0])
+    z = (p - 0.05) / np.sqrt(p * (1 - p) / n)  # Wilson's edge is where the rate lies z errors of the edge away
+    assert NormalDist().cdf(-z) == pytest.approx(share * NormalDist().cdf(-1.0), rel=0.02)
+    assert (fit.lo, fit.hi) == wilson(3_000, 150)  # what people are shown stays an interval of 90 %

@@ -107,6 +107,15 @@ def test_one_fabricated_citation_is_enough() -> None:
     assert opened.time_ms == bad["timestamp"]
 
 
+def test_money_lost_is_stated_while_accuracy_is_silent() -> None:
+    one = played("fraud")
+    kinds = {str(event.data.kind) for event in one.events if isinstance(event.data, DriftData)}
+    assert "concept" not in kinds
+    told = [event.data for event in one.events if isinstance(event.data, DriftData) and str(event.data.kind) == "cost"]
+    assert told[-1].impact is not None
+    assert told[-1].impact.money_per_day == pytest.approx(one.logs.truth["money_per_day"], rel=0.1)
+
+
 def test_recession_asks_once_to_retrain_on_what_came_after_the_turn() -> None:
     one = played("recession")
     [asked] = [event for event in one.events if event.type.value == "gnomon.retrain.requested"]
