@@ -9,7 +9,9 @@ import logging
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from importlib.metadata import version
 from typing import Any, NoReturn, TypeVar
 
@@ -32,7 +34,8 @@ LONGEST_PAUSE_S = 5.0  # between two flushes, however long they take
 QUEUE_BATCHES = 32  # batches waiting in a worker, beyond those being handled
 T = TypeVar("T")
 
-Handle = Callable[[list[Batch]], Awaitable[None]]
+Turn = Callable[[], Awaitable[None]]
+Handle = Callable[[list[Batch], Turn], Awaitable[None]]
 Load = Callable[[set[TP], Callable[[], bool]], Awaitable[dict[TP, int]]]
 Flush = Callable[[], Awaitable[None]]
 
@@ -166,25 +169,37 @@ async def retry(what: str, call: Callable[[], Awaitable[T]], *, first_s: float =
             return result
 
 
+async def _done(step: "asyncio.Task[None] | None") -> None:
+    """Wait for a step; raises what it raised, so that nothing overtakes a step that has failed."""
+    if step is not None:
+        await asyncio.shield(step)
+
+
 class Agent:
     """One agent over all of an app's source topics.
 
     Parameters
     ----------
     handle
-        Awaited with what waits in the queue, in order within each partition. When it returns, the batches are acknowledged in
-        order: at once, or after the next ``flush``. Anything it raises ends the process with nothing acknowledged.
+        Awaited with what waits in the queue, in order within each partition, and a turn to await before anything is produced: it comes
+        when the step before is done. When it returns, the batches are acknowledged in order: at once, or after the next ``flush``.
+        Anything it raises ends the process with nothing acknowledged.
     load
         Awaited after each rebalance, before the first batch, with every partition owned and a function that tells whether they
         still are; returns the offsets to read from (a partition left out is read from its committed offset). It must build its new
         state aside, and take it into use only while the function says True.
     flush
         Awaited every flush interval, never while ``handle`` runs: makes durable what was handled so far.
+    ahead
+        How many steps may be under way at once, so that one waits for its round trips while others compute.
 
     """
 
-    def __init__(self, app: App, topics: list[str], handle: Handle, *, load: Load | None = None, flush: Flush | None = None) -> None:
+    def __init__(
+        self, app: App, topics: list[str], handle: Handle, *, load: Load | None = None, flush: Flush | None = None, ahead: int = 1
+    ) -> None:
         self.app = app
+        self.ahead = ahead
         self.crash = CrashPoints(app.gnomon.crash_at)
         self.step = asyncio.Lock()  # a flush sees the state between two steps
         self._handle, self._load, self._flush = handle, load, flush
@@ -205,18 +220,33 @@ class Agent:
             except StopAsyncIteration:  # how Faust tells a stream to end
                 return
             async with self.step:
-                events = self._drain(queue, event)
-                try:
-                    if events:
-                        await self._handle([event.value for event in events])
-                except asyncio.CancelledError:
-                    raise
-                except BaseException:
-                    # Faust would restart the agent and go on with the next batch: this one would be lost.
-                    die("a batch could not be handled")
-                self._handled += events
-                if self._flush is None:
-                    self._acknowledge()
+                await self._work_off(queue, event)
+
+    async def _work_off(self, queue: Any, event: Any) -> None:
+        """Handle what waits, several steps at once, until there is nothing left; in order, they are acknowledged."""
+        steps: deque[tuple[list[Any], asyncio.Task[None]]] = deque()
+        try:
+            while True:
+                events = [] if event is None else self._drain(queue, event)
+                if events:
+                    turn = partial(_done, steps[-1][1] if steps else None)
+                    steps.append((events, asyncio.ensure_future(self._handle([event.value for event in events], turn))))
+                if steps and (len(steps) >= self.ahead or queue.empty()):
+                    await steps[0][1]
+                    self._handled += steps.popleft()[0]
+                    if self._flush is None:
+                        self._acknowledge()
+                if not steps and (queue.empty() or self._flush is not None):  # a flush comes in between two steps
+                    return
+                event = None if queue.empty() else queue.get_nowait()
+        except asyncio.CancelledError:
+            raise
+        except BaseException:
+            # Faust would restart the agent and go on with the next batch: this one would be lost.
+            die("a batch could not be handled")
+        finally:
+            for _, task in steps:
+                task.cancel()
 
     def _drain(self, queue: Any, event: Any) -> list[Any]:
         events, records, size = [], 0, 0

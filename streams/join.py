@@ -18,7 +18,7 @@ from detectors.pending import DictTable, PendingTable
 from schemas.codec import Limits
 from schemas.policy import Policy, parse_policy
 from streams.batches import Batch
-from streams.engine import REFUSED, Agent, App, die, new_app, retry
+from streams.engine import REFUSED, Agent, App, Turn, die, new_app, retry
 from streams.guard import DictMemory, Guard, Memory, RedisMemory, RefusedError
 from streams.joining import Joining
 from streams.metered import MeteredProducer, MeteredTable, redis_call
@@ -34,6 +34,7 @@ from streams.worker_metrics import JoinMetrics
 log = logging.getLogger(__name__)
 
 GROUP = "join"
+AHEAD = 3  # steps under way: while one waits for Redis and one for Kafka, the third computes
 FRESH_MS = 2_000  # how old the broker's word may be that a partition has no more
 
 
@@ -43,7 +44,7 @@ class JoinWorker:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.app: App = new_app(GROUP, settings)
-        self.agent = Agent(self.app, [settings.topic(name) for name in SOURCES], self._handle, load=self._load)
+        self.agent = Agent(self.app, [settings.topic(name) for name in SOURCES], self._handle, load=self._load, ahead=AHEAD)
         self.redis: Any = None
         self.producer: ScoredProducer | None = None
         self.joining: Joining | None = None
@@ -101,10 +102,10 @@ class JoinWorker:
             self.vitals.loaded()
         return {}  # from the committed offsets
 
-    async def _handle(self, batches: list[Batch]) -> None:
+    async def _handle(self, batches: list[Batch], turn: Turn) -> None:
         assert self.joining is not None  # noqa: S101  loaded before the first batch
         with self.metrics.step(sum(map(len, batches))):
-            joined = await self.joining.step(batches)
+            joined = await self.joining.step(batches, turn)
         self.metrics.joined(joined)
 
     async def _ticker(self) -> None:

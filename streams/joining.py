@@ -15,7 +15,7 @@ from detectors.pending import PendingTable
 from schemas.codec import encode as encode_json
 from schemas.scored import Forwarded, Origin, Scored, encode
 from streams.batches import Batch
-from streams.engine import retry
+from streams.engine import Turn, retry
 from streams.guard import Facts
 from streams.policy_follow import PolicyFollower
 from streams.producer import Message, scored_partition
@@ -98,9 +98,10 @@ class Joining:
         name = self._logical[topic]
         return Origin(name, self._facts[name].topic_id, partition)
 
-    async def step(self, batches: Sequence[Batch]) -> Joined:
+    async def step(self, batches: Sequence[Batch], turn: Turn | None = None) -> Joined:
         """Join batches; when it returns, everything they gave is confirmed by Kafka, and they may be acknowledged.
 
+        Several steps may be under way: each awaits its ``turn`` before it produces, so that rows keep the order of their sources.
         Repeating it, whole or after a crash anywhere within, gives the same rows under the same origins.
 
         Raises
@@ -112,12 +113,13 @@ class Joining:
         self._crash("read")
         if self._policies is not None:
             self._joiner = await self._policies.joiner() or self._joiner
-        prepared = self._joiner.prepare(
-            [SourceBatch(self.origin(b.topic, b.partition), b.offsets, b.timestamps, b.values) for b in batches]
-        )
+        joiner = self._joiner
+        prepared = joiner.prepare([SourceBatch(self.origin(b.topic, b.partition), b.offsets, b.timestamps, b.values) for b in batches])
         logs = await retry("the pending table", lambda: self._table.exchange(prepared.lookups))
         self._crash("looked-up")
-        joined = self._joiner.finish(prepared, logs)
+        if turn is not None:
+            await turn()
+        joined = joiner.finish(prepared, logs)
         # First, and confirmed: a row that counts a dead letter must not be there without it.
         await self._producer.produce([Message(self._dead_letters, None, None, encode_json(d), JSON) for d in joined.dead_letters])
         self._crash("dead-lettered")

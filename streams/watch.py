@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 
 from streams.batches import Batch
 from streams.checkpoint import CheckpointError, Checkpoints, DictCheckpoints, FencedError, RedisCheckpoints
-from streams.engine import REFUSED, Agent, App, die, new_app, retry
+from streams.engine import REFUSED, Agent, App, Turn, die, new_app, retry
 from streams.guard import DictMemory, Guard, Memory, RedisMemory, RefusedError
 from streams.metered import MeteredCheckpoints, MeteredProducer, redis_call
 from streams.pending import check_redis
@@ -101,7 +101,7 @@ class WatchWorker:
         if gone:
             raise RefusedError(f"no checkpoint, and no way to make one anew: {'; '.join(gone)}; restore Redis, or start under a new prefix")
 
-    async def _handle(self, batches: list[Batch]) -> None:
+    async def _handle(self, batches: list[Batch], _: Turn) -> None:
         assert self.watching is not None  # noqa: S101  loaded before the first batch
         try:
             with self.metrics.step(sum(map(len, batches))):

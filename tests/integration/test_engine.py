@@ -83,7 +83,8 @@ def test_an_exception_ends_the_worker_and_loses_nothing(kafka: Broker, prefix: s
     assert committed(kafka.bootstrap, f"{prefix}engine", topic, 2) == [20_000] * 2
 
 
-def test_workers_join_leave_and_die_and_nothing_is_lost(kafka: Broker, prefix: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("behaviour", ["slow0.01", "ahead"])
+def test_workers_join_leave_and_die_and_nothing_is_lost(kafka: Broker, prefix: str, tmp_path: Path, behaviour: str) -> None:
     topic, group, total, small = f"{prefix}t", f"{prefix}engine", 0, {"GNOMON_BATCH_RECORDS": "500"}
     kafka.create_topics({topic: 4})
 
@@ -100,7 +101,7 @@ def test_workers_join_leave_and_die_and_nothing_is_lost(kafka: Broker, prefix: s
         workers = {}
         for name in names:  # each joins under load
             more(20_000)
-            workers[name] = engine_worker(tmp_path, kafka.bootstrap, prefix, [topic], behaviour="slow0.01", name=name, **small)
+            workers[name] = engine_worker(tmp_path, kafka.bootstrap, prefix, [topic], behaviour=behaviour, name=name, **small)
             started.append(workers[name])
             wait_for(lambda name=name: bool(handled(tmp_path, name)) or all_handled(), f"{name} handles")
         more(20_000)

@@ -11,7 +11,7 @@ from pathlib import Path
 from faust.types import TP
 
 from streams.batches import Batch
-from streams.engine import Agent, App, new_app, run
+from streams.engine import Agent, App, Turn, new_app, run
 from streams.settings import Settings
 
 
@@ -24,8 +24,11 @@ class Handler:
         self.calls = 0
         self.next: dict[tuple[str, int], int] = {}
 
-    async def __call__(self, batches: list[Batch]) -> None:
+    async def __call__(self, batches: list[Batch], turn: Turn) -> None:
         self.calls += 1
+        if self.behaviour == "ahead":
+            await asyncio.sleep(0.02 * (1 + self.calls % 4))  # round trips of their own length
+            await turn()
         if self.behaviour == "raise" and self.calls == 3:
             raise ZeroDivisionError("told to")
         if self.behaviour.startswith("slow"):
@@ -58,7 +61,7 @@ def main(out: str, behaviour: str, *topics: str) -> None:
             await asyncio.sleep(0.5)
             return {tp: int(behaviour[4:]) for tp in partitions} if owned() else {}
 
-    Agent(app, list(topics), handler, load=load, flush=flush)
+    Agent(app, list(topics), handler, load=load, flush=flush, ahead=3 if behaviour == "ahead" else 1)
     run(app, loglevel="WARNING")
 
 
