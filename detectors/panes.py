@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from detectors.cells import Layout
 from detectors.fixed import Ints, carry
@@ -45,9 +46,13 @@ class SumTable:
 
     def add(self, keys: Ints, rows: Ints) -> None:
         """Add rows, shape (n, width), to the sums of their keys, shape (n,); low limbs need not be carried."""
+        if len(keys):
+            self.merge(*grouped(keys, rows))
+
+    def merge(self, keys: Ints, rows: Ints) -> None:
+        """Add rows as ``add`` does; keys are distinct and ascending."""
         if not len(keys):
             return
-        keys, rows = grouped(keys, rows)
         at = np.searchsorted(self.keys, keys)
         known = np.zeros(len(keys), dtype=bool)
         inside = at < len(self.keys)
@@ -104,6 +109,41 @@ def grouped(keys: Ints, rows: Ints) -> tuple[Ints, Ints]:
     keys = keys[order]
     starts = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
     return keys[starts], np.add.reduceat(rows[order], starts, axis=0)
+
+
+def sums_by(codes: Ints, at: Ints, rows: Ints) -> tuple[Ints, Ints]:
+    """Return the distinct codes, ascending, and for each the sum of the rows that stand at its places; codes are not negative.
+
+    An event counts in several segments, so a row is summed several times: as a product with a sparse matrix it is never copied.
+
+    Parameters
+    ----------
+    codes, at
+        Shape (m,): a code, and the position of the row that counts there.
+    rows
+        Shape (n, width).
+
+    Examples
+    --------
+    >>> sums_by(np.array([2, 0, 2]), np.array([0, 0, 1]), np.array([[1, 10], [2, 20]]))
+    (array([0, 2]), array([[ 1, 10],
+           [ 3, 30]]))
+
+    """
+    if not len(codes):
+        return codes, rows[:0]
+    n = int(codes.max()) + 1
+    if n <= 4 * len(codes) + 256:  # few enough to count through; else sort
+        distinct, which = None, codes
+    else:
+        distinct, which = np.unique(codes, return_inverse=True)
+        n = len(distinct)
+    matrix = sparse.csr_array((np.ones(len(at), dtype=np.int64), (which, at)), shape=(n, len(rows)))
+    sums = matrix @ rows
+    if distinct is None:
+        distinct = np.flatnonzero(np.bincount(which, minlength=n))
+        sums = sums[distinct]
+    return distinct, sums
 
 
 def pane_index(ms: Any) -> Any:

@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from detectors.cells import BIN, CONFUSION, GRID, KNOWN, MADE, PANE_GRID, Layout, grid_cell
 from detectors.cost_cells import COST, PAIRS, cost_rows
@@ -22,6 +23,7 @@ from detectors.panes import (
     grouped,
     pane_index,
     pane_of,
+    sums_by,
 )
 from detectors.segments import Segments
 from detectors.statistics.score_counts import ScoreCounts
@@ -71,50 +73,59 @@ class VersionSums:
 
     def add(self, rows: Rows, where: Ints, ladder: Ladder) -> None:
         """Add the picked rows of one scored message, all of this version."""
-        predicted_at = rows.column("predicted_at")[where]
-        pane = pane_index(self.pane_start(predicted_at))
-        delay = rows.column("known_at")[where] - predicted_at
+        kind = rows.column("kind")[where]
         position, segment = self.segments.memberships(rows, where)
-        kind = rows.column("kind")[where][position]
-        label = kind == Kind.LABEL
-        made = kind == Kind.PREDICTION
-        known = label | (kind == Kind.DISPOSITION) | (kind == Kind.COST)
-        age_class = np.where(made, 0, ladder.age_class(delay)[position])
-        key = cell_key(pane[position], segment, age_class)
-        t = self.tables
-        for chosen, sums, table, total in ((made, made_sums, "made", "total_made"), (known, known_sums, "known", "total_known")):
-            at = position[chosen]
-            if len(at):
-                each = sums(rows, where)[at]
-                t[table].add(key[chosen], each)
-                t[total].add(segment[chosen], each)
-        score = rows.column("score")[where]
-        scored = (np.isfinite(score) & (rows.column("abstained")[where] == 0))[position] & (made | label)
-        if scored.any():
-            at = position[scored]
-            bins, sign = bin_sums(rows, where)[at], rows.column("sign")[where][at]
-            cell = grid_cell(score[at])
-            bin_keys = (key[scored] << BIN_BITS) | (cell // (GRID // PANE_GRID))
-            of_label = label[scored]
-            t["made_bins"].add(bin_keys[~of_label], bins[~of_label])
-            t["known_bins"].add(bin_keys[of_label], bins[of_label])
-            t["total_bins"].add((segment[scored] << TOTAL_BIN_BITS | cell)[of_label], bins[of_label])
-            at, picked = at[of_label], segment[scored][of_label]
-            self.scores.update_many(picked, score[at], rows.column("label")[where][at], sign[of_label])
-        self._add_costs(rows, where, position, key)
-        sign = rows.column("sign")[where].astype(np.int64)[position]
-        for chosen, column, table in ((made & (segment == 0), "predicted_at", "made_days"), (label, "known_at", "label_days")):
-            day = rows.column(column)[where][position[chosen]] // DAY_MS
-            t[table].add(day << SEGMENT_BITS | segment[chosen], sign[chosen, np.newaxis])
+        for chosen, add in ((kind == Kind.PREDICTION, self._add_made), ((kind >= Kind.LABEL) & (kind <= Kind.COST), self._add_known)):
+            if not chosen.any():
+                continue
+            place = np.cumsum(chosen) - 1  # among the chosen
+            mine = chosen[position]
+            add(rows, where[chosen], _Cells(place[position[mine]], segment[mine], len(self.segments)), ladder)
 
-    def _add_costs(self, rows: Rows, where: Ints, position: Ints, key: Ints) -> None:
+    def _add_made(self, rows: Rows, where: Ints, cells: "_Cells", ladder: Ladder) -> None:
+        predicted_at, sign = rows.column("predicted_at")[where], rows.column("sign")[where].astype(np.int64)
+        cells.divide(pane_index(self.pane_start(predicted_at)), np.zeros(len(where), dtype=np.int64))
+        self._add_sides(cells, made_sums(rows, where), "made", "total_made")
+        score = rows.column("score")[where]
+        scored = np.isfinite(score) & (rows.column("abstained")[where] == 0)
+        if scored.any():
+            self.tables["made_bins"].merge(*cells.binned(grid_cell(score) // (GRID // PANE_GRID), scored, bin_sums(rows, where)))
+        self._add_costs(rows, where, cells)
+        self.tables["made_days"].add(predicted_at // DAY_MS << SEGMENT_BITS, (sign * cells.whole(len(where)))[:, np.newaxis])
+
+    def _add_known(self, rows: Rows, where: Ints, cells: "_Cells", ladder: Ladder) -> None:
+        predicted_at, known_at, sign = (rows.column(name)[where].astype(np.int64) for name in ("predicted_at", "known_at", "sign"))
+        cells.divide(pane_index(self.pane_start(predicted_at)), ladder.age_class(known_at - predicted_at))
+        self._add_sides(cells, known_sums(rows, where), "known", "total_known")
+        labelled = rows.column("kind")[where] == Kind.LABEL
+        score = rows.column("score")[where]
+        scored = labelled & np.isfinite(score) & (rows.column("abstained")[where] == 0)
+        if scored.any():
+            cell, bins = grid_cell(score), bin_sums(rows, where)
+            self.tables["known_bins"].merge(*cells.binned(cell // (GRID // PANE_GRID), scored, bins))
+            mine = scored[cells.at]
+            at, segment = cells.at[mine], cells.segment[mine]
+            self.tables["total_bins"].merge(*sums_by(segment << TOTAL_BIN_BITS | cell[at], at, bins))
+            self.scores.update_many(cells.matrix(scored), score[scored], rows.column("label")[where][scored], sign[scored])
+        self._add_costs(rows, where, cells)
+        mine = labelled[cells.at]
+        days, day = np.unique(known_at // DAY_MS, return_inverse=True)
+        code, sums = sums_by(day[cells.at[mine]] * cells.segments + cells.segment[mine], cells.at[mine], sign[:, np.newaxis])
+        self.tables["label_days"].merge(days[code // cells.segments] << SEGMENT_BITS | code % cells.segments, sums)
+
+    def _add_sides(self, cells: "_Cells", sums: Ints, table: str, total: str) -> None:
+        keys, summed = cells.summed(sums)
+        self.tables[table].merge(keys, summed)
+        self.tables[total].add(keys >> CLASS_BITS & ((1 << SEGMENT_BITS) - 1), summed)
+
+    def _add_costs(self, rows: Rows, where: Ints, cells: "_Cells") -> None:
         for table, at, pair, sums in cost_rows(rows, where, self.cost, timeouts=self.timeouts):
             place = np.full(len(where), -1, dtype=np.int64)
             place[at] = np.arange(len(at))
-            mine = place[position]
+            mine = place[cells.at]
             chosen = mine >= 0
             picked = mine[chosen]
-            self.tables[table].add(key[chosen] << BIN_BITS | pair[picked], sums[picked])
+            self.tables[table].add(cells.keys()[chosen] << BIN_BITS | pair[picked], sums[picked])
 
     def pane_start(self, ms: Ints) -> Ints:
         """Return the start of the pane that holds each time, as panes are merged now."""
@@ -230,6 +241,68 @@ class VersionSums:
         sums.scores = ScoreCounts.from_bytes(state["scores"])
         sums.frontiers = dict(zip(WIDTHS_MS[1:], state["frontiers"], strict=True))
         return sums
+
+
+class _Cells:
+    """Which rows of a message count in which cells (pane, segment, age class): m memberships of n rows.
+
+    A cell is numbered densely, so that sums are taken without sorting; ``divide`` says how.
+    """
+
+    def __init__(self, at: Ints, segment: Ints, segments: int) -> None:
+        self.at, self.segment = at, segment  # shape (m,): position of a row, one of its segments
+        self.segments = segments  # how many there are
+        self._spans: Ints = np.zeros(0, dtype=np.int64)
+        self._code: Ints = np.zeros(0, dtype=np.int64)
+
+    def divide(self, pane: Ints, age_class: Ints) -> None:
+        """Divide by each row's pane and age class, shape (n,)."""
+        self._spans, which = np.unique(pane << CLASS_BITS | age_class, return_inverse=True)
+        self._code = which[self.at] * self.segments + self.segment
+
+    def keys(self) -> Ints:
+        """Return the cell of each membership, shape (m,)."""
+        return self._keys(self._code)
+
+    def summed(self, rows: Ints) -> tuple[Ints, Ints]:
+        """Return the cells, ascending, and the sums of their rows, given as shape (n, width)."""
+        codes, sums = sums_by(self._code, self.at, rows)
+        return _sorted(self._keys(codes), sums)
+
+    def binned(self, cell: Ints, scored: npt.NDArray[np.bool_], rows: Ints) -> tuple[Ints, Ints]:
+        """Return the same per calibration cell, of the rows that are scored; ``cell`` has shape (n,)."""
+        mine = scored[self.at]
+        at = self.at[mine]
+        codes, sums = sums_by(self._code[mine] * PANE_GRID + cell[at], at, rows)
+        return _sorted(self._keys(codes // PANE_GRID) << BIN_BITS | codes % PANE_GRID, sums)
+
+    def matrix(self, chosen: npt.NDArray[np.bool_]) -> Ints:
+        """Return the segments of the chosen rows, shape (rows, most); -1: none."""
+        mine = chosen[self.at]
+        at, segment = self.at[mine], self.segment[mine]
+        order = np.argsort(at, kind="stable")
+        at, segment = at[order], segment[order]
+        first = np.flatnonzero(np.concatenate(([True], at[1:] != at[:-1])))
+        count = np.diff(np.append(first, len(at)))
+        out = np.full((len(first), int(count.max())), -1, dtype=np.int64)
+        out[np.repeat(np.arange(len(first)), count), np.arange(len(at)) - np.repeat(first, count)] = segment
+        return out
+
+    def whole(self, n: int) -> Ints:
+        """Return 1 for each row that counts in the aggregate, shape (n,)."""
+        out = np.zeros(n, dtype=np.int64)
+        out[self.at[self.segment == 0]] = 1
+        return out
+
+    def _keys(self, codes: Ints) -> Ints:
+        span = self._spans[codes // self.segments]
+        keys: Ints = cell_key(span >> CLASS_BITS, codes % self.segments, span & MAX_CLASS)
+        return keys
+
+
+def _sorted(keys: Ints, sums: Ints) -> tuple[Ints, Ints]:
+    order = np.argsort(keys)
+    return keys[order], sums[order]
 
 
 def labelled(known: Ints) -> int:

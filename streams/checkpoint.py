@@ -6,11 +6,11 @@ the state but the model versions; ``v:`` + model + NUL + version, each a model v
 
 import asyncio
 import itertools
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import cramjam
 import msgspec
 
 from detectors.watch import Watch
@@ -21,7 +21,7 @@ from streams.pending import _translated
 SCRIPT = Path(__file__).with_suffix(".lua").read_text()
 FORMAT = 1
 _HEAD, _EPOCH, _VERSION = b"head", b"epoch", b"v:"
-_LEVEL = 1  # zlib: integer sums shrink to a fraction, higher levels gain little
+_LEVEL = 1  # of zstd: a third of the time of zlib, and smaller; higher levels gain little
 
 
 class FencedError(StreamsError):
@@ -89,7 +89,7 @@ def unpack(fields: Mapping[bytes, bytes]) -> Saved | None:
         watch = Watch()
         watch.load(head["watch"], dict(sorted(versions.items())))
         return Saved(watch, Position(*head["position"]))
-    except (ValueError, KeyError, TypeError, AttributeError, zlib.error, msgspec.MsgspecError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, cramjam.DecompressionError, msgspec.MsgspecError) as error:
         raise CheckpointError(
             f"a checkpoint cannot be read: {error}; run the version of Gnomon that wrote it, or start under a new prefix"
         ) from error
@@ -103,11 +103,11 @@ def _head(data: bytes) -> dict[str, Any]:
 
 
 def _packed(state: Any) -> bytes:
-    return zlib.compress(msgspec.msgpack.encode(state), _LEVEL)
+    return bytes(cramjam.zstd.compress(msgspec.msgpack.encode(state), _LEVEL))
 
 
 def _unpacked(data: bytes) -> Any:
-    return msgspec.msgpack.decode(zlib.decompress(data))
+    return msgspec.msgpack.decode(cramjam.zstd.decompress(data))
 
 
 class Checkpoints(Protocol):

@@ -111,7 +111,7 @@ class Settings:
         "GNOMON_IDLE_TIMEOUT_MS", "how long a partition is read to its end before its clock follows the worker's; or `never`", 30_000
     )
     tick_interval_ms: int = setting("GNOMON_TICK_INTERVAL_MS", "how often a join worker says how far event time has come", 250)
-    flush_interval_ms: int = setting("GNOMON_FLUSH_INTERVAL_MS", "how often a watch worker writes its checkpoint", 200)
+    flush_interval_ms: int = setting("GNOMON_FLUSH_INTERVAL_MS", "how often a watch worker writes its checkpoint", 1_000)
     commit_interval_ms: int = setting("GNOMON_COMMIT_INTERVAL_MS", "how often Kafka offsets are committed", 1_000)
     session_timeout_ms: int = setting("GNOMON_SESSION_TIMEOUT_MS", "a worker silent for this long loses its partitions", 10_000)
     drain_timeout_ms: int = setting(
@@ -142,7 +142,7 @@ class Settings:
     stall_timeout_ms: int = setting(
         "GNOMON_STALL_TIMEOUT_MS", "a worker that commits nothing for this long, while it could, is not live; a minute or more", 120_000
     )
-    batch_records: int = setting("GNOMON_BATCH_RECORDS", "records that one step handles at most", 4_000)
+    batch_records: int = setting("GNOMON_BATCH_RECORDS", "records that one step handles at most", 16_000)
     data_dir: Path = setting("GNOMON_DATA_DIR", "a folder that a worker may write to", Path(tempfile.gettempdir()) / "gnomon")
     mock: bool = setting("GNOMON_MOCK", "the broker is librdkafka's mock: topics cannot be described there", False)
     crash_at: str = setting("CRASH_AT", "tests only: exit at the n-th passing of a crash point, `name:n`", "")
