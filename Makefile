@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help venv lock services check lint test demo broker bench bench-detection clean
+.PHONY: help venv lock services check lint test demo broker bench bench-detection bench-throughput clean
 
 help:
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -46,6 +46,13 @@ broker: $(STAMP) services ## a Kafka and a Redis on this machine to try Gnomon o
 
 bench: $(STAMP) ## print figures of throughput and detection quality
 	$(BIN)/python -m benchmarks
+
+bench-throughput: $(STAMP) .cache/quix/bin/python ## print pairs a second and CPU a pair, against what a user would pick instead
+	$(BIN)/python -m benchmarks.throughput
+
+.cache/quix/bin/python:
+	$(PYTHON) -m venv .cache/quix
+	.cache/quix/bin/pip install --quiet --disable-pip-version-check 'quixstreams>=3.28,<4' 'river>=0.26.1,<0.27' 'orjson>=3.10,<4'
 
 bench-detection: $(STAMP) ## print how soon changes are found, against River's detectors, and how often there was none
 	$(BIN)/python -m benchmarks.detection

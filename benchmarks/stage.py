@@ -75,11 +75,11 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
-def produce(settings: Settings, topic: str, values: list[bytes]) -> None:
-    """Fill a source topic, round robin over its partitions."""
+def produce(settings: Settings, topic: str, values: list[bytes], keys: list[bytes]) -> None:
+    """Fill a source topic, round robin over its partitions, so that both sides of a pair are in the same one."""
     producer = Producer({"bootstrap.servers": settings.kafka, "linger.ms": 50, "queue.buffering.max.messages": 2_000_000})
-    for i, value in enumerate(values):
-        producer.produce(settings.topic(topic), value, partition=i % settings.source_partitions)
+    for i, (key, value) in enumerate(zip(keys, values, strict=True)):
+        producer.produce(settings.topic(topic), value, key, partition=i % settings.source_partitions)
         if i % 10_000 == 0:
             producer.poll(0)
     if producer.flush(120):
