@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any
 
 from faust.types import TP
-from redis.asyncio import Redis
 
 from detectors.joiner import Joiner
 from detectors.pending import DictTable, PendingTable
@@ -26,6 +25,7 @@ from streams.pending import RedisTable, check_redis
 from streams.policy_follow import MemoryPolicies, Policies, PolicyFollower, RedisPolicies
 from streams.policy_start import put_in_force
 from streams.producer import ScoredProducer
+from streams.redis_client import connect
 from streams.settings import DAY_MS, Settings
 from streams.topics import SCORED, SOURCES
 from streams.vitals import Vitals
@@ -64,7 +64,7 @@ class JoinWorker:
         if settings.in_memory:
             memory, table, policies = DictMemory(), DictTable(), MemoryPolicies()
         else:
-            self.redis = Redis.from_url(settings.redis, socket_timeout=5, socket_connect_timeout=5)
+            self.redis = connect(settings.redis, socket_timeout=5, socket_connect_timeout=5)
             memory, policies = RedisMemory(self.redis, settings.prefix), RedisPolicies(self.redis, settings.prefix)
             table = RedisTable(self.redis, settings.prefix, wait_replicas=settings.redis_wait_replicas)
             self.vitals.uses(self.redis)

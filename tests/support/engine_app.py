@@ -27,7 +27,7 @@ class Handler:
     async def __call__(self, batches: list[Batch], turn: Turn) -> None:
         self.calls += 1
         if self.behaviour == "ahead":
-            await asyncio.sleep(0.02 * (1 + self.calls % 4))  # round trips of their own length
+            await asyncio.sleep(0.06 * (1 + self.calls % 4))  # round trips of their own length
             await turn()
         if self.behaviour == "raise" and self.calls == 3:
             raise ZeroDivisionError("told to")
