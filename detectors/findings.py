@@ -70,8 +70,8 @@ def drift_data(event: IncidentEvent, model_id: str, model_version: str, name: Ca
     )
 
 
-def statistics_events(version: ModelVersion, time_ms: int) -> list[Event]:
-    """Return provisional figures, all labels known so far: the aggregate and the largest groups."""
+def statistics_events(version: ModelVersion, time_ms: int, filled: Callable[[SegmentFigures], SegmentFigures]) -> list[Event]:
+    """Return provisional figures, all labels known so far: the aggregate and the largest groups; ``filled`` adds what companions know."""
     made = version.sums.tables["total_made"].dense(len(version.sums.segments))
     size = made[:, MADE.at["n"]].copy()
     size[~version.sums.segments.real(np.arange(len(size)))] = 0
@@ -85,7 +85,7 @@ def statistics_events(version: ModelVersion, time_ms: int) -> list[Event]:
             type=EventType.STATISTICS,
             subject=about,
             time_ms=time_ms,
-            data=StatisticsData(model_id=version.model_id, model_version=version.name, **msgspec.structs.asdict(figures)),
+            data=StatisticsData(model_id=version.model_id, model_version=version.name, **msgspec.structs.asdict(filled(figures))),
         )
         for number, figures in zip(chosen.tolist(), total_figures(version, chosen, intervals=False), strict=True)
     ]

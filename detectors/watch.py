@@ -6,6 +6,7 @@ findings, byte for byte.
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -227,7 +228,8 @@ class Watch:
         found: list[Event] = []
         for model_id, name in sorted(self._news):
             if self.clock_ms - self._published.get((model_id, name), -END) >= self.statistics_every_ms:
-                found += statistics_events(self.models[model_id][name], time_ms)
+                version = self.models[model_id][name]
+                found += statistics_events(version, time_ms, partial(self.companions[model_id].filled, version))
                 self._published[model_id, name] = self.clock_ms
                 self._news.discard((model_id, name))
         return found

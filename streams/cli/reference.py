@@ -91,6 +91,8 @@ def policy_page() -> str:
         f"```toml\n{policy.EXAMPLE}\n```",
         "## Keys of a model",
         _table(("key", "what it says"), rows),
+        "## Checks and probes",
+        policy.NAMED,
         "## Families of monitors",
         "All that are on share the model's budget. Naming a family turns it on and leaves the others as they are; `enabled = false` turns "
         f"one off. `detector` is `bank` (evidence within the budget) or, for rates, one of River's: {policy.detectors()}. `tolerance` is a "

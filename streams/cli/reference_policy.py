@@ -13,6 +13,22 @@ before; a replay takes it from `--policy`. `gnomon policy apply FILE` does the s
 the watch from the record's place in its log on, the join for what it stores from then on. What is stored keeps its meaning, and a
 version's ages stay as they were when its first prediction came."""
 
+NAMED = """\
+What arrives under a name is watched under it, without being declared; a table in the policy says more.
+
+**Checks** are what people or programs verify of a prediction, a document as a rule: `checks = {"citation_accuracy": [9, 10]}` in an
+outcome. The share that passes is held against what was learnt, or against `baseline`, at the ages of the policy (by default 75 minutes,
+26 hours, 8 and 32 days): of each document what was known when it had that age. A document counts once, by the share of its checks that
+failed. A contract value holds at every age. With `zero_tolerance` the first document that fails is an incident as soon as it is known. It
+ends when someone acknowledges or judges it (the next failure must not hide behind it), when its failures have all been corrected, or
+after `clean` documents without another one.
+
+**Probes** are synthetic: `probe = "card-testing"` in a prediction. They are in no other figure. One is detected if it is predicted
+positive or a person is alerted, as soon as it is made; where labels are not 0 and 1, if the answer was right. A benign canary (its label
+is 0) is left out of the rate in the report, but the evidence, which does not wait for labels, takes it for an attack: turn its kind off.
+
+Checks and probes each spend a tenth of the model's budget from their first event on, and nothing before; zero tolerance spends nothing."""
+
 EXAMPLE = """\
 [defaults]                                  # every model that is not named
 budget = { pages = 1, days = 30 }

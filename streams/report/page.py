@@ -25,6 +25,7 @@ from streams.report import charts
 from streams.report.burden import HEADINGS, burdens
 from streams.report.dots import METRICS, MOST_GROUPS, Panel, estimate, panels
 from streams.report.stories import Story, stories
+from streams.report.tables import Table, tables
 from streams.report.words import NAMES, age, figure, interval, short, thousands, when
 
 MOST_CHARTED = 12  # versions with charts: those with the most incidents, then the largest
@@ -59,6 +60,7 @@ class Section:
     more_groups: int = 0
     bucket: str = ""
     legend: list[tuple[str, str]] = field(default_factory=list)  # colour, which labels
+    tables: list[Table] = field(default_factory=list)
     charted: bool = False
     blind: bool = False  # nothing could be watched
 
@@ -165,6 +167,7 @@ def _section(anchor: str, model: ModelReport, told: list[Story], time: Timeline 
         told=told,
         tiles=_tiles(model),
         maturity=_maturity_words(model),
+        tables=tables(model),
         blind=not told and time is not None and not time.watching,
     )
 
@@ -198,6 +201,15 @@ def _tiles(model: ModelReport) -> list[tuple[str, str, str]]:
         tiles.append(("Cost", short(whole.cost_total), f"{short(whole.cost_per_event)} a labelled prediction"))
     if whole.value_total is not None:
         tiles.append(("Value", short(whole.value_total), "reported by people"))
+    if whole.net_value is not None:
+        tiles.append(("Net value", short(whole.net_value), "a prediction: value less costs, computing, review"))
+    if whole.mean_review_s is not None:
+        saved = (
+            ""
+            if whole.review_saved_s is None
+            else f"{age(abs(whole.review_saved_s))} {'less' if whole.review_saved_s >= 0 else 'more'} than before"
+        )
+        tiles.append(("Review", age(whole.mean_review_s), saved or "of a person's time for each"))
     return tiles
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from detectors.families import families
+from detectors.families import NAMED, families, family
 from detectors.incident_events import span
 from schemas.drift import Interval
 from schemas.fields import rfc3339
@@ -26,11 +26,11 @@ _BRIEF = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 def noun(metric: str) -> str:
     """Return a watched quantity in words.
 
-    >>> noun("fnr"), noun("claim:f1")
-    ('False-negative rate', 'Claim:f1')
+    >>> noun("fnr"), noun("claim:f1"), noun("check:citation")
+    ('False-negative rate', 'Claim:f1', 'Pass rate of citation')
     """
-    known = families()
-    words = known[metric][0].noun if metric in known else NAMES.get(metric, metric)
+    known = metric in families() or metric.partition(":")[0] in NAMED
+    words = family(metric).noun if known else NAMES.get(metric, metric)
     return words[:1].upper() + words[1:]
 
 

@@ -3,16 +3,17 @@
 import random
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from support.documents import documents
-from support.stories import DAY_MS, START_MS, Record, findings, fold, state, tick
+from support.stories import DAY_MS, START_MS, Record, findings, fold, tick
 
 from detectors.baselines.wilson import wilson
 from detectors.statistics.clustered import CHECKS, check_sums, pass_rate
 from detectors.watch import Watch
 from detectors.watch_report import report
-from schemas.findings import Event
+from schemas.findings import Event, EventType
 from schemas.policy import Policy, parse_policy
 from schemas.scored import Forwarded, Origin
 from streams.checkpoint import Position, pack, unpack
@@ -30,8 +31,8 @@ def kinds(events: list[Event]) -> list[str]:
 
 
 def whole(watch: Watch) -> list[Any]:
-    """The state of the fold and of its companions."""
-    return [state(watch), {model: companions.to_state() for model, companions in watch.companions.items()}]
+    """The state of the fold and of the checks."""
+    return [watch.head_state(), watch.state_of("m", "1"), watch.state_of("m", "")["checks"]]
 
 
 def test_the_figures_are_those_of_a_count() -> None:
@@ -132,15 +133,15 @@ def test_what_is_turned_off_is_reported_only() -> None:
     watch, events = fold(CHANGED, policy=policy, close=False)
     assert of_checks(events) == []
     assert report([watch]).models[0].checks[0].state == "off"
-    assert watch.companions["m"].weight(2**60) == 0.0
+    assert watch.companions["m"].members["checks"].weight(2**60) == 0.0
 
 
 def test_it_takes_its_part_of_the_budget_once_checks_have_come() -> None:
     watch, _ = fold(CHANGED[:400], close=False)
     first = min(at for at, topic, _ in CHANGED if topic == "outcomes")
-    assert watch.companions["m"].weight(first) == 0.0
-    assert watch.companions["m"].weight(first + 1) == pytest.approx(0.1)
-    assert watch._share("m", "1")(first + 1) == pytest.approx(0.9)
+    assert watch.companions["m"].members["checks"].weight(first) == 0.0
+    assert watch.companions["m"].members["checks"].weight(first + 1) == pytest.approx(0.1)
+    assert watch._share("m", "1")(first + 1) == pytest.approx(1 - watch.companions["m"].weight(first + 1))
 
 
 def _verified(n: int, failing: dict[int, int], *, start: int = START_MS, base: str = "v") -> list[Record]:
@@ -172,7 +173,7 @@ def test_the_first_failure_fires_when_it_is_known() -> None:
     )
     assert cleared.data.message == "Closed: citation of m 1 failed in 1 of 91 documents. None has failed in 50 documents since."
     assert report([watch]).models[0].checks[0].zero_tolerance
-    assert watch.companions["m"].weight(2**60) == 0.0  # a fact spends no budget
+    assert watch.companions["m"].members["checks"].weight(2**60) == 0.0  # a fact spends no budget
 
 
 def test_more_failures_are_the_same_incident_until_it_ends() -> None:
@@ -242,6 +243,11 @@ def _mixed(seed: int) -> list[Record]:
     return sorted(out, key=lambda record: record[0])
 
 
+def _elsewhere(events: list[Event]) -> list[bytes]:
+    """The findings, wherever their records lie in the topics."""
+    return findings(msgspec.structs.replace(event, data=msgspec.structs.replace(event.data, origins={})) for event in events)
+
+
 def test_order_and_batches_change_nothing() -> None:
     records = _mixed(7)
     watch, events = fold(records, chunk=50, policy=MIXED, close=False)
@@ -252,12 +258,10 @@ def test_order_and_batches_change_nothing() -> None:
         assert sorted(findings(others)) == sorted(findings(events))
         assert whole(again) == whole(watch)
     rng = random.Random(1)
-    shuffled = (
-        [record for start in range(0, len(records), 40) for record in rng.sample(records[start : start + 40], 40)[:40]]
-        if len(records) % 40 == 0
-        else [r for s in range(0, len(records), 40) for r in rng.sample(records[s : s + 40], len(records[s : s + 40]))]
-    )
-    other, _ = fold(shuffled, chunk=40, policy=MIXED, close=False)
+    parts = [records[start : start + 40] for start in range(0, len(records), 40)]
+    other, found = fold([record for part in parts for record in rng.sample(part, len(part))], chunk=40, policy=MIXED, close=False)
+    for name in ("citation", "planted"):
+        assert _elsewhere(of_checks(found, name)) == _elsewhere(of_checks(events, name))
     mine, theirs = report([watch]).models[0], report([other]).models[0]
     assert mine.checks == theirs.checks
     assert mine.segments == theirs.segments
@@ -274,7 +278,7 @@ def test_a_restart_changes_nothing() -> None:
     restored.statistics_every_ms = None
     _, rest = fold(records, policy=MIXED, watch=restored, close=False)
     assert findings(of_checks(first) + of_checks(rest)) == findings(of_checks(events))
-    assert restored.companions["m"].to_state() == watch.companions["m"].to_state()
+    assert whole(restored)[-1] == whole(watch)[-1]
 
 
 def test_a_checkpoint_leaves_out_what_only_time_has_changed() -> None:
@@ -318,6 +322,12 @@ def test_probes_are_no_documents() -> None:
     figures = report([watch]).models[0].segments[0].checks["citation"]
     assert figures.documents == len(real)
     assert figures.total == sum(record["checks"]["citation"][1] for record in real)
+
+
+def test_statistics_events_hold_the_checks() -> None:
+    watch, events = fold(documents(seed=12, days=3), watch=Watch(statistics_every_ms=1), close=False)
+    last = [event.data for event in events if event.type == EventType.STATISTICS and not event.data.segment][-1]
+    assert last.checks == report([watch]).models[0].segments[0].checks != {}
 
 
 def test_review_time_is_held_against_the_policy() -> None:

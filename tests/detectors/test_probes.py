@@ -120,7 +120,7 @@ def test_a_contract_needs_no_baseline_and_what_is_off_is_reported_only() -> None
     watch, events = fold(records, policy=parse_policy('[models.m.probes."*"]\nenabled = false\n'), close=False)
     assert of_probes(events) == []
     assert report([watch]).models[0].probes[0].state == "off"
-    assert watch.companions["m"].weight(2**60) == 0.0
+    assert watch.companions["m"].members["probes"].weight(2**60) == 0.0
 
 
 def test_benign_canaries_are_counted_apart() -> None:
@@ -194,7 +194,7 @@ def test_order_and_batches_and_restarts_change_nothing() -> None:
     assert sorted(findings(others)) == sorted(findings(events))
     assert again.head_state() == watch.head_state()
     assert again.state_of("m", "1") == watch.state_of("m", "1")
-    assert again.companions["m"].to_state() == watch.companions["m"].to_state()
+    assert again.companions["m"].members["probes"].to_state() == watch.companions["m"].members["probes"].to_state()
     rng = random.Random(1)
     parts = [LARGE[start : start + 50] for start in range(0, len(LARGE), 50)]
     shuffled = [record for part in parts for record in rng.sample(part, len(part)) + part[:3]]
@@ -208,4 +208,4 @@ def test_order_and_batches_and_restarts_change_nothing() -> None:
     saved.watch.statistics_every_ms = None
     _, rest = fold(LARGE, watch=saved.watch, close=False)
     assert findings(of_probes(first) + of_probes(rest)) == findings(of_probes(events))
-    assert saved.watch.companions["m"].to_state() == watch.companions["m"].to_state()
+    assert saved.watch.companions["m"].members["probes"].to_state() == watch.companions["m"].members["probes"].to_state()

@@ -1,0 +1,56 @@
+"""Checks, probes and misses on the page."""
+
+import html
+import re
+
+from support.documents import documents, payments
+from support.stories import fold
+
+from detectors.watch_report import report
+from schemas.policy import parse_policy
+from schemas.report import ModelReport
+from streams.report import render
+from streams.report.tables import MOST_ROWS, tables
+
+NAME = "<b>citation</b>"
+
+
+def _rows(page: str, title: str) -> list[list[str]]:
+    part = page.partition(f"<h3>{title}</h3>")[2].partition("</table>")[0]
+    return [[html.unescape(cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", row)] for row in re.findall(r"<tr>(.*?)</tr>", part)[1:]]
+
+
+def test_checks_stand_with_their_groups_and_names_are_text() -> None:
+    watch, events = fold(documents(seed=1, days=20, name=NAME), policy=parse_policy('[models.m]\nreview_baseline = "5m"\n'), close=False)
+    model = report([watch]).models[0]
+    page = render(report([watch]), [watch], events, generated_at_ms=0)
+    assert NAME not in page
+    whole, *groups = _rows(page, "Checks")
+    figures = model.checks[0].figures
+    assert whole[0] == NAME
+    assert whole[2:4] == [f"{figures.total:,}", f"{figures.documents_failed:,} of {figures.documents:,}"]
+    assert whole[5] == "learning"
+    assert [group[0] for group in groups] == ["court = a", "court = b"]
+    assert " less than before" in page
+    assert "<h3>Probes</h3>" not in page
+
+
+def test_probes_and_misses_stand_by_amount() -> None:
+    watch, events = fold(payments(seed=2, days=8), close=False)
+    model = report([watch]).models[0]
+    page = render(report([watch]), [watch], events, generated_at_ms=0)
+    whole, *bands = _rows(page, "Probes")
+    assert whole[0] == "card-testing"
+    assert whole[2] == f"{model.probes[0].figures.n:,}"
+    assert bands[-1][0] == "10,000 to 100,000"
+    assert len(bands) == len(model.probes[0].bands)
+    misses = _rows(page, "Misses by amount")
+    assert [row[2] for row in misses] == [f"{band.fn} of {band.positives}" for band in model.amounts]
+
+
+def test_a_long_table_is_cut_and_says_so() -> None:
+    model = report([fold(payments(seed=2, days=8), close=False)[0]]).models[0]
+    many = ModelReport(model_id="m", model_version="1", probes=model.probes * 20)
+    [table] = tables(many)
+    assert len(table.rows) == MOST_ROWS
+    assert table.more == 20 * (1 + len(model.probes[0].bands)) - MOST_ROWS
