@@ -29,7 +29,7 @@ class AuditType(StrEnum):
 
 
 class AuditLine(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of the audit trail.
+    """One line of the audit trail, in the topic ``audit``, which is kept for ever.
 
     >>> line = AuditLine(model_id="fraud", number=0, previous=FIRST, type=AuditType.DECISION, time="2026-01-02T03:04:05.000Z", by="ada",
     ...     policy=sha256(b""), text="ada: verdict")

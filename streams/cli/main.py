@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from streams.cli.audit import audit
 from streams.cli.check import check
 from streams.cli.control import ack, baseline, snooze, verdict
 from streams.cli.demo import demo
@@ -43,6 +44,7 @@ for command in (
     tail,
     forward,
     explain,
+    audit,
     ack,
     snooze,
     verdict,

@@ -146,7 +146,15 @@ def records_page() -> str:
         ]
     letter = every["dead-letter.schema.json"]
     reasons = ", ".join(f"`{reason.value}`" for reason in Reason)
-    out += ["## Dead letter", letter["description"], _fields(letter), f"Reasons: {reasons}.", "## Events", EVENTS_INTRODUCTION]
+    out += ["## Dead letter", letter["description"], _fields(letter), f"Reasons: {reasons}."]
+    line = every["audit.schema.json"]
+    out += [
+        "## Audit line",
+        f"{line['description']} [How to read the trail](how-to/audit.md).",
+        _fields(line),
+        "## Events",
+        EVENTS_INTRODUCTION,
+    ]
     titles = {kind.__name__: kind for kind in DATA.values()}
     for title in titles:
         types = ", ".join(f"`{event.value}`" for event, kind in DATA.items() if kind.__name__ == title)
