@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -9,7 +10,8 @@ import numpy as np
 
 from detectors.cells import BIN, GRID, MADE
 from detectors.figures import Figures, Review, many_figures
-from schemas.drift import Direction, DriftData, Impact, Interval, Kind, Scope, Severity, Window
+from detectors.incident_events import MOST_EVIDENCE
+from schemas.drift import Direction, DriftData, Impact, Interval, Kind, Monitor, Scope, Severity, Window
 from schemas.fields import rfc3339
 from schemas.figures import SegmentFigures, StatisticsData
 from schemas.findings import Event, EventType, subject
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from detectors.signals import Estimate
     from detectors.spans import Found
 
+PUBLISHED_MONITORS = 20  # of an incident, in its events
 PUBLISHED_GROUPS = 20  # groups, by size, in statistics events
 _FIFTEEN = ("ece_15", "rms_ce_15", "mce_15")  # not to be had from a grid of 20
 
@@ -67,6 +70,18 @@ def drift_data(event: IncidentEvent, model_id: str, model_version: str, name: Ca
         message=event.message,
         unconfirmed=event.unconfirmed,
         why=event.why,
+        monitors=[
+            Monitor(
+                metric=alarm.key.family,
+                direction=Direction(alarm.direction),
+                segment=name(alarm.key.segment),
+                age_s=alarm.age_ms / 1000,
+                kind=Kind(alarm.kind),
+                onset=rfc3339(alarm.onset_ms),
+                evidence=math.exp(min(alarm.log_evidence, MOST_EVIDENCE)),
+            )
+            for alarm in event.alarms[:PUBLISHED_MONITORS]
+        ],
     )
 
 

@@ -27,12 +27,13 @@ class Member:
 
 @dataclass(kw_only=True)
 class Incident:
-    """An open incident. ``start_ms`` to ``end_ms`` are the predictions its alarms rest on."""
+    """An open incident. ``kind`` and ``onset_ms`` are what was said first; its alarms rest on ``start_ms`` to ``end_ms``."""
 
     incident_id: str
     kind: str
     needs_labels: bool
     opened_ms: int
+    onset_ms: int
     start_ms: int
     end_ms: int
     members: list[Member]
@@ -58,6 +59,13 @@ class Incident:
     def member(self, key: Key) -> Member | None:
         """Return the latest member with this key."""
         return next((member for member in reversed(self.members) if member.alarm.key == key), None)
+
+    def take_over(self, other: "Incident") -> None:
+        """Go on with the monitors of another, so that this one is open for as long as one of them has not cleared."""
+        own = {member.alarm.key for member in self.members}
+        self.members = [member for member in other.members if member.alarm.key not in own] + self.members
+        self.start_ms, self.end_ms = min(self.start_ms, other.start_ms), max(self.end_ms, other.end_ms)
+        self.affected = sorted({*self.affected, *other.affected})
 
     def takes(self, alarm: Alarm) -> bool:
         """Say whether an alarm belongs here: the cohorts touch, or a monitor that is still active saw a change begin earlier."""

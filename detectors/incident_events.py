@@ -1,5 +1,6 @@
 """What an incident tells people: an event of its life, and the sentence in it."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ SEVERITIES = ("minor", "major", "critical")
 OPENED, ESCALATED, UPDATED, CLEARED = "opened", "escalated", "updated", "cleared"
 _MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December")
 _SPANS = ((86_400_000, "day"), (3_600_000, "hour"), (60_000, "minute"), (1_000, "second"))
+MOST_EVIDENCE = math.log(1e300)
 _NAMED = 5  # groups named in a sentence
 
 Naming = Callable[[int], str]
@@ -36,12 +38,13 @@ class IncidentEvent:
     severity: str
     baseline: Estimate
     current: Estimate
-    onset_ms: int
+    onset_ms: int  # as told when it opened
     evidence: float  # S of the strongest monitor, kept below 1e300
     log10_evidence: float
     affected: tuple[int, ...]
     window: tuple[int, int]
     members: tuple[Key, ...]
+    alarms: tuple[Alarm, ...]  # of the members; first that which the event speaks of
     unconfirmed: bool
     why: str
     message: str
@@ -108,11 +111,13 @@ def message(
     closed: str = "",
     figure: str = "",
     money: float | None = None,
+    began_ms: int | None = None,
 ) -> str:
     """Say in a sentence or three what changed, for whom, since when, and where to look.
 
     ``why`` is added to it; ``closed`` is why an incident ends although the change may still be there; ``figure`` is one more about the
-    data since the alarm, ``money`` what the change costs a day.
+    data since the alarm, ``money`` what the change costs a day. ``began_ms`` is the onset
+    of the incident, which is told where ``lead`` saw its change begin on another day.
 
     Examples
     --------
@@ -126,7 +131,8 @@ read at age 190 days; no group stands out. Look at positives that the model miss
     """
     what = family(lead.key.family)
     whom = model if lead.key.segment == 0 else f"{model} for {naming(lead.key.segment)}"
-    since = f"among predictions made since {day(lead.onset_ms)}, read {_age(lead.age_ms)}"
+    began = "" if began_ms is None or day(began_ms) == day(lead.onset_ms) else f" (the incident: since {day(began_ms)})"
+    since = f"among predictions made since {day(lead.onset_ms)}{began}, read {_age(lead.age_ms)}"
     write = amount if what.kind == "cost" else percent
     now, base = write(current), write(lead.baseline)
     if event == CLEARED:

@@ -8,14 +8,13 @@ from typing import Any
 import msgspec
 
 from detectors.incident import DAY_MS, LABEL_DELAY, Incident, Member, loss_per_day
-from detectors.incident_events import CLEARED, ESCALATED, OPENED, SEVERITIES, UPDATED, IncidentEvent, Naming, message
+from detectors.incident_events import CLEARED, ESCALATED, MOST_EVIDENCE, OPENED, SEVERITIES, UPDATED, IncidentEvent, Naming, message
 from detectors.reading import BEFORE
 from detectors.signals import Alarm, Cleared, Key, Moved, Signal
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 _FLAP_MS = 7 * DAY_MS
 _LN10 = math.log(10.0)
-_MOST_EVIDENCE = math.log(1e300)
 
 
 class Incidents:
@@ -51,14 +50,18 @@ class Incidents:
         ``naming`` writes a segment's index as text for people.
         """
         news: dict[str, tuple[Incident, str]] = {}
+        events: list[IncidentEvent] = []
         for signal in signals:
             if isinstance(signal, Alarm):
-                self._alarm(signal, news)
+                doubtful = self._alarm(signal, news)
+                if doubtful is not None:
+                    news.pop(doubtful.incident_id, None)
+                    told = f"the last rung has told it apart: see incident {self.open[-1].incident_id}"
+                    events.append(self._event(doubtful, CLEARED, due_ms, naming, told))
             elif isinstance(signal, Moved):
                 self._moved(signal, news)
             elif isinstance(signal, Cleared):
                 self._cleared(signal, news)
-        events = []
         for incident in list(self.open):
             _, event = news.get(incident.incident_id, (incident, ""))
             if not incident.active and due_ms >= incident.held_until_ms:
@@ -69,14 +72,17 @@ class Incidents:
                 events.append(self._event(incident, event, due_ms, naming))
         return events
 
-    def _alarm(self, alarm: Alarm, news: dict[str, tuple[Incident, str]]) -> None:
+    def _alarm(self, alarm: Alarm, news: dict[str, tuple[Incident, str]]) -> Incident | None:
+        """Let an alarm join an incident, or open one; return the incident that it takes the place of."""
         incident = next((each for each in self.open if each.takes(alarm)), None)
-        if incident is None:
-            incident = Incident(
+        doubtful = incident if incident is not None and _settles(alarm, incident) else None
+        if incident is None or doubtful is not None:
+            opened = Incident(
                 incident_id=self._id(alarm),
                 kind=alarm.kind,
                 needs_labels=alarm.needs_labels,
                 opened_ms=alarm.due_ms,
+                onset_ms=alarm.onset_ms,
                 start_ms=alarm.onset_ms,
                 end_ms=alarm.end_ms,
                 members=[Member(alarm=alarm)],
@@ -84,9 +90,12 @@ class Incidents:
                 why=alarm.why,
                 affected=list(alarm.affected),
             )
-            self.open.append(incident)
-            news[incident.incident_id] = incident, OPENED
-            return
+            if doubtful is not None:
+                self.open.remove(doubtful)
+                opened.take_over(doubtful)
+            self.open.append(opened)
+            news[opened.incident_id] = opened, OPENED
+            return doubtful
         again = incident.member(alarm.key)
         named = set(incident.affected)
         if again is not None:
@@ -99,10 +108,9 @@ class Incidents:
         incident.affected = sorted(named | set(alarm.affected))
         if incident.held_until_ms > BEFORE:
             incident.held_until_ms = alarm.due_ms + _FLAP_MS
-        if incident.unconfirmed and not alarm.unconfirmed and alarm.kind != LABEL_DELAY:
-            incident.unconfirmed, incident.kind, incident.why, fresh = False, alarm.kind, "", True
         if fresh:
             self._news(news, incident, UPDATED)
+        return None
 
     def _moved(self, moved: Moved, news: dict[str, tuple[Incident, str]]) -> None:
         incident, member = self.standing(moved.key)
@@ -178,12 +186,13 @@ class Incidents:
             severity=SEVERITIES[incident.severity],
             baseline=lead.baseline,
             current=current,
-            onset_ms=incident.start_ms,
-            evidence=math.exp(min(lead.log_evidence, _MOST_EVIDENCE)),
+            onset_ms=incident.onset_ms,
+            evidence=math.exp(min(lead.log_evidence, MOST_EVIDENCE)),
             log10_evidence=lead.log_evidence / _LN10,
             affected=affected,
             window=(incident.start_ms, incident.end_ms),
             members=tuple(each.alarm.key for each in incident.members),
+            alarms=tuple(each.alarm for each in sorted(incident.members, key=lambda m: m is not member)),
             unconfirmed=incident.unconfirmed,
             why=closed or incident.why,
             impact=loss_per_day(incident),
@@ -198,6 +207,7 @@ class Incidents:
                 closed=closed,
                 figure=member.figure,
                 money=loss_per_day(incident),
+                began_ms=incident.onset_ms,
             ),
         )
 
@@ -267,3 +277,8 @@ class Incidents:
         incidents.open = msgspec.convert(state["open"], list[Incident])
         incidents.clears = [(int(due), str(family)) for due, family in state["clears"]]
         return incidents
+
+
+def _settles(alarm: Alarm, incident: Incident) -> bool:
+    """Say whether an alarm tells what a doubtful incident is: people were told of a change of label speed, and it is something else."""
+    return incident.unconfirmed and not alarm.unconfirmed and alarm.kind != LABEL_DELAY

@@ -77,11 +77,23 @@ class Impact(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     money_per_day: Finite
 
 
+class Monitor(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One monitor of an incident, as its own alarm told it."""
+
+    metric: Name
+    direction: Direction
+    segment: Segment
+    age_s: Annotated[float, Meta(ge=0, le=1e11)]
+    kind: Kind
+    onset: Time
+    evidence: Finite
+
+
 class DriftData(msgspec.Struct, frozen=True, kw_only=True):
     """Data of ``gnomon.drift.*``."""
 
     incident_id: Id  # the same from opened to cleared
-    kind: Kind
+    kind: Kind  # as told when the incident opened
     scope: Scope
     model_id: Id
     model_version: Id
@@ -92,7 +104,7 @@ class DriftData(msgspec.Struct, frozen=True, kw_only=True):
     severity: Severity
     baseline: Interval
     current: Interval  # after the alarm where known, else since the onset
-    onset: Time | None  # estimated begin of the change
+    onset: Time | None  # estimated begin of the change, as told when the incident opened
     evidence: Finite  # of the strongest monitor, on the scale of ``threshold``
     threshold: Finite
     affected: list[Segment]
@@ -102,3 +114,4 @@ class DriftData(msgspec.Struct, frozen=True, kw_only=True):
     message: str  # a sentence a person can act on
     unconfirmed: bool = False  # a younger rung's alarm while the delays of labels are changing
     why: str = ""  # why it is that kind
+    monitors: list[Monitor] = msgspec.field(default_factory=list)  # each with its own onset; first the one spoken of; 20 at most

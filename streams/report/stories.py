@@ -1,6 +1,6 @@
 """From events to what is told of them: each incident once, as it was last seen, with its evidence and its history."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from markupsafe import Markup
@@ -71,6 +71,7 @@ def _drift(number: str, thread: list[Event], data: DriftData, cleared: str | Non
         ("baseline", interval(data.baseline, data.metric), data.baseline, False),
         ("current", interval(data.current, data.metric), data.current, True),
     ]
+    since = data.monitors[0].onset if data.monitors else data.onset  # of the monitor that the message speaks of
     change, among, _ = data.message.partition(" among predictions")
     facts = [
         ("Kind", _plain(data.kind)),
@@ -78,6 +79,7 @@ def _drift(number: str, thread: list[Event], data: DriftData, cleared: str | Non
         ("Figure", f"{about} ({data.direction.value}){whom}"),
         ("Read", f"at age {age(data.age_s)}" if data.age_s else "as predictions were made, before any label"),
         ("Began", when(data.onset) + (" (estimated)" if data.onset else "")),
+        *_monitors(data),
         ("Predictions", f"{when(data.window.from_)} to {when(data.window.to)}"),
         ("Evidence", f"{short(data.evidence)} against a threshold of {short(data.threshold)}"),
         *(("Source", where) for where in _origins(data)),
@@ -99,7 +101,7 @@ def _drift(number: str, thread: list[Event], data: DriftData, cleared: str | Non
         cleared=cleared,
         severity=data.severity.value,
         scope=data.scope.value,
-        sentence=f"{change} since {when(data.onset)[:10]}" if among and data.onset else f"{about}{whom} changed",
+        sentence=f"{change} since {when(since)[:10]}" if among and since else f"{about}{whom} changed",
         gravity=_GRAVITY[data.severity],
         chart=_CHART.get(data.metric, data.metric),
         onset_ms=onset_ms.get(data.incident_id),
@@ -166,6 +168,18 @@ def _other(number: str, thread: list[Event], last: Event, cleared: str | None) -
     reason = getattr(data, "reason", "")
     title = "Retraining cancelled"
     return Story(number=number, title=title, message=reason, opened=opened, cleared=opened, sentence=title, history=history)
+
+
+def _monitors(data: DriftData) -> Iterator[tuple[str, str]]:
+    """Tell which other figures joined, each with its own onset."""
+    others = [f"{_about(each.metric, each.segment)}, {when(each.onset)[:10]}" for each in data.monitors[1:]]
+    if others:
+        more = f" and {len(others) - MOST_AFFECTED} more" if len(others) > MOST_AFFECTED else ""
+        yield "Joined by", "; ".join(others[:MOST_AFFECTED]) + more
+
+
+def _about(metric: str, segment: dict[str, str]) -> str:
+    return f"{noun(metric)} for {group(segment)}" if segment else noun(metric)
 
 
 def _origins(data: DriftData) -> list[str]:

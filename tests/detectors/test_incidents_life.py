@@ -9,6 +9,7 @@ import pytest
 from detectors.budget import DAY_MS
 from detectors.control_desk import decide_incidents
 from detectors.families import families
+from detectors.findings import drift_data
 from detectors.incident_events import message, percent
 from detectors.incidents import Incidents
 from detectors.signals import Alarm, Cleared, Estimate, Key, Moved, Note
@@ -144,13 +145,41 @@ def test_twenty_groups_that_join_are_not_twenty_messages(incidents):
     assert len(incidents.open[0].affected) == 20
 
 
-def test_an_unconfirmed_alarm_is_confirmed_by_the_last_rung(incidents):
+def test_what_was_told_first_stands_and_each_monitor_tells_its_own_onset(incidents):
+    first = alarm("fnr", segment=3, onset=40)
+    (opened,) = say(incidents, 50, first)
+    (joined,) = say(incidents, 51, alarm("cost", onset=37, due=51, log=4.0, per_day=10.0))
+    assert (opened.onset_ms, joined.onset_ms) == (40 * DAY_MS, 40 * DAY_MS)
+    assert (opened.kind, joined.kind, joined.metric) == ("concept", "concept", "cost")
+    assert [(each.key.family, each.onset_ms // DAY_MS, each.kind) for each in joined.alarms] == [
+        ("cost", 37, "cost"),
+        ("fnr", 40, "concept"),
+    ]
+    assert joined.window[0] == 37 * DAY_MS
+    assert "since 7 February 1970 (the incident: since 10 February 1970)" in joined.message
+    assert "(the incident" not in opened.message
+    data = drift_data(joined, "car-loan", "1", lambda number: {"group": str(number)} if number else {}, {})
+    assert data.onset == "1970-02-10T00:00:00.000Z"
+    assert [(each.metric, each.onset[:10], each.segment) for each in data.monitors] == [
+        ("cost", "1970-02-07", {}),
+        ("fnr", "1970-02-10", {"group": "3"}),
+    ]
+
+
+def test_an_unconfirmed_alarm_gives_way_to_what_the_last_rung_tells(incidents):
     (opened,) = say(incidents, 50, alarm(kind="label_delay", unconfirmed=True, why="labels come at another pace", mature=False))
     assert (opened.kind, opened.unconfirmed) == ("label_delay", True)
     assert "Labels come at another pace." in opened.message
-    (sure,) = say(incidents, 70, alarm(rung=2, age=20, due=70))
-    assert (sure.event, sure.kind, sure.unconfirmed, sure.incident_id) == ("updated", "concept", False, opened.incident_id)
+    over, sure = say(incidents, 70, alarm(rung=2, onset=45, age=20, due=70))
+    assert (over.event, over.kind, over.incident_id) == ("cleared", "label_delay", opened.incident_id)
+    assert f"see incident {sure.incident_id}" in over.message
+    assert (sure.event, sure.kind, sure.unconfirmed, sure.onset_ms) == ("opened", "concept", False, 45 * DAY_MS)
+    assert sure.incident_id != opened.incident_id
     assert sure.age_s == 20 * 86_400
+    assert len(incidents.open) == 1
+    assert say(incidents, 80, cleared(alarm(rung=2, age=20), 80))[0].event == "updated"  # the younger monitor goes on with it
+    (end,) = say(incidents, 81, cleared(alarm(), 81))
+    assert (end.event, end.incident_id) == ("cleared", sure.incident_id)
 
 
 def test_flapping_keeps_one_incident_open(incidents):
@@ -221,7 +250,7 @@ def test_saved_and_loaded_mid_life(incidents):
     again = Incidents.from_state(msgspec.msgpack.decode(wire), "car-loan", "1")
     assert msgspec.msgpack.encode(again.to_state()) == wire
     assert say(again, 60, cleared(one, 60)) == say(incidents, 60, cleared(one, 60)) != []
-    with pytest.raises(ValueError, match="version 1, got None"):
+    with pytest.raises(ValueError, match="version 2, got None"):
         Incidents.from_state({}, "car-loan", "1")
 
 
