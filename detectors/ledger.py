@@ -12,9 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from detectors.findings import interval
-from detectors.model_version import ModelVersion
-from detectors.signals import Estimate, Note
+from detectors.standing import Baseline
 from schemas.audit import FIRST, AuditLine, AuditType, sha256
 from schemas.codec import encode
 from schemas.control import Control
@@ -24,7 +22,6 @@ from schemas.findings import Event, EventType, to_json
 EVERY_MODEL = ""
 WATCH = "gnomon"  # who says what the watch has found
 BASELINES_A_LINE = 500
-_STANDS = {"armed": False, "refined": True}  # notes on baselines: whether one stood before
 _BUILT_IN = (sha256(b""), WATCH, None)
 
 
@@ -84,14 +81,12 @@ class Ledger:
             body=_record(control),
         )
 
-    def found(self, events: Iterable[Event], versions: Iterable[ModelVersion]) -> None:
-        """Note what the watch has found in one step: events but statistics, and the baselines that ``versions`` have estimated."""
+    def found(self, events: Iterable[Event], baselines: Iterable[Baseline]) -> None:
+        """Note what the watch has found in one step: events but statistics, and the baselines that it has estimated."""
         lines: list[tuple[str, int, str, int, dict[str, Any]]] = []  # model, time, version; baselines first
-        for version in versions:
-            notes, version.fresh_notes = version.fresh_notes, []
-            standing = [note for note in notes if note.what in _STANDS]
-            for due_ms, group in groupby(standing, key=lambda note: note.due_ms):
-                lines += [(version.model_id, due_ms, version.name, 0, line) for line in _baselines(version, list(group))]
+        for where, group in groupby(sorted(baselines, key=lambda each: each[:3]), key=lambda each: each[:3]):
+            model_id, name, due_ms = where
+            lines += [(model_id, due_ms, name, 0, line) for line in _baselines(list(group))]
         for event in events:
             if event.type != EventType.STATISTICS:
                 lines.append((event.data.model_id, event.time_ms, getattr(event.data, "model_version", ""), 1, _finding(event)))
@@ -142,23 +137,9 @@ def _finding(event: Event) -> dict[str, Any]:
     }
 
 
-def _baselines(version: ModelVersion, notes: Sequence[Note]) -> Iterable[dict[str, Any]]:
-    for start in range(0, len(notes), BASELINES_A_LINE):
-        part = notes[start : start + BASELINES_A_LINE]
+def _baselines(found: Sequence[Baseline]) -> Iterable[dict[str, Any]]:
+    for start in range(0, len(found), BASELINES_A_LINE):
+        part = found[start : start + BASELINES_A_LINE]
         what = part[0].text if len(part) == 1 else f"{len(part)} baselines stand, or were estimated anew"
-        body = {"baselines": [_baseline(version, note) for note in part]}
+        body = {"baselines": [each.body for each in part]}
         yield {"type": AuditType.BASELINE, "text": f"{what[0].upper()}{what[1:]}.", "body": body}
-
-
-def _baseline(version: ModelVersion, note: Note) -> dict[str, Any]:
-    figures = note.figures
-    estimate = Estimate(figures["value"], figures["lo"], figures["hi"], figures["n"])
-    return {
-        "metric": note.key.family,
-        "direction": "up" if note.key.direction > 0 else "down",
-        "segment": version.sums.segments.name(note.key.segment),
-        "age_s": version.ladder.age_ms(note.key.rung) / 1000,
-        "anew": _STANDS[note.what],
-        **msgspec.to_builtins(interval(estimate)),
-        "dispersion": figures["phi"],
-    }

@@ -8,6 +8,7 @@ import msgspec
 from detectors.companions import Companion, discover
 from detectors.fixed import Ints
 from detectors.model_version import ModelVersion
+from detectors.standing import Baseline
 from schemas.control import Control
 from schemas.figures import SegmentFigures
 from schemas.findings import Event
@@ -38,6 +39,10 @@ class ModelCompanions:
         for member in self.members.values():
             heard += member.advance(watermark_ms, versions, heard)
         return heard[len(found) :]
+
+    def baselines(self) -> list[Baseline]:
+        """Return the baselines that were estimated since this was asked last."""
+        return [each for member in self.members.values() for each in member.baselines()]
 
     def moved(self) -> bool:
         """Say whether a state has been changed by ``advance`` since this was asked last."""

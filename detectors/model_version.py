@@ -18,6 +18,7 @@ from detectors.panes import WIDTHS_MS, SumTable, floor_to
 from detectors.reading import Reading
 from detectors.signals import REFINED, Alarm, Key, Moved, Note, Signal
 from detectors.spans import Spans
+from detectors.standing import Learnt
 from detectors.timeouts import all_binary, time_out
 from detectors.unit_costs import PRICED, unit_cost
 from detectors.version_sums import BEGINNING, VersionSums
@@ -73,7 +74,7 @@ class ModelVersion:
         self.bank = Bank(policy=policy)
         self.incidents = Incidents(model_id, name)
         self.notes: list[Note] = []
-        self.fresh_notes: list[Note] = []  # those of this step of the watch, which takes them; never part of the state
+        self.learnt = Learnt(model_id, name)
         self.said = 0  # events so far
         self.watermark_ms = BEGINNING
         self.spans = Spans()
@@ -139,7 +140,7 @@ class ModelVersion:
                 self.trace(self, reading, signals)
             notes = [signal for signal in signals if isinstance(signal, Note)]
             self.notes = (self.notes + [note for note in notes if note.what != REFINED])[-MAX_NOTES:]
-            self.fresh_notes += notes
+            self.learnt.add(notes, self.sums.segments.name, self.ladder.age_ms)
             if signals or self.incidents.open:
                 events += [drift_event(self, event) for event in self.incidents.apply(signals, step.due_ms, self.segment_text)]
             if step.rung == 0 and self.ladder.learnt_ms is None and self._learnt(reading):

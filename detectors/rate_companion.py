@@ -11,6 +11,7 @@ from detectors.model_version import ModelVersion
 from detectors.rate_watch import RateWatch
 from detectors.reading import BEFORE
 from detectors.segments import OTHER
+from detectors.standing import Baseline
 from detectors.version_sums import BEGINNING
 from schemas.control import Control
 from schemas.findings import Event
@@ -83,6 +84,10 @@ class RateCompanion(Companion):
             return self.weight(due_ms) / (1 + sum(version.sums.active(due_ms - SHARING_DAYS * DAY_MS, due_ms) for version in others))
 
         return share
+
+    def baselines(self) -> list[Baseline]:
+        """Return the baselines that were estimated since this was asked last."""
+        return [baseline for _, each in sorted(self.versions.items()) for baseline in each.learnt.take()]
 
     def weight(self, due_ms: int) -> float:
         """Return the part of the budget that it spends."""

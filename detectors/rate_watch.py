@@ -14,10 +14,11 @@ from detectors.findings import drift_data
 from detectors.incident_events import IncidentEvent
 from detectors.incidents import Incidents
 from detectors.ladder import DAY_MS
-from detectors.named_rates import NamedBank, RateReading, as_told
+from detectors.named_rates import NamedBank, RateReading, as_told, passed
 from detectors.panes import SEGMENT_BITS, SumTable
 from detectors.rate_panes import RatePanes, by_name
 from detectors.segments import OTHER, Segments
+from detectors.standing import Learnt
 from schemas.findings import Event, EventType, subject
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class RateWatch(ABC):
         self.days = SumTable(_DAY)  # by day on which events became known, and segment
         self.bank = self.new_bank(policy)
         self.incidents = Incidents(model_id, name)
+        self.learnt = Learnt(model_id, name, passed)
         self.origins: dict[str, Any] = {}  # by open incident: where its predictions lie
         self.said = 0
         self.stepped = False  # since it was last asked: more than the passing of time has changed the state; never part of it
@@ -100,6 +102,7 @@ class RateWatch(ABC):
             signals = self.bank.step(
                 self._reading(due_ms, rung, start_ms), StepContext(share=share(due_ms), outcome_days=self._outcome_days(due_ms))
             )
+            self.learnt.add(signals, self.segments.name, self.panes.ages_ms.__getitem__)
             if signals or self.incidents.open:
                 found += self.incidents.apply([as_told(signal) for signal in signals], due_ms, self.segment_text)
         found += self.beside(watermark_ms)

@@ -106,7 +106,8 @@ class Watch:
     def _tell(self, found: list[Event]) -> list[Event]:
         self.events.update(event.type.value for event in found)
         self.alarms.add(found)
-        self.ledger.found(found, (version for _, _, version in self._versions() if version.fresh_notes))
+        baselines = [each for _, _, version in self._versions() for each in version.learnt.take()]
+        self.ledger.found(found, baselines + [each for companions in self.companions.values() for each in companions.baselines()])
         return found
 
     def _rows(self, rows: Rows) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from detectors.model_version import ModelVersion
+    from detectors.standing import Baseline
 
 
 class Companion(ABC):
@@ -69,6 +70,10 @@ class Companion(ABC):
 
     def decide(self, control: Control) -> list[Event]:
         """Apply what people decided; a record that is about something else changes nothing."""
+        return []
+
+    def baselines(self) -> "list[Baseline]":
+        """Return the baselines that were estimated since this was asked last, for the audit trail."""
         return []
 
     def weight(self, due_ms: int) -> float:

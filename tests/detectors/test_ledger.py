@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from support.documents import documents
 from support.stories import DAY_MS, OUTCOMES, PREDICTIONS, START_MS, fold, story, tick
 
 from detectors.audit_chain import chains
@@ -216,3 +217,15 @@ def test_baselines_are_learnt_anew_from_what_comes_after(decision):
     assert again
     assert all(each["value"] > 0.25 for each in again if each["metric"] == "error")
     assert ({"alert_rate", "score"} & {each["metric"] for each in learnt if not each["anew"]} != set()) == (decision == "reset")
+
+
+def test_baselines_of_checks_stand_in_the_trail_as_shares_that_pass():
+    made = documents(seed=7, days=60, per_day=30)
+    watch, _ = fold(made, close=False)
+    found = [each for line in lines(watch) for each in line.body.get("baselines", []) if each["metric"].startswith("check")]
+    mine = [each for each in found if not each["segment"]]
+    assert mine
+    assert {each["direction"] for each in mine} == {"down"}
+    shares = [passed / total for _, topic, record in made if topic == "outcomes" for passed, total in record["checks"].values()]
+    assert all(abs(each["value"] - sum(shares) / len(shares)) < 0.05 for each in mine)
+    assert all(each["lo"] < each["value"] < each["hi"] for each in mine)
