@@ -26,7 +26,7 @@ from schemas.findings import Event
 from schemas.policy import Policy, parse_policy
 from schemas.scored import Forwarded, Kind, Origin, Rows, Scored, Status, Tick
 
-STATE_VERSION = 5
+STATE_VERSION = 6
 LIVE_SCORES = 4_096  # distinct scores that the AUC counts exactly
 REPLAY_SCORES = 65_536
 SHARING_DAYS = 30  # a version without predictions for so long leaves its part of the budget to the others
@@ -75,6 +75,7 @@ class Watch:
         self.alarms = OwnAlarms()
         self.ledger = Ledger()  # the audit trail; who folds takes its lines after each record
         self.marks: dict[tuple[str, Origin], Mark] = {}
+        self.control_marks: dict[Origin, Mark] = {}  # apart: rows that count dead letters of the topic come before what was forwarded
         self.highs: dict[tuple[str, int], int] = {}  # greatest event time by source partition
         self.partitions: dict[str, int] = {}
         self.topic_ids: dict[str, str] = {}
@@ -237,11 +238,10 @@ class Watch:
 
     def _control(self, forwarded: Forwarded) -> list[Event]:
         self._known(forwarded.origin)
-        place = "", forwarded.origin
         mark = forwarded.offset, forwarded.index
-        if mark <= self.marks.get(place, (-1, -1)):
+        if mark <= self.control_marks.get(forwarded.origin, (-1, -1)):
             return []
-        self.marks[place] = mark
+        self.control_marks[forwarded.origin] = mark
         control = msgspec.json.decode(forwarded.record, type=Control)
         self.alarms.heed(control)
         return decide(self, control)
@@ -271,6 +271,7 @@ class Watch:
             "events": dict(self.events),
             "alarms": self.alarms.to_state(),
             "marks": [[model, *origin_state(origin), *mark] for (model, origin), mark in self.marks.items()],
+            "control_marks": [[*origin_state(origin), *mark] for origin, mark in self.control_marks.items()],
             "highs": [[topic, partition, high] for (topic, partition), high in self.highs.items()],
             "partitions": self.partitions,
             "topic_ids": self.topic_ids,
@@ -297,6 +298,7 @@ class Watch:
         self.events = Counter(head["events"])
         self.alarms = OwnAlarms.from_state(head["alarms"])
         self.marks = {(model, Origin(*origin)): (offset, index) for model, *origin, offset, index in head["marks"]}
+        self.control_marks = {Origin(*origin): (offset, index) for *origin, offset, index in head["control_marks"]}
         self.highs = {(topic, partition): high for topic, partition, high in head["highs"]}
         self.partitions, self.topic_ids = dict(head["partitions"]), dict(head["topic_ids"])
         self.clock_ms = head["clock_ms"]

@@ -229,3 +229,16 @@ def test_baselines_of_checks_stand_in_the_trail_as_shares_that_pass():
     shares = [passed / total for _, topic, record in made if topic == "outcomes" for passed, total in record["checks"].values()]
     assert all(abs(each["value"] - sum(shares) / len(shares)) < 0.05 for each in mine)
     assert all(each["lo"] < each["value"] < each["hi"] for each in mine)
+
+
+def test_a_bad_record_takes_no_decision_with_it_that_was_read_in_the_same_batch():
+    said = [{"type": "policy", "by": "ada", "at": 1, "body": {"toml": POLICY.toml}}, {"type": "policy"}, {"type": "ack"}]
+    batch = SourceBatch(CONTROL, [0, 1], [9, 9], [json.dumps(part).encode() for part in (said[:2], said[2])])
+    joiner, watch = Joiner(POLICY, b"k"), Watch()
+    prepared = joiner.prepare([batch])
+    joined = joiner.finish(prepared, DictTable().exchange_now(prepared.lookups))
+    assert len(joined.dead_letters) == 2
+    for record in [*joined.rows, *joined.forwarded, *joined.forwarded]:  # in the order in which they are produced, some twice
+        watch.apply(record)
+    assert [(line.type, line.by) for line in lines(watch)] == [(AuditType.POLICY, "ada")]
+    assert watch.policy.toml == POLICY.toml
