@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 DIMENSION = "amount"
 STAKE_DAYS = 28  # before a change: what real traffic had at stake
-_BAND_BITS = 5  # of the keys of totals and stakes; 0 is the whole, then the bands
+_BAND_BITS = 5  # of the keys of totals (0 is the whole, then the bands) and of stakes (the bands)
 PROBES = Layout(
     counts=("sent", "n", "detected", "benign", "benign_flagged"),
     sums={"amount": MONEY_UNIT, "missed": MONEY_UNIT},
@@ -94,9 +94,8 @@ class VersionProbes(RateWatch):
         scored = np.isfinite(score)
         sums = STAKE.zeros(int(scored.sum()))
         sums[:, 1] = np.rint(score[scored] * amount[scored]).astype(np.int64) * rows.column("sign")[where][scored]
-        day, band = rows.column("predicted_at")[where][scored] // DAY_MS, band_of(amount[scored]) + 1
-        for key in (np.zeros_like(band), band):
-            self.stakes.add(day << _BAND_BITS | key, sums)
+        day = rows.column("predicted_at")[where][scored] // DAY_MS
+        self.stakes.add(day << _BAND_BITS | band_of(amount[scored]), sums)
 
     def _add_probes(self, rows: Rows, where: Ints) -> int:
         def column(name: str) -> Ints:
@@ -138,10 +137,9 @@ class VersionProbes(RateWatch):
         for first, last in ((onset - STAKE_DAYS, onset), (onset, due)):
             within = self.stakes.span(first << _BAND_BITS, last << _BAND_BITS)
             keys, rows = self.stakes.keys[within], self.stakes.rows[within]
-            whole = keys & ((1 << _BAND_BITS) - 1) == 0
-            if whole.any():
+            if len(keys):
                 days = last - int(keys[0] >> _BAND_BITS)
-                mine = keys & ((1 << _BAND_BITS) - 1) == band + 1
+                mine = (keys & ((1 << _BAND_BITS) - 1) == band) | (band == NONE)
                 return float(STAKE.total(rows[mine], "stake").sum()) / days
         return None
 
