@@ -70,7 +70,8 @@ class Fatigue(Companion):
         super().__init__(model_id, policy)
         self.ledger = Ledger(policy)
         self.kinds: dict[str, Kind] = {name: kind(self.ledger, policy) for name, kind in discover().items()}
-        self.watermark_ms = BEFORE
+        self.watermark_ms = BEFORE  # as it came, and no further than the log reaches
+        self.now_ms = BEFORE
         self.open: dict[tuple[str, int], Open] = {}  # by kind and unit
         self.silent_until: dict[tuple[str, int], int] = {}
 
@@ -81,21 +82,22 @@ class Fatigue(Companion):
     def advance(self, watermark_ms: int, versions: Mapping[str, ModelVersion], found: Sequence[Event]) -> list[Event]:
         """Step every kind; at the end of a log no further than it reaches: that nothing more comes is not calm."""
         ledger = self.ledger
-        self.watermark_ms = max(self.watermark_ms, min(watermark_ms, ledger.end_ms()) if watermark_ms == END else watermark_ms)
+        self.watermark_ms = max(self.watermark_ms, watermark_ms)
+        self.now_ms = max(self.now_ms, ledger.end_ms() if watermark_ms == END else watermark_ms)
         if not len(ledger.tables["made"].keys):
             return []
-        ledger.settle(self.watermark_ms)
-        settled = ledger.recent.settle(self.watermark_ms)
+        ledger.settle(self.now_ms)
+        settled = ledger.recent.settle(self.now_ms)
         turns: list[Turn] = []
         for kind in self.kinds.values():
             if isinstance(kind, BetKind):
                 kind.learn(versions)
                 turns += kind.step(settled, watermark_ms)
             elif self.policy.fatigue.enabled:
-                turns += kind.step(settled, self.watermark_ms)
+                turns += kind.step(settled, self.now_ms)
             else:
-                kind.read_to = max(kind.read_to, self.watermark_ms)
-        ledger.recent.forget(self.watermark_ms - max(kind.reach_ms for kind in self.kinds.values()))
+                kind.read_to = max(kind.read_to, self.now_ms)
+        ledger.recent.forget(self.now_ms - max(kind.reach_ms for kind in self.kinds.values()))
         ledger.merge(min(kind.read_to for kind in self.kinds.values() if kind.name not in _EXACT) - DAY_MS)
         fresh = bool(len(settled.time)) and int(settled.time.max()) >= settled.since_ms
         moved = [kind.moved() for kind in self.kinds.values()]
@@ -159,7 +161,7 @@ class Fatigue(Companion):
         for name, kind in self.kinds.items():
             if kind.use(policy) or not policy.fatigue.enabled:
                 for key in [key for key in self.open if key[0] == name]:
-                    events += self._close(key, self.watermark_ms, "the policy no longer watches it, or by another threshold")
+                    events += self._close(key, self.now_ms, "the policy no longer watches it, or by another threshold")
         return events
 
     def _close(self, key: tuple[str, int], at_ms: int, why: str) -> list[Event]:
@@ -203,7 +205,7 @@ class Fatigue(Companion):
         flood, chatter = self.kinds[FatigueKind.FLOOD], self.kinds[FatigueKind.CHATTER]
         assert isinstance(flood, Flood)  # noqa: S101  found by name
         assert isinstance(chatter, Chatter)  # noqa: S101
-        return fatigue_figures(self.ledger, self.policy, flood, chatter, self.watermark_ms)
+        return fatigue_figures(self.ledger, self.policy, flood, chatter, now_ms=self.now_ms, watermark_ms=self.watermark_ms)
 
     def to_state(self) -> dict[str, Any] | None:
         """Return the state as plain values and bytes; None while no prediction has come."""
@@ -211,7 +213,7 @@ class Fatigue(Companion):
             return None
         return {
             "version": STATE_VERSION,
-            "watermark_ms": self.watermark_ms,
+            "time_ms": [self.watermark_ms, self.now_ms],
             "ledger": self.ledger.to_state(),
             "kinds": {name: kind.to_state() for name, kind in self.kinds.items()},
             "open": [[*key, asdict(each)] for key, each in sorted(self.open.items())],
@@ -222,7 +224,7 @@ class Fatigue(Companion):
         """Take back what ``to_state`` gave."""
         if state.get("version") != STATE_VERSION:
             raise ValueError(f"expected a state of fatigue of version {STATE_VERSION}, got {state.get('version')!r}; replay from the log")
-        self.watermark_ms = state["watermark_ms"]
+        self.watermark_ms, self.now_ms = state["time_ms"]
         self.ledger.load(state["ledger"])
         for name, saved in state["kinds"].items():
             if name in self.kinds:

@@ -172,7 +172,17 @@ class BetKind(Kind):
         baseline = Estimate(expected / n, *bet.interval(fit, expected / n, track.tolerance), size)
         unit, onset = self.units[int(m.slot[row])], int(m.onset[row, crossing.stake])
         key = self.panel.key(row, unit)
-        active = Active.after(key, bet, fit, phi=phi, stake=crossing.stake, current=current, baseline=baseline, tolerance=track.tolerance)
+        active = Active.after(
+            key,
+            bet,
+            fit,
+            phi=phi,
+            stake=crossing.stake,
+            current=current,
+            baseline=baseline,
+            tolerance=track.tolerance,
+            seen=m.recent[row].copy() if bet.shaped else None,
+        )
         self.panel.raise_alarm(row, active, self.budget)
         told = Told(unit=unit, opened=True, start_ms=onset, end_ms=reading.end_ms, baseline=baseline, current=current)
         return self._turn(told, reading.due_ms, math.exp(min(crossing.log_evidence, _MOST_EVIDENCE)))

@@ -24,16 +24,20 @@ _FEWEST = 5  # responses that a week's median rests on
 _FEWEST_WEEKS = 3
 
 
-def fatigue_figures(ledger: Ledger, policy: ModelPolicy, flood: Flood, chatter: Chatter, now_ms: int) -> FatigueFigures | None:
+def fatigue_figures(
+    ledger: Ledger, policy: ModelPolicy, flood: Flood, chatter: Chatter, *, now_ms: int, watermark_ms: int
+) -> FatigueFigures | None:
     """Return the figures as of an event time; None where no unit, alert key or disposition ever came.
+
+    The watermark is that time, or the end of time after the end of a log: labels that have not come then never will.
 
     >>> from schemas.policy_models import ModelPolicy
     >>> policy = ModelPolicy()
     >>> ledger = Ledger(policy)
-    >>> fatigue_figures(ledger, policy, Flood(ledger, policy), Chatter(ledger, policy), 0) is None
+    >>> fatigue_figures(ledger, policy, Flood(ledger, policy), Chatter(ledger, policy), now_ms=0, watermark_ms=0) is None
     True
     """
-    told = _Told(ledger, policy, flood, chatter, now_ms)
+    told = _Told(ledger, policy, flood, chatter, (now_ms, watermark_ms))
     seen = told.alerts > 0
     if not (seen[ledger.units.named()].any() or told.shares or told.done.any()):
         return None
@@ -44,8 +48,9 @@ def fatigue_figures(ledger: Ledger, policy: ModelPolicy, flood: Flood, chatter: 
 class _Told:
     """Sums by unit, row 0 that of all."""
 
-    def __init__(self, ledger: Ledger, policy: ModelPolicy, flood: Flood, chatter: Chatter, now_ms: int) -> None:
-        self.ledger, self.policy, self.flood, self.chatter, self.now_ms = ledger, policy, flood, chatter, now_ms
+    def __init__(self, ledger: Ledger, policy: ModelPolicy, flood: Flood, chatter: Chatter, times: tuple[int, int]) -> None:
+        self.ledger, self.policy, self.flood, self.chatter = ledger, policy, flood, chatter
+        self.now_ms, self.watermark_ms = times
         self.span_ms = ledger.span_ms()
         self.alerts = self._sum("made")[:, 0]
         self.done = self._sum("disposed")
@@ -67,27 +72,27 @@ class _Told:
         out[ALL] = out.sum(axis=0)
         return np.asarray(out)
 
-    def _older(self, name: str, age_ms: int) -> Ints:
+    def _older(self, name: str, age_ms: int, now_ms: int) -> Ints:
         """Return which sums are of hours that have all reached an age."""
         start, _, _ = parts_of(self.ledger.tables[name].keys)
         merged = self.ledger.merged_ms
         old = merged - WEEKS * WEEK_MS
         end = np.where(start < old, old, start + np.where(start < merged, WEEK_MS, HOUR_MS))
-        return np.flatnonzero(end + age_ms <= self.now_ms)
+        return np.flatnonzero(end + age_ms <= now_ms)
 
     def _timed_out(self) -> Ints:
         """Return the alerts past the horizon without a label, where that means negative."""
         horizon = self.policy.horizon_ms
         if self.policy.on_timeout != "negative" or horizon is None:
             return np.zeros(len(self.alerts), dtype=np.int64)
-        made, known = (self._sum(name, self._older(name, horizon)) for name in ("made", "known"))
+        made, known = (self._sum(name, self._older(name, horizon, self.watermark_ms)) for name in ("made", "known"))
         return np.asarray(np.maximum(made[:, 0] - KNOWN.count(known, "labelled"), 0))
 
     def _stale(self) -> Ints:
         """Return the alerts that were not dealt with in time, where any ever were."""
         if not self.done[ALL, 0]:
             return np.zeros(len(self.alerts), dtype=np.int64)
-        made, done = (self._older(name, self.ledger.stale_ms) for name in ("made", "disposed"))
+        made, done = (self._older(name, self.ledger.stale_ms, self.now_ms) for name in ("made", "disposed"))
         early = self.ledger.tables["disposed"].keys[done] & LATE == 0
         return np.asarray(np.maximum(self._sum("made", made)[:, 0] - self._sum("disposed", done[early])[:, 0], 0))
 

@@ -49,7 +49,7 @@ def test_each_figure_is_what_counting_alerts_one_by_one_gives(seed: int, unit: s
 def test_floods_chatter_and_stale_alerts_are_what_a_walk_through_time_finds(seed: int) -> None:
     story = wards(seed, bursts=6, alerts=200, keys=3)
     watch, _ = fold(story.records, policy=POLICY, chunk=70)
-    told, end = figures(watch), watch.companions["m"].members["fatigue"].watermark_ms  # type: ignore[attr-defined]
+    told, end = figures(watch), watch.companions["m"].members["fatigue"].now_ms  # type: ignore[attr-defined]
     for unit in ("icu", "er"):
         mine = [a for a in story.alerts if a.unit == unit]
         expected = floods([a.at for a in mine], until=end)

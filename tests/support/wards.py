@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from support.stories import DAY_MS, START_MS, Record
 
-HOUR_MS, WEEK_MS = DAY_MS // 24, 7 * DAY_MS
+HOUR_MS, MINUTE_MS = DAY_MS // 24, 60_000
 ACTIONS = ("acted", "Overridden", "dismissed", " IGNORED ", "escalated")
 
 
@@ -173,3 +173,36 @@ def stale(alerts: list[Alert], *, until: int, age: int = DAY_MS) -> int:
     """Return how many alerts of the hours that have reached an age were not dealt with in time."""
     old = [a for a in alerts if (a.at // HOUR_MS + 1) * HOUR_MS + age <= until]
     return sum(a.disposition is None or a.disposition[0] - a.at > age for a in old)
+
+
+def alert(i: Any, at: int, unit: str | None = "icu", key: str | None = None) -> Record:
+    """A prediction that alerts a ward."""
+    made = {"request_id": f"r{i}", "model_id": "m", "model_version": "1", "timestamp": at, "score": 0.9, "unit": unit, "alert_key": key}
+    return at, "predictions", made
+
+
+def outcome(i: Any, at: int, **parts: Any) -> Record:
+    """What became known of it."""
+    return at, "outcomes", {"request_id": f"r{i}", "timestamp": at, **parts}
+
+
+def ward_days(
+    seed: int, *, days: int = 40, per_day: int = 12, units: tuple[str, ...] = ("icu", "er"), changed: str = "", day: int = 20, **after: Any
+) -> list[Record]:
+    """Alerts that are right in half of the cases, acted upon in most, within minutes; those of one ward change on a day."""
+    rng = np.random.default_rng(seed)
+    records = []
+    for unit in units:
+        for i, at in enumerate(np.sort(START_MS + rng.integers(0, days * DAY_MS, days * per_day)).tolist()):
+            how = {"ppv": 0.5, "acted": 0.7, "minutes": 10.0, "review_s": 60.0}
+            if unit == changed and at >= START_MS + day * DAY_MS:
+                how |= after
+            key = f"{unit}-{i}"
+            answered = at + int(how["minutes"] * MINUTE_MS * rng.lognormal(0, 0.5))
+            action = "acted" if rng.random() < how["acted"] else "dismissed"
+            records += [
+                alert(key, at, unit),
+                outcome(key, answered, action_taken=action, review_seconds=float(how["review_s"] * rng.lognormal(0, 0.5))),
+                outcome(key, at + int(rng.uniform(0.5, 20) * HOUR_MS), true_label=int(rng.random() < how["ppv"])),
+            ]
+    return records
