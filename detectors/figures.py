@@ -17,6 +17,7 @@ from detectors.statistics.confusion import rate
 from detectors.statistics.cost import expected_costs, matrix_cost, net_benefit, regret
 from detectors.statistics.debiased_rms import BINS, debiased_rms
 from detectors.statistics.equal_mass import binned_ece, mass_bins
+from detectors.statistics.expected_confusion import expected_confusion
 from detectors.statistics.ratio import ratio
 from detectors.statistics.score_counts import Distribution
 from schemas.cost import CostMatrix
@@ -96,7 +97,7 @@ def many_figures(
         Whether to estimate ``ece_em`` with its interval: two thirds of the work.
 
     """
-    columns = _counts(made, known) | _people(made, known, review) | _costs(made, known, cost, threshold)
+    columns = _counts(made, known) | _believed(made) | _people(made, known, review) | _costs(made, known, cost, threshold)
     columns["net_value"] = _net_value(columns)
     areas = [np.nan if one is None else float(auc(one.n0, one.n1)) for one in distributions or [None] * len(made)]
     columns["auc"] = np.array(areas, dtype=np.float64)
@@ -231,8 +232,7 @@ def _costs(made: Ints, known: Ints, cost: CostMatrix | None, threshold: float) -
     by_matrix = np.asarray(sum(counts.values()))
     n = by_matrix + realised_n
     total = np.where(n > 0, matrix_cost(cost, counts, amounts) + np.nan_to_num(realised), np.nan)
-    decided = MADE.count(made, "n") - MADE.count(made, "abstained")
-    all_scored = MADE.count(made, "scored") == decided
+    decided, all_scored = _decided(made)
     believed, excess = (np.where(all_scored, money, np.nan) for money in expected_costs(cost, *_expected_cells(made)))
     return columns | {
         "cost_total": total,
@@ -243,11 +243,25 @@ def _costs(made: Ints, known: Ints, cost: CostMatrix | None, threshold: float) -
     }
 
 
+def _decided(made: Ints) -> tuple[Ints, Any]:
+    """Return how many predictions were not abstained, and whether all of them bring a score."""
+    decided = MADE.count(made, "n") - MADE.count(made, "abstained")
+    return decided, MADE.count(made, "scored") == decided
+
+
+def _believed(made: Ints) -> _Columns:
+    """Return what the scores lead one to expect of the decisions; undefined where some bring none."""
+    counts, _ = _expected_cells(made)
+    decided, all_scored = _decided(made)
+    cells = {cell: np.where(all_scored & (decided > 0), n, np.nan) for cell, n in counts.items()}
+    rates = {f"expected_{name}": rate(name, **cells) for name in ("accuracy", "f1")}
+    return {f"expected_{cell}": cells[cell] for cell in CONFUSION} | rates
+
+
 def _expected_cells(made: Ints) -> tuple[dict[str, Floats], dict[str, Floats]]:
     """Return expected counts and amounts per cell of the confusion matrix, by the scores."""
     score, hit = MADE.total(made, "score"), MADE.total(made, "score_positive")
-    positive, negative = MADE.count(made, "positive"), MADE.count(made, "negative")
-    counts = {"tp": hit, "fp": positive - hit, "fn": score - hit, "tn": negative - (score - hit)}
+    counts = expected_confusion(MADE.count(made, "positive"), MADE.count(made, "negative"), hit, score - hit)
     tp, fn = MADE.total(made, "stake_positive"), MADE.total(made, "stake_negative")
     amounts = {"tp": tp, "fp": MADE.total(made, "amount_positive") - tp, "fn": fn, "tn": MADE.total(made, "amount_negative") - fn}
     return counts, amounts

@@ -64,6 +64,15 @@ class SegmentFigures(msgspec.Struct, frozen=True, kw_only=True):
     base_rate: Figure = None  # share of labelled that are positive
     alert_rate: Figure = None  # alerted / predictions
 
+    # The same before any label, of all predictions, if the scores are believed: true only while they are calibrated, so drift of the
+    # concept does not show in it. Null where a prediction brings no score
+    expected_tp: Figure = None  # sum of the scores of what was predicted positive
+    expected_fp: Figure = None
+    expected_tn: Figure = None
+    expected_fn: Figure = None  # sum of the scores of what was predicted negative
+    expected_accuracy: Figure = None  # if the scores are calibrated; the realised one less it says how far they are not
+    expected_f1: Figure = None  # of the expected counts
+
     # Scores
     mean_score: Figure = None  # of labelled predictions
     bias: Figure = None  # mean score - base rate; positive: over-confident

@@ -28,7 +28,7 @@ RATES: dict[str, _Rate] = {
     "base_rate": lambda tp, fp, tn, fn: ratio(tp + fn, tp + fp + tn + fn),
     "nne": lambda tp, fp, tn, fn: ratio(tp + fp, tp),
 }
-_LOWER_IS_BETTER = frozenset({"error", "fpr", "fnr", "nne"})
+LOWER_IS_BETTER = frozenset({"error", "fpr", "fnr", "nne"})
 
 
 def rate(name: str, tp: npt.ArrayLike, fp: npt.ArrayLike, tn: npt.ArrayLike, fn: npt.ArrayLike) -> Floats:
@@ -92,7 +92,7 @@ class ConfusionRate(ExactMetric):
     @property
     def bigger_is_better(self) -> bool:
         """Whether a higher value is the better one."""
-        return self.rate not in _LOWER_IS_BETTER
+        return self.rate not in LOWER_IS_BETTER
 
     @property
     def requires_labels(self) -> bool:

@@ -195,6 +195,8 @@ def _tiles(model: ModelReport) -> list[tuple[str, str, str]]:
         if each.value is not None:
             value, _, rest = interval(each, metric).partition(" (")
             tiles.append((NAMES[metric], value, f"95 %: {rest.rstrip(')')}" if rest else ""))
+    if whole.expected_accuracy is not None:
+        tiles.append(("Error by the scores", figure(1 - whole.expected_accuracy), "expected of all, if the scores are calibrated"))
     if whole.base_rate is not None:
         tiles.append(("Base rate", figure(whole.base_rate), "" if whole.mean_score is None else f"mean score {figure(whole.mean_score)}"))
     if whole.cost_total is not None:

@@ -174,6 +174,25 @@ def test_costs_and_the_rest_against_plain_python():
     assert top["confidently_wrong_rate"] < figures["confidently_wrong_rate"]  # low confidence that proves right is no error
 
 
+def test_what_the_scores_lead_to_expect_is_of_all_decisions_whether_labelled_or_not():
+    e = events()
+    made, known, _ = sums_of(e)
+    figures, unlabelled = segment_figures(made, known), segment_figures(made, KNOWN.zeros(1)[0])
+    cells = dict.fromkeys(CONFUSION, 0.0)
+    for p, z, abstained in zip(e["score"], e["predicted"], e["abstained"], strict=True):
+        if not abstained:
+            cells["tp" if z else "fn"] += p
+            cells["fp" if z else "tn"] += 1 - p
+    want = cells | {"accuracy": (cells["tp"] + cells["tn"]) / (~e["abstained"]).sum()}
+    want["f1"] = 2 * cells["tp"] / (2 * cells["tp"] + cells["fp"] + cells["fn"])
+    for name, value in want.items():
+        assert figures[f"expected_{name}"] == pytest.approx(value, abs=1e-9)
+        assert unlabelled[f"expected_{name}"] == figures[f"expected_{name}"]
+    assert figures["expected_accuracy"] == pytest.approx(figures["accuracy"], abs=0.06)  # these labels are drawn from the scores
+    scores = np.where(np.arange(400) == np.flatnonzero(~e["abstained"])[0], np.nan, e["score"])
+    assert segment_figures(sums_of(e | {"score": scores})[0], known)["expected_f1"] is None
+
+
 def test_regret_is_of_the_worse_action_only():
     e = events() | {"costed": np.zeros(400, bool), "abstained": np.zeros(400, bool)}
     made, known, _ = sums_of(e)

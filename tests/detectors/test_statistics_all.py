@@ -308,6 +308,15 @@ def slow_expected(parameters, _, score, amount):
     return pytest.approx(sum(chosen) / len(score), abs=2.5e-5)
 
 
+def slow_expected_rate(parameters, _, score):
+    threshold = parameters.get("threshold", 0.5)
+    tp, fp, tn, fn = (
+        sum(weight(p) for p in score if (p >= threshold) == positive)
+        for weight, positive in ((float, True), (lambda p: 1 - p, True), (lambda p: 1 - p, False), (float, False))
+    )
+    return (tp + tn) / len(score) if parameters["rate"] == "accuracy" else 2 * tp / (2 * tp + fp + fn)
+
+
 def slow_benefit(_, true, score):
     tp, fp = (sum(1 for y, p in zip(true, score, strict=True) if p >= 0.2 and y == want) for want in (True, False))
     return tp / len(true) - fp / len(true) * 0.2 / 0.8
@@ -343,6 +352,7 @@ REFERENCES = {
     "Bias": lambda _, true, score: sum(score) / len(score) - sum(true) / len(true),
     "DecisionCost": slow_cost,
     "ExpectedCost": slow_expected,
+    "ExpectedRate": slow_expected_rate,
     "NetBenefit": slow_benefit,
     "SelectiveRisk": slow_risk,
     "Share": lambda _, marks: sum(marks) / len(marks),
