@@ -1,0 +1,70 @@
+"""How the CPU per pair grows with models, groups and source partitions; in one process, with the pending table in a dict.
+
+Run: ``python -m benchmarks.growth [--pairs N]``. Stages: ``join``, messages to encoded scored records; ``rows``, those records into the
+watch's sums; ``tick``, the watermark's steps and the statistics events.
+"""
+
+import argparse
+import time
+
+from benchmarks.stage import heading
+from benchmarks.throughput import pairs
+from detectors.joiner import Joiner, SourceBatch
+from detectors.pending import DictTable
+from detectors.watch import Watch
+from schemas.policy import Policy
+from schemas.scored import Origin, Tick, decode, encode
+
+STEP = 16_000  # pairs
+FAR_MS = 1_800_000_000_000
+CASES = ((1, 1, 4), (4, 1, 4), (100, 1, 4), (1_000, 1, 4), (4, 100, 4), (4, 1_000, 4), (4, 1, 1), (4, 1, 64))
+
+
+def measure(n: int, models: int, groups: int, partitions: int) -> list[float]:
+    """Return µs of CPU per pair of each stage."""
+    predictions, outcomes = pairs(n, spacing_ms=1)
+    predictions = [
+        value.replace(b'"model-%d"' % (i % 4), b'"model-%d"' % (i % models)).replace(b'"age":"', b'"age":"g%d-' % (i % groups))
+        for i, value in enumerate(predictions)
+    ]
+    joiner, table, watch = Joiner(Policy(), b"s"), DictTable(), Watch()
+    stages = [0.0, 0.0, 0.0]
+    for begin in range(0, n, STEP):
+        highs: dict[Origin, int] = {}
+        for topic, values in (("predictions", predictions), ("outcomes", outcomes)):
+            parts = [values[begin + p : begin + STEP : partitions] for p in range(partitions)]
+            first = begin // partitions
+            batches = [
+                SourceBatch(Origin(topic, topic, p), range(first, first + len(part)), [FAR_MS] * len(part), part)
+                for p, part in enumerate(parts)
+            ]
+            at = [time.process_time()]
+            prepared = joiner.prepare(batches)
+            joined = joiner.finish(prepared, table.exchange_now(prepared.lookups))
+            scored = [encode(rows) for rows in joined.rows]
+            at.append(time.process_time())
+            for value in scored:
+                watch.apply(decode(value))
+            at.append(time.process_time())
+            highs |= joined.highs
+            stages = [stages[0] + at[1] - at[0], stages[1] + at[2] - at[1], stages[2]]
+        at = [time.process_time()]
+        watch.apply(Tick({"predictions": partitions, "outcomes": partitions}, list(highs.items()), begin))
+        stages[2] += time.process_time() - at[0]
+    return [stage / n * 1e6 for stage in stages]
+
+
+def main() -> None:
+    """Print a line per case."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=32_000)
+    options = parser.parse_args()
+    print(heading(f"python -m benchmarks.growth --pairs {options.pairs}"))
+    for models, groups, partitions in CASES:
+        join, rows, tick = measure(options.pairs, models, groups, partitions)
+        case = f"{models:5} models, {groups:5} groups, {partitions:3} partitions"
+        print(f"{case}: join {join:7.2f}, rows {rows:7.2f}, tick {tick:7.2f} µs of CPU a pair", flush=True)
+
+
+if __name__ == "__main__":
+    main()
