@@ -1,7 +1,4 @@
-"""The whole bank, learning its own baselines: the budget, dependent streams, late labels; and the fold itself."""
-
-import sys
-from pathlib import Path
+"""The whole bank, learning its own baselines: the budget, dependent streams, late labels."""
 
 import numpy as np
 
@@ -224,29 +221,4 @@ def label_delay(scale: float) -> Table:
     table.notes.append(
         f"{runs} runs of {days} days, 60 of them the baseline. Fixed age ≤ 1 a month and the change within 11 days: {verdict(fine)}."
     )
-    return table
-
-
-def fold(scale: float) -> Table:
-    """Run a thinned version through join and fold, as in production: errors that rise, calm twins, default policy."""
-    sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
-    from support.stories import START_MS, story  # noqa: PLC0415  the tests' folder must be on the path first
-    from support.stories import fold as run  # noqa: PLC0415  likewise
-
-    runs, change = max(1, round(8 * scale)), 60
-    table = Table(
-        "Through the whole fold: 60 predictions a day, labels after a day on average, change on day 60 of 120",
-        ("errors", "incidents before the change", "found after it", "median / p90 delay, days"),
-    )
-    for after in (0.08, 0.16, 0.30):
-        found, before = np.full(runs, np.nan), 0
-        for seed in range(runs):
-            _, events = run(story(seed=10_000 + seed, change_day=change, error_after=after))
-            opened = [event for event in events if event.type.value == "gnomon.drift.opened"]
-            at = [(event.time_ms - START_MS) / DAY_MS - change for event in opened]  # whichever monitor comes first: one incident
-            before += sum(event.time_ms < START_MS + change * DAY_MS for event in opened)
-            found[seed] = min((day for day in at if day > 0), default=np.nan)
-        hits = int((~np.isnan(found)).sum())
-        table.add(f"8 → {100 * after:g} %", before, f"{hits} of {runs}", delays(found) if after > 0.08 else "")
-    table.notes.append(f"{runs} seeds a row, 10,000 and on.")
     return table
