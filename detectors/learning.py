@@ -85,10 +85,12 @@ class Learner:
             return None
         if m.state[row] == LEARNING and track.family.needs_labels and outcome_days(slot) < self.rule.outcome_days:
             return None
-        if self.season is not None and not slot and end_ms - m.first[row] >= WEEKS * WEEK_MS:
+        if self.season is not None and self.rule.seasonal and not slot and end_ms - m.first[row] >= WEEKS * WEEK_MS:
             self.season.fit(int(m.track[row]))
         if not slot or m.state[row] == LEARNING:
             m.phi[row] = phi(self._in_season(row), self.bet.dispersion(m.total[row]))
+            if self.season is not None and not slot:  # a short burst drowns in wide buckets
+                m.phi[row] = max(float(m.phi[row]), phi(self.season.series(int(m.track[row])), self.bet.dispersion(m.total[row])))
         if slot:
             m.phi[row] = max(float(m.phi[row]), float(m.phi[parent]))
             m.series[row] = 0.0

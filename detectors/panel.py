@@ -50,7 +50,7 @@ class Panel:
         self._labels = np.array([track.family.needs_labels for track in tracks])
         self._paging = np.array([track.paged_by == "bank" for track in tracks])
         self.monitors = Monitors(stakes=bet.stakes, width=bet.width, terms=bet.terms, recent=bet.width if bet.shaped else 0)
-        self.season = Season(len(tracks)) if bet.seasonal and rule.seasonal else None
+        self.season = Season(len(tracks)) if bet.seasonal else None
         self.learner = Learner(bet, self.tracks, self.monitors, rule, season=self.season, bound=Z_MATURE if mature else Z_90)
         self.rows = np.full((len(tracks), 1), -1, dtype=np.int64)
         self.tables = np.zeros((0, 0))
@@ -266,7 +266,7 @@ class Panel:
         self.learner.load(state["learner"])
         places = np.array([names.index(name) if name in names else -1 for name in state["tracks"]], dtype=np.int64)
         if self.season is not None and state["season"] is not None:
-            self.season.load(state["season"], places)
+            self.season.load(state["season"], places, factors=self.learner.rule.seasonal)
         kept = np.flatnonzero(places[m.track[: m.count]] >= 0)
         moved = {int(row): i for i, row in enumerate(kept)}
         m.track[: m.count] = places[m.track[: m.count]]

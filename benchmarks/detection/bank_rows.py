@@ -117,10 +117,10 @@ def _only(family: str, *, seasonal: bool = True) -> ModelPolicy:
 
 def dependence(scale: float) -> Table:
     """One error monitor on streams whose rate is 5 % on average but not at every moment: alarms a month with a budget of one."""
-    rng, models, months, per_hour = generator("dependence"), max(4, round(60 * scale)), 6, 60
+    models, months, per_hour = max(4, round(60 * scale)), 6, 60
     hours = np.arange(months * DAYS * 24)
 
-    def correlated(step, rho, sd):
+    def correlated(rng, step, rho, sd):
         noise = rng.normal(0, sd * np.sqrt(1 - rho**2), len(hours) // step + 1)
         level = np.zeros(len(noise))
         for i in range(1, len(noise)):
@@ -129,14 +129,14 @@ def dependence(scale: float) -> Table:
 
     cycle, weekend = 0.05 + 0.02 * np.sin(2 * np.pi * hours / 24), np.where(hours // 24 % 7 >= 5, 0.078, 0.039)
     streams = {  # rates by hour; whether the hour of the week is learnt
-        "independent": (lambda: np.full(len(hours), 0.05), True),
-        "daily cycle of 2 points": (lambda: cycle, True),
-        "daily cycle of 2 points, no season learnt": (lambda: cycle, False),
-        "weekends twice as bad": (lambda: weekend, True),
-        "weekends twice as bad, no season learnt": (lambda: weekend, False),
-        "hourly AR(1), 0.9, sd 0.5": (lambda: correlated(1, 0.9, 0.5), True),
-        "daily AR(1), 0.7, sd 0.3": (lambda: correlated(24, 0.7, 0.3), True),
-        "bursts: 1 hour of 100 three times as bad": (lambda: np.where(rng.random(len(hours)) < 0.01, 0.15, 0.049), True),
+        "independent": (lambda rng: np.full(len(hours), 0.05), True),
+        "daily cycle of 2 points": (lambda rng: cycle, True),
+        "daily cycle of 2 points, no season learnt": (lambda rng: cycle, False),
+        "weekends twice as bad": (lambda rng: weekend, True),
+        "weekends twice as bad, no season learnt": (lambda rng: weekend, False),
+        "hourly AR(1), 0.9, sd 0.5": (lambda rng: correlated(rng, 1, 0.9, 0.5), True),
+        "daily AR(1), 0.7, sd 0.3": (lambda rng: correlated(rng, 24, 0.7, 0.3), True),
+        "bursts: 1 hour of 100 three times as bad": (lambda rng: np.where(rng.random(len(hours)) < 0.01, 0.15, 0.049), True),
     }
     table = Table(
         "Dependent streams without a change, one error monitor with the whole aggregate's budget of 0.4 a month",
@@ -144,9 +144,9 @@ def dependence(scale: float) -> Table:
     )
     context, fine = StepContext(outcome_days=lambda segment: 30.0), True
     for name, (rates, seasonal) in streams.items():
-        alarms, phis = 0, []
+        rng, alarms, phis = generator(f"dependence, {name}"), 0, []
         for _ in range(models):
-            bank, errors = Bank(policy=_only("error", seasonal=seasonal)), rng.binomial(per_hour, rates())
+            bank, errors = Bank(policy=_only("error", seasonal=seasonal)), rng.binomial(per_hour, rates(rng))
             for hour, x in enumerate(errors.tolist()):
                 alarms += sum(
                     isinstance(s, Alarm) for s in bank.step(_rates(per_hour, x, width=DAY_MS // 24, start=hour * (DAY_MS // 24)), context)

@@ -8,6 +8,7 @@ from detectors.monitors import Packed, pack, unpack
 HOUR_MS, DAY_MS, WEEK_MS = 3_600_000, 86_400_000, 604_800_000
 HOURS = 168
 WEEKS = 4  # before them there is no season
+_KEPT, _NONE = 8, -(2**62)
 _CLEAR = 2.5  # standard errors by which odd and even weeks must agree
 _LEAST = 0.1
 _ROUNDING = 1e-12
@@ -41,7 +42,8 @@ class Season:
     """
 
     def __init__(self, tracks: int) -> None:
-        self.counts = np.zeros((tracks, 2, HOURS, 2))  # by half (even or odd week): sum and weight
+        self.counts = np.zeros((tracks, _KEPT, HOURS, 2))  # by week of the baseline, from the seventh on by odd and even: sum and weight
+        self.first = np.full(tracks, _NONE, dtype=np.int64)  # week
         self.factors = np.ones((tracks, HOURS))
         self.stands = False
 
@@ -49,15 +51,20 @@ class Season:
         """Add one pane of the aggregate to tracks: (sum, weight), shape (k, 2), spread evenly over its hours."""
         hours = _hours(start_ms, end_ms)
         if len(hours):
-            self.counts[tracks[:, None], start_ms // WEEK_MS % 2, hours[None]] += series[:, None] / len(hours)
+            week = start_ms // WEEK_MS
+            self.first[tracks] = np.where(self.first[tracks] == _NONE, week, self.first[tracks])
+            number = np.maximum(week - self.first[tracks], 0)
+            number = np.where(number < _KEPT, number, _KEPT - 2 + number % 2)
+            self.counts[tracks[:, None], number[:, None], hours[None]] += series[:, None] / len(hours)
 
     def forget(self, tracks: Ints) -> None:
         """Learn anew."""
-        self.counts[tracks], self.factors[tracks] = 0.0, 1.0
+        self.counts[tracks], self.factors[tracks], self.first[tracks] = 0.0, 1.0, _NONE
 
     def fit(self, track: int) -> None:
         """Work out the factors of a track; their mean over its events is one."""
-        x, n = self.counts[track, ..., 0], self.counts[track, ..., 1]
+        halves = self.counts[track].reshape(-1, 2, HOURS, 2).sum(axis=0)
+        x, n = halves[..., 0], halves[..., 1]
         expected = n * (x.sum(axis=1) / np.maximum(n.sum(axis=1), 1e-9))[:, None]
         factors = np.ones(HOURS)
         for cell in (np.arange(HOURS) % 24, np.arange(HOURS) // 24, np.arange(HOURS)):
@@ -72,6 +79,10 @@ class Season:
         hours = _hours(start_ms, end_ms)
         return np.asarray(self.factors[tracks][:, hours].mean(axis=1)) if len(hours) else np.ones(len(tracks))
 
+    def series(self, track: int) -> Floats:
+        """Return the hours of the first six weeks: sum, and weight times the season's factor; shape (1008, 2)."""
+        return np.asarray((self.counts[track, : _KEPT - 2] * np.stack([np.ones(HOURS), self.factors[track]], axis=1)).reshape(-1, 2))
+
     def buckets(self, track: int, origin_ms: int, width_ms: int, count: int) -> Floats:
         """Return the mean factors of ``count`` neighbouring spans of whole hours, shape (count,)."""
         each = width_ms // HOUR_MS
@@ -80,13 +91,16 @@ class Season:
 
     def to_state(self) -> list[Packed]:
         """Return the state as raw bytes."""
-        return [pack(self.counts), pack(self.factors)]
+        return [pack(self.counts), pack(self.factors), pack(self.first)]
 
-    def load(self, state: list[Packed], places: Ints) -> None:
+    def load(self, state: list[Packed], places: Ints, *, factors: bool = True) -> None:
         """Take back what ``to_state`` gave; ``places`` says which track each of its tracks is now, -1: none."""
-        counts, factors = map(unpack, state)
+        counts, known, first = map(unpack, state)
         kept = places >= 0
-        self.counts[places[kept]], self.factors[places[kept]] = counts[kept], factors[kept]
+        to = places[kept]
+        self.counts[to], self.first[to] = counts[kept], first[kept]
+        if factors:
+            self.factors[to] = known[kept]
         self.stands = bool((self.factors != 1.0).any())
 
 

@@ -69,6 +69,33 @@ def test_a_seasoned_table_is_that_of_a_null_as_many_times_as_large(direction):
     assert len(RATIOS) == RATES.stakes
 
 
+def test_short_bursts_are_dependence_that_wide_buckets_do_not_show(reading):
+    """Two of each hundred hours are four times as bad; the hours of four weeks show it, blocks of eight of them hardly."""
+    rng = np.random.default_rng(12)
+    bank = Bank(policy=watched(True))
+    run(bank, reading, np.where(rng.random(29 * 24) < 0.02, 0.2, 0.05), n=60)
+    monitors = bank.panels[1][0].monitors
+    assert monitors.phi[0] > 1.2
+    assert monitors.phi[1] >= monitors.phi[0]
+    calm = Bank(policy=watched(True))
+    run(calm, reading, np.full(29 * 24, 0.05), n=60)
+    assert calm.panels[1][0].monitors.phi[0] == 1.0
+
+
+def test_from_the_seventh_week_on_only_odd_and_even_are_kept():
+    season = Season(1)
+    for week in range(10):
+        season.add(ONE, (week + 3) * WEEK_MS, (week + 3) * WEEK_MS + HOUR_MS, np.array([[float(week), 10.0]]))
+    assert season.counts[0, :, 0, 0].tolist() == [0, 1, 2, 3, 4, 5, 6 + 8, 7 + 9]
+    assert season.series(0)[::HOURS].tolist() == [[float(week), 10.0] for week in range(6)]
+    again = Season(2)
+    again.load(season.to_state(), np.array([1]))
+    assert again.counts[1].tolist() == season.counts[0].tolist()
+    assert again.first.tolist()[1] == 3
+    season.forget(ONE)
+    assert not season.counts.any()
+
+
 def watched(seasonal):
     return ModelPolicy(
         watch={name: WatchPolicy(enabled=name == "error") for name in ModelPolicy().watch}, baseline=BaselinePolicy(seasonal=seasonal)
@@ -95,6 +122,7 @@ def test_with_a_season_a_strong_cycle_is_silent_untempered_and_a_rise_above_it_i
     assert plain.panels[1][0].monitors.phi[0] > 3
     saved = Bank.from_state(bank.to_state(), policy=watched(True))
     assert saved.to_state() == bank.to_state()
+    assert not Bank.from_state(bank.to_state(), policy=watched(False)).panels[1][0].season.stands
     higher = [run(each, reading, 1.5 * calm[: 5 * 24], start=60 * 24) for each in (bank, saved)]
     assert {alarm.key.segment for alarm in higher[0]} == {0, 1}
     assert [alarm.key for alarm in higher[0]] == [alarm.key for alarm in higher[1]]
