@@ -14,6 +14,7 @@ from detectors.fixed import Ints
 from detectors.incident import COST
 from detectors.incidents import Incidents
 from detectors.ladder import DAY_MS, LEARN_FROM, Ladder
+from detectors.pane_reader import Pane, Step, read_ahead
 from detectors.panes import WIDTHS_MS, SumTable, floor_to
 from detectors.reading import Reading
 from detectors.signals import REFINED, Alarm, Key, Moved, Note, Signal
@@ -32,15 +33,6 @@ END = -BEGINNING  # a watermark after everything
 
 Share = Callable[[int], float]  # due time -> part of the model's budget
 Trace = Callable[["ModelVersion", Reading, list[Signal]], None]  # what a rung has read, and what the bank said to it
-
-
-@dataclass(frozen=True)
-class Step:
-    """A pane that a rung is due to read."""
-
-    due_ms: int
-    rung: int
-    start_ms: int
 
 
 @dataclass
@@ -130,8 +122,8 @@ class ModelVersion:
 
     def _step_until(self, until_ms: int, share: Share, events: list[Event]) -> bool:
         """Step what is due; return False where the first predictions became complete on the way."""
-        for step in self._due(until_ms):
-            reading = self._read(step)
+        for step, pane in read_ahead(self._due(until_ms), self._span, self.sums.read):
+            reading = self._reading(step, pane)
             self.stepped = True
             self.read_to[step.rung] = reading.end_ms
             signals = self.bank.step(reading, StepContext(share=share(step.due_ms), outcome_days=self._outcome_days(step.due_ms)))
@@ -161,10 +153,9 @@ class ModelVersion:
         """Return the cost of one more mistake, by those since an onset; from the start of its week on, however panes have merged."""
         if self.policy.cost is None or key.family not in PRICED:
             return None
-        segments, made, known, made_bins, known_bins = self.sums.read(floor_to(onset_ms, WIDTHS_MS[-1]), reading.end_ms, reading.rung)
-        if self._times_out(reading.rung):
-            known, _ = time_out(made, known, made_bins, known_bins)
-        mine = np.flatnonzero(segments == key.segment)
+        [pane] = self.sums.read([(floor_to(onset_ms, WIDTHS_MS[-1]), reading.end_ms)], reading.rung)
+        known = time_out(pane.made, pane.known, pane.made_bins, pane.known_bins)[0] if self._times_out(reading.rung) else pane.known
+        mine = np.flatnonzero(pane.segments == key.segment)
         return unit_cost(key.family, known[mine[0]], self.policy.cost) if len(mine) else None
 
     def _times_out(self, rung: int) -> bool:
@@ -186,11 +177,13 @@ class ModelVersion:
                 steps += [Step(due, rung, start) for due, start in zip(dues.tolist(), starts.tolist(), strict=True)]
         return sorted(steps, key=lambda step: (step.due_ms, step.rung, step.start_ms))
 
-    def _read(self, step: Step) -> Reading:
-        width, age = self.ladder.width_ms(step.rung), self.ladder.age_ms(step.rung)
-        start, end = max(step.start_ms, self.read_to[step.rung]), step.start_ms + width  # narrower where the width has just changed
-        segments, made, known, made_bins, known_bins = self.sums.read(start, end, step.rung)
-        costs, twins = self.sums.read_costs(segments, start, end, step.rung)
+    def _span(self, step: Step) -> tuple[int, int]:
+        """Return the time that a step reads: less than the rung's width where that has just changed."""
+        return max(step.start_ms, self.read_to[step.rung]), step.start_ms + self.ladder.width_ms(step.rung)
+
+    def _reading(self, step: Step, pane: Pane) -> Reading:
+        segments, made, known, made_bins, known_bins, costs, twins = pane
+        start, end = self._span(step)
         if self._times_out(step.rung):
             known, known_bins = time_out(made, known, made_bins, known_bins)
             costs = with_timeouts(costs, twins, all_binary(made)) if len(costs) else costs
@@ -202,7 +195,7 @@ class ModelVersion:
             self.mature_sums["bins"].add((segments[:, np.newaxis] * cells + np.arange(cells)).ravel(), known_bins.reshape(-1, BIN.width))
         return Reading(
             rung=step.rung,
-            age_ms=age,
+            age_ms=self.ladder.age_ms(step.rung),
             start_ms=start,
             end_ms=end,
             due_ms=step.due_ms,

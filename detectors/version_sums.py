@@ -7,20 +7,19 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors.cells import BIN, CONFUSION, GRID, KNOWN, MADE, PANE_GRID, Layout, grid_cell
-from detectors.cost_cells import COST, PAIRS, cost_rows
-from detectors.fixed import Ints, carry
+from detectors.cost_cells import COST, cost_rows
+from detectors.fixed import Ints
 from detectors.ladder import DAY_MS, Ladder
+from detectors.pane_reader import Pane, read_panes
 from detectors.panes import (
     BIN_BITS,
     CLASS_BITS,
-    MAX_CLASS,
     PANE_MS,
     SEGMENT_BITS,
     WIDTHS_MS,
     SumTable,
     cell_key,
     floor_to,
-    grouped,
     pane_index,
     pane_of,
     sums_by,
@@ -140,47 +139,9 @@ class VersionSums:
         panes = pane_of(self.tables["made"].keys[within])
         return np.unique(floor_to(panes * PANE_MS, width_ms))
 
-    def read(self, start_ms: int, end_ms: int, top_class: int) -> tuple[Ints, Ints, Ints, Ints, Ints]:
-        """Return what a span of time holds of real traffic, as in ``Reading``: segments, made, known, their bins; labels up to a class."""
-        segments, made = self._by_segment("made", start_ms, end_ms, MAX_CLASS)
-        present = (made[:, MADE.at["n"]] != 0) & self.segments.real(segments)
-        segments, made = segments[present], made[present]
-        known, made_bins, known_bins = KNOWN.zeros(len(segments)), _bins(len(segments)), _bins(len(segments))
-        if len(segments):
-            found, rows = self._by_segment("known", start_ms, end_ms, top_class)
-            _place(known, segments, found, rows)
-            for table, out in (("made_bins", made_bins), ("known_bins", known_bins)):
-                found, rows = self._by_segment(table, start_ms, end_ms, top_class)
-                flat = out.reshape(-1, BIN.width)
-                _place(flat, (segments[:, np.newaxis] << BIN_BITS | np.arange(PANE_GRID)).ravel(), found, rows)
-        return segments, made, known, made_bins, known_bins
-
-    def read_costs(self, segments: Ints, start_ms: int, end_ms: int, top_class: int) -> tuple[Ints, Ints]:
-        """Return the costs of a span of time by segment, known by an age class, and their twins; shape (s, 32, width), or both empty."""
-        out = []
-        for table in ("cost_cells", "cost_twins"):
-            if not (len(self.tables["cost_cells"].keys) or len(self.tables["cost_twins"].keys)):
-                out.append(np.zeros((0, 0, 0), dtype=np.int64))
-                continue
-            costs = np.zeros((len(segments), PAIRS, COST.width), dtype=np.int64)
-            found, rows = self._by_segment(table, start_ms, end_ms, top_class)
-            _place(costs.reshape(-1, COST.width), (segments[:, np.newaxis] << BIN_BITS | np.arange(PAIRS)).ravel(), found, rows)
-            out.append(costs)
-        return out[0], out[1]
-
-    def _by_segment(self, name: str, start_ms: int, end_ms: int, top_class: int) -> tuple[Ints, Ints]:
-        """Return the sums of a span by segment, or by segment and calibration cell, ascending."""
-        table, first, last = self.tables[name], pane_index(start_ms), pane_index(end_ms)
-        binned = table.layout is BIN or table.layout is COST
-        bits = BIN_BITS if binned else 0
-        within = table.span(cell_key(first, 0) << bits, cell_key(last, 0) << bits)
-        keys, rows = table.keys[within], table.rows[within]
-        known = (keys >> bits & MAX_CLASS) <= top_class
-        if not known.all():
-            keys, rows = keys[known], rows[known]
-        segment = keys >> (CLASS_BITS + bits) & ((1 << SEGMENT_BITS) - 1)
-        keys, rows = grouped(segment << bits | (keys & ((1 << bits) - 1)), rows)
-        return keys, carry(rows, table.layout.lows) if len(rows) else rows
+    def read(self, spans: list[tuple[int, int]], top_class: int) -> list[Pane]:
+        """Return what spans of time hold, ascending and apart; labels up to an age class."""
+        return read_panes(self.tables, self.segments, spans, top_class)
 
     def merge(self, frontiers: dict[int, int]) -> None:
         """Merge panes: before each frontier, epoch ms, they become as wide as it says."""
@@ -203,10 +164,12 @@ class VersionSums:
     def labelled_share(self, until_ms: int, top_class: int) -> float:
         """Return which share of the predictions made before a time had a label by an age class."""
         start = PANE_MS * int(pane_of(self.tables["made"].keys[0]))
-        segments, made, known, _, _ = self.read(start, until_ms, top_class)
-        if not len(segments) or segments[0] != 0:
+        if start >= until_ms:
             return 0.0
-        return labelled(known[0]) / int(made[0, MADE.at["n"]])
+        [pane] = self.read([(start, until_ms)], top_class)
+        if not len(pane.segments) or pane.segments[0] != 0:
+            return 0.0
+        return labelled(pane.known[0]) / int(pane.made[0, MADE.at["n"]])
 
     def outcome_days(self, segment: int, due_ms: int) -> float:
         """Return on how many days, effectively, labels became known before a time: 1 / Σ share², whole days only."""
@@ -308,16 +271,3 @@ def _sorted(keys: Ints, sums: Ints) -> tuple[Ints, Ints]:
 def labelled(known: Ints) -> int:
     """Return how many labels a row of ``cells.KNOWN`` holds, those of abstained predictions included."""
     return sum(int(known[KNOWN.at[name]]) for name in (*CONFUSION, "abstained"))
-
-
-def _bins(n: int) -> Ints:
-    return np.zeros((n, PANE_GRID, BIN.width), dtype=np.int64)
-
-
-def _place(out: Ints, keys: Ints, found: Ints, rows: Ints) -> None:
-    """Put rows where their key stands among ``keys``, ascending; keys that are not there are left out."""
-    at = np.searchsorted(keys, found)
-    inside = at < len(keys)
-    at, found, rows = at[inside], found[inside], rows[inside]
-    same = keys[at] == found
-    out[at[same]] = rows[same]

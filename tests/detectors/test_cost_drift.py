@@ -105,9 +105,21 @@ def read(watch: Watch) -> tuple[list[int], float]:
     from detectors.cost_cells import with_timeouts
 
     sums = watch.models["m"]["1"].sums
-    costs, twins = sums.read_costs(np.array([0]), START_MS, START_MS + 13 * DAY_MS, 2)
-    timed_out = with_timeouts(costs, twins, np.array([True]))
+    [pane] = sums.read([(START_MS, START_MS + 13 * DAY_MS)], 2)
+    timed_out = with_timeouts(pane.costs[:1], pane.twins[:1], np.array([True]))
     return timed_out[0, :, :2].reshape(64).tolist(), float(COST.total(timed_out, "cost").sum())
+
+
+def test_many_panes_at_once_are_the_panes_one_by_one() -> None:
+    watch, _ = fold(priced(seed=3, days=12), policy=TIMEOUT, close=False, ticks=False)
+    sums, hour = watch.models["m"]["1"].sums, DAY_MS // 24
+    spans = [(START_MS + at * hour, START_MS + (at + width) * hour) for at, width in ((0, 1), (1, 2), (5, 1), (24, 24), (100, 3), (400, 1))]
+    many = sums.read(spans, 2)
+    assert [len(pane.segments) for pane in many][-1] == 0 < sum(len(pane.segments) for pane in many)
+    assert any(pane.costs.any() for pane in many)
+    for span, pane in zip(spans, many, strict=True):
+        for got, alone in zip(pane, sums.read([span], 2)[0], strict=True):
+            np.testing.assert_array_equal(got, alone)
 
 
 def costs(records: list[Record]) -> list[tuple[int, float]]:

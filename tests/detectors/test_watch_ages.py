@@ -72,7 +72,7 @@ def test_a_rung_reads_what_was_known_at_its_age_though_a_correction_came_before_
 
 
 def at_class(watch: Watch, top: int) -> tuple[int, int]:
-    _, _, known, _, _ = watch.models["m"]["1"].sums.read(0, 10_000, top)
+    [(_, _, known, *_)] = watch.models["m"]["1"].sums.read([(0, 10_000)], top)
     return int(known[0, KNOWN.at["tp"]]), int(known[0, KNOWN.at["fp"]])
 
 
