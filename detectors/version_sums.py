@@ -14,6 +14,7 @@ from detectors.pane_reader import Pane, read_panes
 from detectors.panes import (
     BIN_BITS,
     CLASS_BITS,
+    MAX_CLASS,
     PANE_MS,
     SEGMENT_BITS,
     WIDTHS_MS,
