@@ -56,6 +56,16 @@ def test_a_model_without_an_open_request_is_refused_unless_forced(sent):
     assert sent[0].body == {"decision": "done"}
 
 
+def test_an_answer_to_another_request_than_the_open_one_is_refused(sent):
+    result = gnomon("retrain", "done", "fraud", "--request", "r0")
+    assert result.exit_code == 2
+    assert "the open request of fraud is r1, not r0" in result.stderr
+    assert sent == []
+    assert gnomon("retrain", "done", "fraud", "--request", "r1").exit_code == 0
+    assert gnomon("retrain", "done", "fraud", "--request", "r0", "--force").exit_code == 0
+    assert [record.body["request_id"] for record in sent] == ["r1", "r0"]
+
+
 def test_open_requests_are_those_of_the_checkpoints(monkeypatch):
     def companions(*requests):
         made = ModelCompanions("m", ModelPolicy())

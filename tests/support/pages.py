@@ -54,6 +54,7 @@ LIKE = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 LONGEST_S = 120
 GROUPS = {group.name for group in app.registered_groups}
 OTHERS = {"amtool"}  # programs of others, named beside ours
+FOREIGN = "AIRFLOW_"  # how settings of others begin
 LEFT_OUT = "\0"  # printed by a block that is not run here
 
 
@@ -232,7 +233,7 @@ def _is_of_a_cluster(block: Block) -> None:
     for words in _lines(block):
         if words[0] == "export":
             name, _, value = words[1].partition("=")
-            environment[name] = value
+            environment |= {} if name.startswith(FOREIGN) else {name: value}
         elif words[0] in OTHERS:
             continue
         else:
