@@ -75,10 +75,10 @@ def timeline(version: ModelVersion) -> Timeline:
         return Timeline(PANE_MS, none, none, watching=watching)
     width = _width(sums, times)
     buckets = np.unique(floor_to(times, width))
-    first, last = _days(sums, "made_days")
+    first, last = held_days(sums, "made_days")
     start, end = np.maximum(buckets, first), np.minimum(buckets + width, last)
     made = _sums(sums, "made", width, buckets, MAX_CLASS)
-    known_until = min(max(last, _days(sums, "label_days")[1]), version.watermark_ms)
+    known_until = min(max(last, held_days(sums, "label_days")[1]), version.watermark_ms)
     lines: dict[str, list[Line]] = {}
     for age_ms, rung in [*_ages(version), (None, MAX_CLASS)]:
         known = _sums(sums, "known", width, buckets, rung)
@@ -158,7 +158,7 @@ def _bits(layout: Layout) -> int:
     return BIN_BITS if layout is BIN else 0
 
 
-def _aggregate(sums: VersionSums, name: str, top_class: int = MAX_CLASS) -> tuple[Ints, Ints]:
+def aggregate(sums: VersionSums, name: str, top_class: int = MAX_CLASS) -> tuple[Ints, Ints]:
     """Return keys and rows of the aggregate's cells, of labels up to an age class."""
     table = sums.tables[name]
     bits = _bits(table.layout)
@@ -167,14 +167,14 @@ def _aggregate(sums: VersionSums, name: str, top_class: int = MAX_CLASS) -> tupl
 
 
 def _times(sums: VersionSums, name: str) -> Ints:
-    keys, _ = _aggregate(sums, name)
+    keys, _ = aggregate(sums, name)
     return np.asarray(pane_of(keys) * PANE_MS)
 
 
 def _sums(sums: VersionSums, name: str, width_ms: int, buckets: Ints, top_class: int) -> Ints:
     """Return the aggregate's sums per bucket, shape (buckets, width), or (buckets, 20, width) of a calibration grid."""
     layout = sums.tables[name].layout
-    keys, rows = _aggregate(sums, name, top_class)
+    keys, rows = aggregate(sums, name, top_class)
     bits = _bits(layout)
     at = np.searchsorted(buckets, floor_to(pane_of(keys, bits) * PANE_MS, width_ms))
     at, rows = grouped(at << bits | keys & ((1 << bits) - 1), rows)
@@ -192,7 +192,7 @@ def _width(sums: VersionSums, times: Ints) -> int:
     while len(np.unique(floor_to(times, wider[-1]))) > MOST_BUCKETS:
         wider.append(wider[-1] * 2)
     fits = [w for w in (*WIDTHS_MS, *wider) if w >= widest and len(np.unique(floor_to(times, w))) <= MOST_BUCKETS]
-    keys, rows = _aggregate(sums, "known")
+    keys, rows = aggregate(sums, "known")
     at, labelled = pane_of(keys) * PANE_MS, sum(KNOWN.count(rows, cell) for cell in _LABELLED)
     for width in fits:
         index, n = grouped(floor_to(at, width), np.asarray(labelled).reshape(-1, 1))
@@ -201,7 +201,7 @@ def _width(sums: VersionSums, times: Ints) -> int:
     return fits[0]
 
 
-def _days(sums: VersionSums, name: str) -> tuple[int, int]:
+def held_days(sums: VersionSums, name: str) -> tuple[int, int]:
     """Return the bounds of the days that hold something, epoch ms."""
     keys = sums.tables[name].keys
     if not len(keys):

@@ -121,6 +121,53 @@ class AmountBand(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     fp_amount: Figure = None
 
 
+class ScoreCoverage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """How many predictions with a score in (lo, hi], the first bin with 0 too, have a label."""
+
+    lo: Finite
+    hi: Finite
+    n: Count64  # abstained ones left out
+    n_labelled: Count64
+    coverage: Figure = None  # n_labelled / n
+
+
+class ActionCoverage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """How many predictions that led to one action have a label."""
+
+    predicted: bool  # positive
+    alerted: bool
+    n: Count64  # abstained ones left out
+    n_labelled: Count64
+    coverage: Figure = None  # n_labelled / n
+
+
+class AgeShare(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Which share of the labels is known by an age; predictions that have not reached it are counted as censored (Kaplan-Meier)."""
+
+    age_s: Seconds
+    share: Annotated[float, Meta(ge=0, le=1)]
+    at_risk: Count64  # predictions that have reached the age, and had no label by the age before
+
+
+class StratumMaturity(msgspec.Struct, frozen=True, kw_only=True):
+    """How long labels take for predictions with a score in (lo, hi]; strata hold about a third of the predictions each."""
+
+    name: Name  # low, mid, high; all, if nearly all scores are alike
+    lo: Finite
+    hi: Finite
+    n: Count64
+    ages: list[AgeShare] = msgspec.field(default_factory=list)
+
+
+class LabelReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Where labels are missing, and how long they take. Figures of labelled predictions speak for those alone."""
+
+    by_score: list[ScoreCoverage] = msgspec.field(default_factory=list)  # in the order of the scores; empty ones left out
+    by_action: list[ActionCoverage] = msgspec.field(default_factory=list)
+    maturity: list[StratumMaturity] = msgspec.field(default_factory=list)
+    slowest: Name | None = None  # the stratum with the least of its labels at the mature age, or at the oldest reached
+
+
 class ModelReport(msgspec.Struct, frozen=True, kw_only=True):
     """One version of one model."""
 
@@ -137,6 +184,7 @@ class ModelReport(msgspec.Struct, frozen=True, kw_only=True):
     fatigue: FatigueFigures | None = None  # of the model, all versions; null: no unit, alert key or disposition ever came
     probes: list[ProbeWatch] = msgspec.field(default_factory=list)  # synthetic traffic by kind, apart from the real
     amounts: list[AmountBand] = msgspec.field(default_factory=list)  # mistakes by the amount at stake
+    labels: LabelReport | None = None  # where they are missing and how long they take; null: no prediction but abstained ones
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):

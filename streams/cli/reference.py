@@ -104,6 +104,7 @@ def policy_page() -> str:
 
 
 CHECKS = ("CheckFigures", "CheckWatch", "ProbeWatch", "ProbeBand", "AmountBand")
+LABELS = ("LabelReport", "ScoreCoverage", "ActionCoverage", "StratumMaturity", "AgeShare")
 FATIGUE = ("FatigueFigures", "AlertFigures", "AlarmFigures")
 
 
@@ -120,7 +121,7 @@ def report_page() -> str:
         "## Report",
         _fields(schema),
     ]
-    for name in ("JoinCounts", "ModelReport", "SegmentFigures", "AgedFigures", "Rung", "Bin", "Interval", *CHECKS, *FATIGUE):
+    for name in ("JoinCounts", "ModelReport", "SegmentFigures", "AgedFigures", "Rung", "Bin", "Interval", *CHECKS, *LABELS, *FATIGUE):
         part = schema["$defs"][name]
         only = _beyond(part, schema["$defs"]["SegmentFigures"]) if name == "AgedFigures" else part
         note = " All fields of SegmentFigures, and:" if name == "AgedFigures" else ""
