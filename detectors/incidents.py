@@ -43,6 +43,7 @@ class Incidents:
         self.model_id, self.model_version = model_id, model_version
         self.open: list[Incident] = []
         self.clears: list[tuple[int, str]] = []  # due ms and family of the incidents that cleared lately
+        self.withheld = 0  # events that a snooze kept back, by this object; never part of the state
 
     def apply(self, signals: Iterable[Signal], due_ms: int, naming: Naming = "group {}".format) -> list[IncidentEvent]:
         """Fold the signals of one step; return the events they cause, in the order of the incidents.
@@ -66,10 +67,12 @@ class Incidents:
             _, event = news.get(incident.incident_id, (incident, ""))
             if not incident.active and due_ms >= incident.held_until_ms:
                 event = self._close(incident, due_ms)
-            if event and (
-                due_ms >= incident.snoozed_until_ms or event in (OPENED, CLEARED) or (event == ESCALATED and incident.severity == 2)
-            ):
+            if not event:
+                continue
+            if due_ms >= incident.snoozed_until_ms or event in (OPENED, CLEARED) or (event == ESCALATED and incident.severity == 2):
                 events.append(self._event(incident, event, due_ms, naming))
+            else:
+                self.withheld += 1
         return events
 
     def _alarm(self, alarm: Alarm, news: dict[str, tuple[Incident, str]]) -> Incident | None:

@@ -68,6 +68,10 @@ class ModelCompanions:
         """Return the part of the model's budget that the companions spend at a due time."""
         return sum(member.weight(due_ms) for member in self.members.values())
 
+    def withheld(self) -> int:
+        """Return how many events of the companions' incidents a snooze has kept back."""
+        return sum(member.withheld() for member in self.members.values())
+
     def filled(self, version: ModelVersion, figures: SegmentFigures) -> SegmentFigures:
         """Return a segment's figures with what the companions know of it."""
         found = {name: part for member in self.members.values() for name, part in member.figures(version, figures.segment).items()}

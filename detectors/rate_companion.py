@@ -104,6 +104,10 @@ class RateCompanion(Companion):
         """Apply what people decided."""
         return [event for _, each in sorted(self.versions.items()) for event in each.decide(control)]
 
+    def withheld(self) -> int:
+        """Return how many events of its incidents a snooze has kept back."""
+        return sum(each.withheld() for each in self.versions.values())
+
     def to_state(self) -> dict[str, Any] | None:
         """Return the state as plain values and bytes; versioned."""
         if not self.versions:

@@ -175,6 +175,10 @@ class RateWatch(ABC):
             self.bank.reset()
         return self.told(events, None)
 
+    def withheld(self) -> int:
+        """Return how many events a snooze has kept back; never part of the state."""
+        return self.incidents.withheld
+
     def use(self, policy: ModelPolicy, due_ms: int) -> list[Event]:
         """Follow another policy from here on; incidents of what it drops are closed."""
         bank = self.new_bank(policy)

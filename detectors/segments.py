@@ -67,6 +67,15 @@ class Segments:
         pair = self.pairs[number]
         return pair is not None and pair[0] == PROBE
 
+    def overflown(self) -> list[int]:
+        """Return the segments that gather what is beyond the caps.
+
+        >>> segments = Segments()
+        >>> [segments.number("city", str(i)) for i in range(MAX_VALUES + 2)][-2:], segments.overflown()
+        ([1001, 1001], [1001])
+        """
+        return [number for dimension in self._values if (number := self._numbers.get((dimension, OTHER))) is not None]
+
     def real(self, numbers: Ints) -> npt.NDArray[np.bool_]:
         """Say of each segment whether it holds real traffic.
 

@@ -258,6 +258,12 @@ class Watch:
             self.changed.add((model_id, COMPANIONS))
         return found
 
+    def withheld(self) -> int:
+        """Return how many events a snooze has kept back since this object was made; never part of the state."""
+        return sum(version.incidents.withheld for _, _, version in self._versions()) + sum(
+            each.withheld() for each in self.companions.values()
+        )
+
     def state_of(self, model_id: str, name: str) -> dict[str, Any]:
         """Return the state of a model version, or of a model's companions (``COMPANIONS``), as plain values and bytes."""
         return self.companions[model_id].to_state() if name == COMPANIONS else self.models[model_id][name].to_state()

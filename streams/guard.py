@@ -108,7 +108,7 @@ class RefusedError(StreamsError):
 
 def admin(settings: Settings) -> AdminClient:
     """Return an admin client. Keep it while its requests run: one that is collected fails them."""
-    return AdminClient({**settings.librdkafka(), "log_level": 3})
+    return AdminClient({**settings.librdkafka(), "log_level": 0})  # its errors are raised: told once
 
 
 def look(client: AdminClient, settings: Settings, names: Iterable[str]) -> dict[str, Facts]:

@@ -148,6 +148,7 @@ class Metrics:
         self.redis_seconds = self.histogram("redis_command_seconds", "calls to Redis, those that fail too", "command")
         self.redis_memory = self.live("redis_memory_bytes", "memory that Redis uses")
         self.redis_maxmemory = self.live("redis_maxmemory_bytes", "memory that Redis may use; 0: no limit")
+        self.clock_skew = self.live("clock_skew_seconds", "the clock of a dependency minus this machine's", "dep")
         self.produce_seconds = self.histogram("produce_seconds", "from produce to the confirmation of a whole batch of messages")
         self.produced = self.counter("produced_total", "messages confirmed by Kafka", "topic")
         self.produce_errors = self.counter("produce_errors_total", "errors of the producer; one that it cannot ride out ends the worker")

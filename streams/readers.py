@@ -57,7 +57,7 @@ class Reader:
                 "enable.partition.eof": True,
                 "isolation.level": "read_committed",
                 "auto.offset.reset": "earliest",
-                "log_level": 3,
+                "log_level": 0,  # its errors are raised: told once
             }
         )
         try:

@@ -28,6 +28,7 @@ ANSWER_S = 5.0  # how long a sample may take
 REMEMBER_S = 1.0  # for how long an answer of Redis about itself is good
 REDIS_S = 2.0  # how long a probe waits for it
 ASK_REDIS_S = 10.0  # between two questions where no probe asks
+REDIS = "redis"
 REDIS_AWAY = "redis is away"
 
 
@@ -66,6 +67,7 @@ class Vitals:
         metrics.commit_age.values = lambda: {(): self._progress.age_s(time.monotonic())}
         metrics.redis_memory.values = lambda: self._of_redis("used_memory")
         metrics.redis_maxmemory.values = lambda: self._of_redis("maxmemory")
+        metrics.clock_skew.values = lambda: {(REDIS, *none): value for none, value in self._of_redis("skew").items()}
         if port:
             app.beside(self._start, self._stop)
 
@@ -151,6 +153,9 @@ class Vitals:
             findings = await check_redis(self._redis)
             if not hasattr(self._redis, "get_primaries"):  # of one server; a cluster has exporters of its own
                 self._info = dict(await self._redis.info("memory"))
+                begun = time.time()
+                seconds, micros = await self._redis.time()
+                self._info["skew"] = seconds + micros / 1e6 - (begun + time.time()) / 2
             return [finding.text for finding in findings if finding.fatal]
 
         try:

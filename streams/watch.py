@@ -65,7 +65,7 @@ class WatchWorker:
         self.guard = Guard(settings, (SCORED, *WRITES), memory, group=settings.topic(GROUP))
         self.producer = ScoredProducer(settings, die, self.metrics.kafka_weather)
         metered, producer = MeteredCheckpoints(checkpoints, self.metrics), MeteredProducer(self.producer, self.metrics)
-        watching = Watching(settings, metered, producer, self.agent.crash, self.metrics.found)
+        watching = Watching(settings, metered, producer, self.agent.crash, found=self.metrics.found, folded=self.metrics.folded)
         self.metrics.folds(lambda: {partition: held.watch for partition, held in watching.held.items()}, metered.size)
         return watching
 

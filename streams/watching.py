@@ -56,6 +56,8 @@ class Watching:
         Called with the name of each point at which a test may end the process: ``CRASH_POINTS``.
     found
         Called with each finding, from any thread.
+    folded
+        Called with a partition and its fold after each batch, in the thread that folds: nothing moves meanwhile.
 
     """
 
@@ -65,12 +67,15 @@ class Watching:
         checkpoints: Checkpoints,
         producer: Produces,
         crash: Callable[[str], None],
+        *,
         found: Callable[[Event], object] = lambda event: None,
+        folded: Callable[[int, Watch], object] = lambda partition, watch: None,
     ) -> None:
         self._checkpoints = checkpoints
         self._producer = producer
         self._crash = crash
         self._found = found
+        self._folded = folded
         self._audit = settings.topic(AUDIT)
         self._topics = {event: settings.topic(topic) for event, topic in EVENT_TOPICS.items()}
         self._facts = Facts("", 0)
@@ -158,6 +163,7 @@ class Watching:
                     "nothing but join workers of this version may write there"
                 ) from error
             held.next = offset + 1
+        self._folded(batch.partition, held.watch)
         return messages
 
     def _message(self, event: Event) -> Message:

@@ -1,12 +1,15 @@
 """What each kind of worker counts beyond what both do: records and labels in the join, findings and state in the watch."""
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from detectors.fixed import Ints
 from detectors.joiner import Joined
+from detectors.label_progress import label_progress
 from detectors.watch import STATE_VERSION, Watch
 from schemas.drift import DriftData
 from schemas.fatigue import FatigueData
@@ -22,6 +25,9 @@ NO_MODEL = "__none__"  # of dead letters, and of outcomes that wait
 HOUR, DAY = 3600.0, 86400.0
 DELAYS = (1.0, 10.0, 60.0, 600.0, HOUR, 6 * HOUR, DAY, 3 * DAY, 7 * DAY, 14 * DAY, 30 * DAY, 60 * DAY, 90 * DAY, 180 * DAY)
 
+LOOK_EVERY_S = 10.0  # at what costs more than a count
+LOOK_SHARE = 20  # ... and so many times as long as the last look took: it is not what a worker is for
+SNOOZED = "snoozed"
 FOUND_AFTER = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 600.0, HOUR, DAY)
 
 
@@ -114,6 +120,15 @@ class WatchMetrics(Metrics):
         self.state_bytes = self.live("state_bytes", "a scored partition's state, as written to Redis", "partition")
         self.model_versions = self.live("model_versions", "model versions watched", "partition")
         self.model_records = self.live("model_records", "source records since the state began, by what they were", "model", "result")
+        self.suppressed = self.counter("alerts_suppressed_total", "drift events that were kept back", "reason")
+        self.suppressed.labels(SNOOZED)
+        text = "share of the predictions of an age, in seconds, that were labelled by then; of the ages that are read"
+        self.maturity = self.live("label_maturity_ratio", text, "model", "age")
+        text = "age, in event time, of the oldest prediction that waits for a label within its horizon; to the pane"
+        self.oldest_pending = self.live("oldest_pending_seconds", text, "model")
+        text = "values of dimensions, of predictions, that are counted together as __other__: there are more values than are kept apart"
+        self.overflow = self.live("subgroup_overflow_values", text, "model")
+        self._looks: dict[int, _Look] = {}  # by partition
 
     def found(self, event: Event) -> None:
         """Count a finding."""
@@ -124,6 +139,27 @@ class WatchMetrics(Metrics):
             self.alerts.labels(event.data.kind.value, event.data.severity.value, state).inc()
         elif isinstance(event.data, FatigueData):
             self.alerts.labels(event.data.kind.value, "none", state).inc()
+
+    def folded(self, partition: int, watch: Watch) -> None:
+        """Look at a fold now and then, in the thread that folds."""
+        begun, last = time.monotonic(), self._looks.get(partition)
+        if last is not None and begun < last.again_at_s:
+            return
+        withheld, before = watch.withheld(), last.withheld if last is not None and last.watch is watch else 0
+        self.suppressed.labels(SNOOZED).inc(withheld - before)
+        look = _Look(watch, withheld)
+        for model_id, versions in watch.models.items():
+            model = self.model(model_id)
+            for version in versions.values():
+                progress = label_progress(version)
+                for age_ms, counts in progress.by_age.items():
+                    look.by_age[model, f"{age_ms / 1000:g}"] += np.array(counts)
+                if progress.oldest_ms is not None:
+                    look.oldest_s[model] = max(look.oldest_s[model], (version.watermark_ms - progress.oldest_ms) / 1000)
+                look.overflow[model] += progress.overflow
+        ended = time.monotonic()
+        look.again_at_s = ended + max(LOOK_EVERY_S, LOOK_SHARE * (ended - begun))
+        self._looks[partition] = look
 
     def folds(self, watches: Callable[[], Mapping[int, Watch]], size: Callable[[int], int]) -> None:
         """Take figures from the folds of the partitions held, and from the sizes of their checkpoints, when scraped."""
@@ -141,6 +177,31 @@ class WatchMetrics(Metrics):
         self.model_versions.values = versions
         self.model_records.values = lambda: self._records(watches())
 
+        def looks() -> list[_Look]:
+            """Return the last look at each partition that is still held."""
+            return [look for partition, look in list(self._looks.items()) if watches().get(partition) is look.watch]
+
+        def maturity() -> Values:
+            counts: defaultdict[tuple[str, str], Ints] = defaultdict(_pair)
+            for look in looks():
+                for place, both in look.by_age.items():
+                    counts[place] += both
+            return {place: labelled / made for place, (made, labelled) in counts.items()}
+
+        def oldest() -> Values:
+            found = [(model, s) for look in looks() for model, s in look.oldest_s.items()]
+            return {(model,): s for model, s in sorted(found)}  # the oldest comes last
+
+        def overflow() -> Values:
+            counts: Counter[tuple[str, ...]] = Counter()
+            for look in looks():
+                counts.update({(model,): n for model, n in look.overflow.items()})
+            return counts
+
+        self.maturity.values = maturity
+        self.oldest_pending.values = oldest
+        self.overflow.values = overflow
+
     def _records(self, watches: Mapping[int, Watch]) -> Values:
         values: Counter[tuple[str, ...]] = Counter()
         for watch in watches.values():
@@ -148,6 +209,22 @@ class WatchMetrics(Metrics):
                 for status in RECORDS:
                     values[self.model(model_id) or NO_MODEL, status.name.lower()] += int(counts[status])
         return values
+
+
+def _pair() -> Ints:
+    return np.zeros(2, dtype=np.int64)
+
+
+@dataclass
+class _Look:
+    """What was seen of a fold."""
+
+    watch: Watch
+    withheld: int
+    again_at_s: float = 0.0
+    by_age: defaultdict[tuple[str, str], Ints] = field(default_factory=lambda: defaultdict(_pair))
+    oldest_s: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    overflow: Counter[str] = field(default_factory=Counter)
 
 
 def _behind(seconds: Values) -> Values:

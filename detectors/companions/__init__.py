@@ -80,6 +80,10 @@ class Companion(ABC):
         """Return the part of the model's budget of false alarms that it spends at a due time, by what came before."""
         return 0.0
 
+    def withheld(self) -> int:
+        """Return how many events of its incidents a snooze has kept back; never part of the state."""
+        return 0
+
     def figures(self, version: "ModelVersion", segment: dict[str, str]) -> dict[str, Any]:
         """Return fields of a segment's figures that it fills, by name; a segment is {dimension: value}."""
         return {}

@@ -112,6 +112,10 @@ class VersionChecks(RateWatch):
         """Apply what people decided."""
         return super().decide(control) + self.told(self.zero.decide(control, self.segment_text), None)
 
+    def withheld(self) -> int:
+        """Return how many events a snooze has kept back, those of zero tolerance included."""
+        return super().withheld() + self.zero.incidents.withheld
+
     def use(self, policy: ModelPolicy, due_ms: int) -> list[Event]:
         """Follow another policy from here on."""
         events = super().use(policy, due_ms)

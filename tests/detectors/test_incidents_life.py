@@ -201,9 +201,11 @@ def test_a_snoozed_incident_speaks_up_when_it_is_critical_or_over(incidents):
     (opened,) = say(incidents, 50, first)
     assert incidents.snooze(opened.incident_id, until_ms=100 * DAY_MS)
     assert say(incidents, 51, moved(first, 1, 51)) == []
+    assert incidents.withheld == 1
     assert [event.event for event in say(incidents, 52, moved(first, 2, 52))] == ["escalated"]
     assert [event.event for event in say(incidents, 53, cleared(first, 53))] == ["cleared"]
     assert not incidents.snooze(opened.incident_id, until_ms=0)
+    assert incidents.withheld == 1  # what was said is not
 
 
 def test_acknowledged_judged_accepted(incidents):

@@ -11,7 +11,10 @@ from support.whole import closing, produce
 from schemas.findings import EventType, from_json, to_binary
 from schemas.scored import Origin, Tick, encode
 from streams.cli.tail import as_line, for_people
-from streams.readers import Record
+from streams.control_log import NotPublishedError, publish
+from streams.doctor import kafka_findings
+from streams.readers import Reader, ReadError, Record
+from streams.settings import Settings
 
 
 @pytest.fixture(scope="module")
@@ -88,3 +91,16 @@ def test_on_a_broker(kafka: Broker, prefix: str, monkeypatch, events):
     produce(settings, closing(settings, 5))
     assert gnomon("tail", "predictions", "--no-follow").stdout.count("predictions[") == settings.source_partitions
     assert gnomon("tail", "dead-letters", "--no-follow").stdout == ""
+
+
+def test_a_kafka_that_is_away_is_told_once_by_whoever_asks_it(monkeypatch, capfd):
+    for place in ("readers", "doctor", "control_log"):
+        monkeypatch.setattr(f"streams.{place}.TIMEOUT_S", 0.5)
+    away = Settings(kafka="127.0.0.1:1")
+    with pytest.raises(ReadError, match="gnomon doctor"):
+        Reader(away, "drift")
+    with pytest.raises(NotPublishedError):
+        publish(away, b"{}", timeout_s=0.5)
+    [finding] = kafka_findings(away, {})
+    assert "GNOMON_KAFKA" in finding.fix
+    assert capfd.readouterr().err == ""  # librdkafka writes past Python

@@ -83,6 +83,9 @@ class Redis:
             raise self.error
         return {"maxmemory_policy": self.policy, "redis_version": "7.0.1", "aof_enabled": 1, "used_memory": 77, "maxmemory": 100}
 
+    async def time(self) -> tuple[int, int]:
+        return 1003, 500_000  # the clock of a test begins at 1000
+
     async def config_get(self, name: str) -> dict[str, str]:
         return {name: "always"}
 
@@ -228,6 +231,11 @@ async def test_what_redis_said_is_good_for_a_second_and_a_slow_redis_is_asked_on
     await asyncio.sleep(0.01)
     assert await worker.ready() == []
     assert "gnomon_redis_memory_bytes 77.0" in worker.metrics.text().decode()
+
+
+async def test_the_skew_of_the_clock_of_redis_is_told(worker: Worker) -> None:
+    await worker.vitals.ready()
+    assert 'gnomon_clock_skew_seconds{dep="redis"} 3.5' in worker.metrics.text().decode()
 
 
 async def test_wrong_topics_make_a_worker_unready(worker: Worker) -> None:
