@@ -8,6 +8,7 @@ from detectors.fixed import Ints
 from detectors.panes import MAX_CLASS, PANE_MS, floor_to, widest
 
 MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
+WEEK_MS = 7 * DAY_MS
 # fmt: off
 GRID_MS = (
     90_000, 12 * MINUTE_MS, 75 * MINUTE_MS, 390 * MINUTE_MS, 26 * HOUR_MS, 78 * HOUR_MS,
@@ -89,6 +90,10 @@ class Ladder:
     def width_ms(self, rung: int) -> int:
         """Return how wide the panes are that a rung reads."""
         return self.first_width_ms if rung == 0 else widest(PANE_SHARE * self.ages[rung - 1])
+
+    def weeks_since_ms(self, first_ms: int | None) -> int | None:
+        """Return when the first week of a version's age began: with the pane, as the mature rung reads it, of its first prediction."""
+        return None if first_ms is None or self.mature is None else int(floor_to(first_ms, self.width_ms(self.mature)))
 
     def start(self, first_ms: int, end_ms: int) -> None:
         """Note when the first predictions were made; panes read at age 0 become as wide as their rate asks for."""

@@ -13,7 +13,7 @@ from detectors.findings import drift_event
 from detectors.fixed import Ints
 from detectors.incident import COST
 from detectors.incidents import Incidents
-from detectors.ladder import DAY_MS, LEARN_FROM, Ladder
+from detectors.ladder import DAY_MS, LEARN_FROM, WEEK_MS, Ladder
 from detectors.pane_reader import Pane, Step, read_ahead
 from detectors.panes import WIDTHS_MS, SumTable, floor_to
 from detectors.reading import Reading
@@ -27,7 +27,7 @@ from schemas.findings import Event
 from schemas.policy_models import ModelPolicy
 from schemas.scored import Rows
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 MAX_NOTES = 1_000
 END = -BEGINNING  # a watermark after everything
 
@@ -74,7 +74,7 @@ class ModelVersion:
         self.read_to: dict[int, int] = {0: BEGINNING}  # by rung: panes that begin before it have been read
         self.stepped = False  # since it was last asked: more than the passing of time has changed the state; never part of it
         self.trace: Trace | None = None  # told of every step; never part of the state
-        self.mature_sums = {"made": SumTable(MADE), "known": SumTable(KNOWN), "bins": SumTable(BIN)}
+        self.mature_sums = {"made": SumTable(MADE), "known": SumTable(KNOWN), "bins": SumTable(BIN), "weeks": SumTable(KNOWN)}
 
     def add(self, rows: Rows, where: Ints) -> None:
         """Add the picked rows, all of this version."""
@@ -191,6 +191,9 @@ class ModelVersion:
         if mature:
             self.mature_sums["made"].add(segments, made)
             self.mature_sums["known"].add(segments, known)
+            since_ms = self.ladder.weeks_since_ms(self.learning.first_ms)
+            if since_ms is not None and len(segments) and segments[0] == 0:
+                self.mature_sums["weeks"].add(np.array([max(start - since_ms, 0) // WEEK_MS]), known[:1])
             cells = known_bins.shape[1]
             self.mature_sums["bins"].add((segments[:, np.newaxis] * cells + np.arange(cells)).ravel(), known_bins.reshape(-1, BIN.width))
         return Reading(
@@ -289,6 +292,6 @@ class ModelVersion:
         version.spans = Spans.from_state(state["spans"])
         version.learning = Learning(*state["learning"])
         version.read_to = dict(state["read_to"])
-        layouts = {"made": MADE, "known": KNOWN, "bins": BIN}
+        layouts = {"made": MADE, "known": KNOWN, "bins": BIN, "weeks": KNOWN}
         version.mature_sums = {name: SumTable.from_state(layouts[name], table) for name, table in state["mature"].items()}
         return version

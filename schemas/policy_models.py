@@ -10,6 +10,7 @@ DEFAULT_FAMILIES = ("error", "fpr", "fnr", "calibration", "cost", "alert_rate", 
 OPT_IN_FAMILIES = ("abstention", "covariate", "gap", "regression", "challenger")
 FAMILIES = DEFAULT_FAMILIES + OPT_IN_FAMILIES
 CLAIMS = ("f1", "accuracy", "sensitivity", "specificity", "ppv", "ece")
+DECAY = ("error", "f1", "brier", "cost")  # what may have a limit that decay is held against
 MAX_AGES = 20
 DAY_MS = 86_400_000
 
@@ -118,6 +119,7 @@ class ModelPolicy(msgspec.Struct, frozen=True, kw_only=True):
     checks: dict[str, CheckPolicy] = msgspec.field(default_factory=dict)  # by name; "*": every other
     probes: dict[str, ProbePolicy] = msgspec.field(default_factory=dict)  # by kind; "*": every other
     claims: dict[str, float] = msgspec.field(default_factory=dict)  # names of ``CLAIMS``
+    decay: dict[str, float] = msgspec.field(default_factory=dict)  # limits, names of ``DECAY``
     watch: dict[str, WatchPolicy] = msgspec.field(
         default_factory=lambda: {family: WatchPolicy(enabled=family in DEFAULT_FAMILIES) for family in FAMILIES}
     )

@@ -7,7 +7,7 @@ from typing import Any
 from schemas.cost import parse_line
 from schemas.drift import Severity
 from schemas.fields import check_label, label_value
-from schemas.policy_models import CLAIMS, FAMILIES, MAX_AGES
+from schemas.policy_models import CLAIMS, DECAY, FAMILIES, MAX_AGES
 from schemas.policy_reader import ByName, Table, duration, flag, name, names, number, one_of, shown, whole
 
 FAMILY_PARAMETERS = {"covariate": ("features",), "gap": ("dimensions",), "challenger": ("champion",)}  # of the evidence bank
@@ -74,6 +74,7 @@ MODEL: Table = {
     "checks": ("checks", ByName(CHECK)),
     "probes": ("probes", ByName(PROBE)),
     "claims": ("claims", {claim: (claim, _RATE) for claim in CLAIMS}),
+    "decay": ("decay", {figure: (figure, number() if figure == "cost" else _RATE) for figure in DECAY}),
     "watch": ("watch", lambda value: value),  # read by ``_read_watch``: its tables hold parameters that only the detector knows
     "metrics": ("metrics", names),
     "fatigue": (

@@ -168,6 +168,26 @@ class LabelReport(msgspec.Struct, frozen=True, kw_only=True):
     slowest: Name | None = None  # the stratum with the least of its labels at the mature age, or at the oldest reached
 
 
+class DecayWeek(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A figure of the predictions that a version made in one week of its age, by the labels known at the oldest rung."""
+
+    week: Count64  # 0: the first
+    value: Finite
+    n: Count64  # labelled events behind it; of F1, each false one is half
+
+
+class Decay(msgspec.Struct, frozen=True, kw_only=True):
+    """A figure by the age of the model, and the straight line through it: weighted least squares on the weeks."""
+
+    metric: Name  # error, f1, brier, or cost of a labelled prediction
+    since: Time  # when the first week began
+    weeks: list[DecayWeek] = msgspec.field(default_factory=list)
+    slope: Interval | None = None  # change in 30 days, 95 %; n: weeks. Null with fewer than three
+    fitted: Figure = None  # by the line, in the last week
+    limit: Figure = None  # of the policy
+    crosses: Time | None = None  # when the line meets the limit, past or future; null without a limit, or a slope towards it
+
+
 class ModelReport(msgspec.Struct, frozen=True, kw_only=True):
     """One version of one model."""
 
@@ -184,6 +204,7 @@ class ModelReport(msgspec.Struct, frozen=True, kw_only=True):
     fatigue: FatigueFigures | None = None  # of the model, all versions; null: no unit, alert key or disposition ever came
     probes: list[ProbeWatch] = msgspec.field(default_factory=list)  # synthetic traffic by kind, apart from the real
     amounts: list[AmountBand] = msgspec.field(default_factory=list)  # mistakes by the amount at stake
+    decay: list[Decay] = msgspec.field(default_factory=list)  # figures by the age of the model
     labels: LabelReport | None = None  # where they are missing and how long they take; null: no prediction but abstained ones
 
 

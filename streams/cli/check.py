@@ -94,6 +94,7 @@ def _lines(policy: "ModelPolicy") -> list[tuple[str, str]]:
         ("intersections", ", ".join(" x ".join(names) for names in policy.intersections) or "none"),
         ("cost", _cost(policy)),
         ("claims", ", ".join(f"{name} {value:g}" for name, value in policy.claims.items()) or "none"),
+        ("decay", ", ".join(f"{name} {value:g}" for name, value in policy.decay.items()) or "no limit"),
         ("metrics", ", ".join(policy.metrics) or "none"),
     ]
     for family, watch in policy.watch.items():

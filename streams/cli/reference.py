@@ -105,6 +105,7 @@ def policy_page() -> str:
 
 CHECKS = ("CheckFigures", "CheckWatch", "ProbeWatch", "ProbeBand", "AmountBand")
 LABELS = ("LabelReport", "ScoreCoverage", "ActionCoverage", "StratumMaturity", "AgeShare")
+DECAY = ("Decay", "DecayWeek")
 FATIGUE = ("FatigueFigures", "AlertFigures", "AlarmFigures")
 
 
@@ -121,7 +122,19 @@ def report_page() -> str:
         "## Report",
         _fields(schema),
     ]
-    for name in ("JoinCounts", "ModelReport", "SegmentFigures", "AgedFigures", "Rung", "Bin", "Interval", *CHECKS, *LABELS, *FATIGUE):
+    for name in (
+        "JoinCounts",
+        "ModelReport",
+        "SegmentFigures",
+        "AgedFigures",
+        "Rung",
+        "Bin",
+        "Interval",
+        *CHECKS,
+        *LABELS,
+        *DECAY,
+        *FATIGUE,
+    ):
         part = schema["$defs"][name]
         only = _beyond(part, schema["$defs"]["SegmentFigures"]) if name == "AgedFigures" else part
         note = " All fields of SegmentFigures, and:" if name == "AgedFigures" else ""

@@ -25,6 +25,7 @@ from detectors.fixed import Floats, Ints
 from detectors.timeline import Z_95, Line, Timeline
 from schemas.fields import FIRST_MS, LAST_MS, epoch_ms
 from schemas.figures import Bin
+from schemas.report import Decay
 from streams.report.words import age, figure, short, thousands, when
 
 # Okabe & Ito's palette: told apart with any kind of colour vision
@@ -170,6 +171,23 @@ def maturity(shares: Sequence[tuple[float, float, int]], *, name: str) -> Markup
     axes.set_xlim(-0.4, len(shown) - 0.6)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
     axes.set_xlabel("age of the prediction")
+    return _svg(drawing, name)
+
+
+def decay(one: Decay, *, name: str) -> Markup:
+    """Draw a figure by the age of the model in weeks, the line through it, and the policy's limit."""
+    drawing, axes = _figure(bottom=0.22)
+    week, value = np.array([w.week for w in one.weeks]), np.array([w.value for w in one.weeks])
+    axes.plot(week, value, color=BLUE, marker="o", markersize=3, linewidth=0)
+    if one.slope is not None and one.slope.value is not None and one.fitted is not None:
+        ends = np.array([week[0], week[-1]])
+        axes.plot(ends, one.fitted + (ends - week[-1]) * one.slope.value * 7 / 30, color=BLUE, linewidth=1.4)
+    if one.limit is not None:
+        axes.axhline(one.limit, color=ALARM, linewidth=1, linestyle=(0, (4, 3)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda at, _: short(at) if one.metric == "cost" else f"{100 * at:.10g} %"))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(5))
+    axes.set_xlabel("age of the model, weeks")
     return _svg(drawing, name)
 
 

@@ -19,7 +19,7 @@ from schemas.dead_letter import DeadLetter
 from schemas.drift import DriftData
 from schemas.fatigue import FatigueData
 from schemas.findings import Event
-from schemas.report import ModelReport, Report
+from schemas.report import Decay, ModelReport, Report
 from schemas.retrain import BudgetBreached, RetrainCancelled, RetrainRequested
 from streams.report import charts
 from streams.report.burden import HEADINGS, burdens
@@ -55,6 +55,7 @@ class Section:
     maturity: str
     calibration: list[Chart] = field(default_factory=list)
     over_time: list[Chart] = field(default_factory=list)
+    decay: list[Chart] = field(default_factory=list)
     cost: Chart | None = None
     groups: list[Panel] = field(default_factory=list)
     more_groups: int = 0
@@ -241,6 +242,10 @@ def _draw(section: Section, time: Timeline | None) -> None:
         )
         drawing = charts.reliability(whole.reliability, name=f"{section.anchor}-r")
         section.calibration.append(Chart("Reliability: what scores claim, what happened", drawing, said))
+    for course in section.model.decay:
+        if course.slope is not None:
+            drawing = charts.decay(course, name=f"{section.anchor}-d-{course.metric}")
+            section.decay.append(Chart((words := _decay_words(course))[0], drawing, words[1]))
     if time is None or not len(time.start_ms):
         return
     if any(share for _, share, _ in time.maturity):
@@ -261,6 +266,13 @@ def _draw(section: Section, time: Timeline | None) -> None:
         line = time.lines["cost_per_day"][-1]
         drawing = charts.cost_bars(line, time, _onsets(section.told, "cost_per_day"), name=f"{section.anchor}-cost")
         section.cost = Chart(NAMES["cost_per_day"], drawing, charts.said(line, time, money=True))
+
+
+def _decay_words(course: Decay) -> tuple[str, str]:
+    """Return the name of a chart of decay, and what it says."""
+    name = {"f1": "F1", "brier": "Brier score", "cost": "Cost"}.get(course.metric, NAMES.get(course.metric, course.metric))
+    said = f"{interval(course.slope, course.metric)} in 30 days"
+    return name, said + ("" if course.crosses is None else f"; crosses its limit on {when(course.crosses)[:10]}")
 
 
 def _onsets(told: list[Story], metric: str) -> list[charts.Onset]:

@@ -1,0 +1,110 @@
+"""Figures by the age of the model against plain counts, the line against numpy's, and the date of the crossing."""
+
+import random
+
+import msgspec
+import numpy as np
+import pytest
+from support.stories import DAY_MS, START_MS, Record, fold, story
+
+from detectors.statistics.trend import trend
+from detectors.watch_report import report
+from schemas.fields import rfc3339
+from schemas.policy import Policy, parse_policy
+from schemas.report import Decay
+
+WEEK_MS = 7 * DAY_MS
+POLICY = '[models.m]\nages = ["1d", "8d"]\ncost = { fp = 5.0, fn = "amount" }\n'
+
+
+def decaying() -> list[Record]:
+    """From week to week four points more of the labels are wrong."""
+    rng, made = random.Random(2), {}
+    records = story(seed=3, days=70, per_day=40, error=0.0, delay_days=2.0)
+    for _, topic, record in records:
+        if topic == "predictions":
+            made[record["request_id"]] = record
+        elif rng.random() < 0.05 + 0.04 * (made[record["request_id"]]["timestamp"] - START_MS) / WEEK_MS:
+            record["true_label"] = 1 - record["true_label"]
+    return records
+
+
+RECORDS = decaying()
+
+
+def decay_of(records: list[Record], limits: str = "", **options: object) -> dict[str, Decay]:
+    policy: Policy = parse_policy(POLICY + (f"[models.m.decay]\n{limits}\n" if limits else ""))
+    watch, _ = fold(records, policy=policy, **options)  # type: ignore[arg-type]
+    return {one.metric: one for one in report([watch]).models[0].decay}
+
+
+def test_weeks_are_plain_counts_of_what_was_known_at_the_mature_age() -> None:
+    found = decay_of(RECORDS)
+    known = {r["request_id"]: r for _, topic, r in RECORDS if topic == "outcomes"}
+    cells = np.zeros((10, 4))
+    brier, cost = np.zeros(10), np.zeros(10)
+    for at, topic, r in RECORDS:
+        label = known.get(r["request_id"])
+        if topic == "outcomes" or label is None or label["timestamp"] - at > 8 * DAY_MS:
+            continue
+        week, y, z = (at - START_MS) // WEEK_MS, label["true_label"], r["predicted_label"]
+        cells[week, 2 * y + z] += 1
+        brier[week] += (r["score"] - y) ** 2
+        cost[week] += {(0, 1): 5.0, (1, 0): r["amount"]}.get((y, z), 0.0)
+    _, fp, fn, tp = cells.T
+    n = cells.sum(axis=1)
+    plain = {"error": (fp + fn) / n, "f1": 2 * tp / (2 * tp + fp + fn), "brier": brier / n, "cost": cost / n}
+    assert found["error"].since == rfc3339(START_MS)
+    for name, values in plain.items():
+        assert [week.week for week in found[name].weeks] == list(range(10))
+        assert [week.value for week in found[name].weeks] == pytest.approx(values, abs=1e-9)
+    assert [week.n for week in found["error"].weeks] == n.tolist()
+
+
+def test_the_slope_is_that_of_weighted_least_squares_and_the_limit_is_crossed_where_the_line_says() -> None:
+    found = decay_of(RECORDS, "error = 0.6\nf1 = 0.1\nbrier = 0.0")
+    for name in ("error", "f1"):
+        one = found[name]
+        x = 7 * np.array([week.week for week in one.weeks]) + 3.5
+        n = np.array([week.n for week in one.weeks], dtype=float) if name == "error" else None
+        assert one.slope is not None
+        assert one.slope.value is not None
+        if n is not None:
+            (slope, value), cover = np.polyfit(x, [week.value for week in one.weeks], 1, w=np.sqrt(n), cov=True)
+            assert one.slope.value == pytest.approx(30 * slope)
+            assert one.slope.hi == pytest.approx(30 * (slope + 2.306004 * np.sqrt(cover[0, 0])))  # Student's t of 8
+            assert one.crosses == rfc3339(round(START_MS + (0.6 - value) / slope * DAY_MS))
+    assert found["error"].slope is not None
+    assert found["error"].slope.value == pytest.approx(0.04 * 30 / 7, rel=0.15)
+    assert found["f1"].crosses is not None
+    assert found["brier"].crosses == rfc3339(START_MS)  # past it from the first
+    assert found["cost"].crosses is None  # no limit
+    calm = decay_of(story(seed=9, days=28, per_day=40), "f1 = 0.9")
+    assert (calm["f1"].crosses is None) == ((calm["f1"].slope or pytest.fail()).value >= 0)
+
+
+def test_the_interval_holds_its_95_per_cent() -> None:
+    rng = np.random.default_rng(5)
+    x, n = np.arange(12.0), rng.integers(50, 900, 12).astype(float)
+    held = 0
+    for _ in range(2_000):
+        line = trend(x, rng.binomial(n.astype(int), 0.2 + 0.01 * x) / n, n)
+        assert line is not None
+        held += line.lo <= 0.01 <= line.hi
+    assert 0.93 <= held / 2_000 <= 0.97
+
+
+def test_fewer_than_three_weeks_have_no_slope() -> None:
+    assert trend(np.arange(2.0), np.ones(2), np.ones(2)) is None
+    assert trend(np.zeros(4), np.arange(4.0), np.ones(4)) is None
+    assert trend(np.arange(4.0), np.array([1.0, np.nan, 2.0, 3.0]), np.array([1.0, 1.0, 1.0, 0.0])) is None
+
+
+@pytest.mark.parametrize("chunk", [97, 100_000])
+def test_batching_changes_nothing(chunk: int) -> None:
+    assert msgspec.to_builtins(decay_of(RECORDS, chunk=chunk)) == msgspec.to_builtins(decay_of(RECORDS))
+
+
+def test_order_changes_nothing() -> None:
+    shuffled = random.Random(1).sample(RECORDS, len(RECORDS))
+    assert msgspec.to_builtins(decay_of(shuffled, ticks=False)) == msgspec.to_builtins(decay_of(RECORDS))
