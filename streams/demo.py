@@ -8,30 +8,29 @@ import subprocess
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from detectors.watch import Watch
 from detectors.watch_report import report
-from schemas.figures import StatisticsData
-from schemas.findings import Event, EventType, from_binary
+from schemas.findings import Event, EventType
 from schemas.report import Report
-from schemas.scored import Forwarded, Rows, decode
+from streams.demo_seen import Seen
 from streams.embedded import PARTITIONS, MockBroker
 from streams.processes import Child, start, stop, worker_command
-from streams.scenario_small import CHANGE_DAY, CHANGED, DAY_MS, DAYS, DIMENSION, MODEL, PER_DAY, POLICY, Item, canaries, play
+from streams.scenario_small import CHANGE_DAY, CHANGED, DAY_MS, DAYS, DIMENSION, MODEL, PER_DAY, POLICY, VERSION, Item, canaries, play
 from streams.settings import Settings, child_environment
 
 DAYS_PER_S = 3.0
 START_S = 60.0  # workers must have begun by then
 SETTLE_S = 60.0  # everything must be counted by then
 WEEK_MS = 7 * DAY_MS
-READ = ("scored", "drift", "statistics", "dead-letters")
+READ = ("scored", "drift", "fatigue", "retrain", "statistics", "dead-letters")
+NEWS = ("opened", "escalated", "requested")  # what is told as it comes
 APPS = ("join", "watch")
 
 Say = Callable[[str], None]
@@ -39,41 +38,6 @@ Say = Callable[[str], None]
 
 class DemoError(Exception):
     """The demo cannot go on: a worker has ended, or nothing comes out."""
-
-
-@dataclass
-class Seen:
-    """What has come out so far."""
-
-    counted: Watch = field(default_factory=Watch)  # rows and policy, no ticks: no evidence is weighed
-    begun: bool = False  # the policy has come through
-    events: list[Event] = field(default_factory=list)
-    statistics: dict[str, StatisticsData] = field(default_factory=dict)  # by group, "" for all; the latest
-    dead_letters: int = 0
-
-    def take(self, topic: str, headers: Any, value: bytes) -> Event | None:
-        """Take in one message; return a drift event."""
-        if topic == "scored":
-            record = decode(value)
-            self.begun |= isinstance(record, Forwarded)
-            if isinstance(record, Rows | Forwarded):
-                self.counted.apply(record)
-        elif topic == "dead-letters":
-            self.dead_letters += 1
-        else:
-            event = from_binary(headers, value)
-            if isinstance(event.data, StatisticsData):
-                if event.data.model_id == MODEL:
-                    self.statistics[",".join(event.data.segment.values())] = event.data
-            else:
-                self.events.append(event)
-                return event
-        return None
-
-    def total(self) -> int:
-        """Return how many input records have been counted."""
-        join = report([self.counted]).join
-        return join.predictions + join.outcomes + join.duplicate + join.conflict + join.dead_letter
 
 
 @dataclass
@@ -108,9 +72,32 @@ def run(say: Say, status: Say, *, days: int = DAYS, change_day: int | None = CHA
     begun = time.monotonic()
     start_ms = int(time.time() * 1000) - (days + 30) * DAY_MS
     items = list(play(start_ms, seed=seed, days=days, change_day=change_day))
+    turn = (start_ms + change_day * DAY_MS, f"the {CHANGED} clinic gets another camera") if change_day is not None else None
+    seen, extra = perform(Piece(POLICY, items, start_ms, pace, turn, closes_ms=items[-1].at_ms + DAY_MS), say, status)
+    faults = _faults(seen, items, extra, days)
+    found = next((event for event in seen.events if names_group(event, start_ms + (change_day or 0) * DAY_MS)), None)
+    return Told(report([seen.counted]), seen.events, found, faults, time.monotonic() - begun)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What is played: records in the order of their time, and what is to be said of them."""
+
+    policy: str
+    items: Sequence[Item]
+    start_ms: int
+    pace: float  # days of event time a second
+    turn: tuple[int, str] | None  # when something changes, and what
+    closes_ms: int  # event time that the probes at the end come to
+    model: str = MODEL
+    version: str = VERSION
+
+
+def perform(piece: Piece, say: Say, status: Say) -> tuple[Seen, int]:
+    """Play a piece to both workers; return what came out, and how many records more than the piece's own were sent."""
     with MockBroker() as broker, tempfile.TemporaryDirectory(prefix="gnomon-demo-") as name:
         folder = Path(name)
-        (folder / "policy.toml").write_text(POLICY)
+        (folder / "policy.toml").write_text(piece.policy)
         env = broker.environment() | {
             "GNOMON_POLICY": str(folder / "policy.toml"),
             "GNOMON_DATA_DIR": str(folder / "data"),
@@ -119,20 +106,22 @@ def run(say: Say, status: Say, *, days: int = DAYS, change_day: int | None = CHA
         settings = Settings.from_env(env)
         say(f"A broker in memory at {broker.bootstrap}; starting a join worker and a watch worker.")
         with _workers(folder, env) as alive, _stage(settings, say, status, alive) as stage:
+            stage.seen.model = piece.model
             stage.until(lambda: stage.seen.begun, START_S, "the policy to come through the control topic")
             say("The policy is in force. Predictions and labels begin to flow.")
-            stage.play(items, start_ms, pace, change_day)
-            stage.until(lambda: stage.seen.total() >= len(items), SETTLE_S, "every record to be counted")
-            extra = stage.close(items[-1].at_ms)
-            faults = _faults(stage.seen, items, extra, days)
-            found = next((event for event in stage.seen.events if names_group(event, start_ms + (change_day or 0) * DAY_MS)), None)
-            return Told(report([stage.seen.counted]), stage.seen.events, found, faults, time.monotonic() - begun)
+            stage.play(piece)
+            stage.until(lambda: stage.seen.total() >= len(piece.items), SETTLE_S, "every record to be counted")
+            return stage.seen, stage.close(piece)
 
 
 def names_group(event: Event, since_ms: int) -> bool:
     """Whether a drift event was opened, or grew, after a time and names the changed group among those affected."""
     affected = getattr(event.data, "affected", [])
     return event.type != EventType.DRIFT_CLEARED and event.time_ms >= since_ms and {DIMENSION: CHANGED} in affected
+
+
+def _sentence(event: Event) -> str:
+    return str(getattr(event.data, "message", "") or getattr(event.data, "reason", ""))
 
 
 def _faults(seen: Seen, items: list[Item], extra: int, days: int) -> list[str]:
@@ -165,30 +154,32 @@ class _Stage:
         self._consumer.assign([TopicPartition(topic, partition, 0) for topic in self._logical for partition in range(PARTITIONS)])
         self._refused: list[str] = []
 
-    def play(self, items: list[Item], start_ms: int, pace: float, change_day: int | None) -> None:
+    def play(self, piece: Piece) -> None:
         """Send the records at the pace of the story, and tell what comes out meanwhile."""
-        begun, at, week, changed = time.monotonic(), 0, 1, False
+        items, start_ms, turn = piece.items, piece.start_ms, piece.turn
+        begun, at, step_ms = time.monotonic(), 0, max(WEEK_MS, (items[-1].at_ms - start_ms) // 10 // DAY_MS * DAY_MS)
+        next_ms = start_ms + step_ms
         while at < len(items):
-            now_ms = start_ms + int((time.monotonic() - begun) * pace * DAY_MS)
+            now_ms = start_ms + int((time.monotonic() - begun) * piece.pace * DAY_MS)
             while at < len(items) and items[at].at_ms <= now_ms:
                 self.send(items[at].topic, items[at].value)
                 at += 1
             self.read()
             self._status(f"day {(now_ms - start_ms) // DAY_MS}: {at:,} records sent, {self.seen.total():,} counted")
-            if change_day is not None and not changed and now_ms >= start_ms + change_day * DAY_MS:
-                changed = True
-                self._say(f"day {change_day}: the {CHANGED} clinic gets another camera. Nobody tells Gnomon.")
-            elif now_ms >= start_ms + week * WEEK_MS:
-                self._say(f"day {week * 7}: {self._figures()}")
-                week += 1
+            if turn is not None and now_ms >= turn[0]:
+                self._say(f"day {(turn[0] - start_ms) // DAY_MS}: {turn[1]}. Nobody tells Gnomon.")
+                turn = None
+            elif now_ms >= next_ms:
+                self._say(f"day {(next_ms - start_ms) // DAY_MS}: {self._figures()}")
+                next_ms += step_ms
         self.flush()
 
-    def close(self, after_ms: int) -> int:
+    def close(self, piece: Piece) -> int:
         """Send probes to every partition so that event time moves past the last record; return how many records that took.
 
         Probes are kept out of the figures of real traffic. With them the watch's last statistics hold everything before.
         """
-        extra = canaries(after_ms + DAY_MS, PARTITIONS)
+        extra = canaries(piece.closes_ms, PARTITIONS, model=piece.model, version=piece.version)
         before = self.seen.total()
         for item, partition in extra:
             self.send(item.topic, item.value, partition)
@@ -198,7 +189,7 @@ class _Stage:
 
     def _settled(self) -> bool:
         whole = self.seen.statistics.get("")
-        models = [model for model in report([self.seen.counted]).models if model.model_id == MODEL]
+        models = [model for model in report([self.seen.counted]).models if model.model_id == self.seen.model]
         if whole is None or not models:
             return False
         counted = models[0].segments[0]
@@ -226,8 +217,8 @@ class _Stage:
             if message.error() is not None:
                 continue  # the end of a partition, or a broker that is busy: it is asked again
             event = self.seen.take(self._logical[message.topic()], message.headers() or (), message.value() or b"")
-            if event is not None and event.type in (EventType.DRIFT_OPENED, EventType.DRIFT_ESCALATED):
-                self._say(f"{event.time[:10]} {event.type.value}: {getattr(event.data, 'message', '')}")
+            if event is not None and event.type.value.endswith(NEWS):
+                self._say(f"{event.time[:10]} {event.type.value}: {_sentence(event)}")
 
     def until(self, done: Callable[[], bool], seconds: float, what: str) -> None:
         """Read on until something holds."""
@@ -240,9 +231,10 @@ class _Stage:
 
     def _figures(self) -> str:
         whole, group = self.seen.statistics.get(""), self.seen.statistics.get(CHANGED)
-        if whole is None or whole.accuracy is None:
-            return "no label has come yet"
-        shown = f"{whole.n_predictions:,} predictions, {whole.n_labelled:,} labelled, error {1 - whole.accuracy:.1%}"
+        if whole is None:
+            return "no figures have come yet"
+        shown = f"{whole.n_predictions:,} predictions, {whole.n_labelled:,} labelled"
+        shown += "" if whole.accuracy is None else f", error {1 - whole.accuracy:.1%}"
         return shown + (f", of the {CHANGED} clinic {1 - group.accuracy:.1%}" if group is not None and group.accuracy is not None else "")
 
     def end(self) -> None:

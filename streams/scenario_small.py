@@ -83,11 +83,11 @@ def _image(r: random.Random, ident: str, at_ms: int, clinic: str, *, blind: bool
     return made, {"request_id": ident, "timestamp": at_ms + r.randrange(3_600_000, 20 * 3_600_000), "true_label": label}  # type: ignore[dict-item]
 
 
-def canaries(at_ms: int, partitions: int) -> list[tuple[Item, int]]:
+def canaries(at_ms: int, partitions: int, *, model: str = MODEL, version: str = VERSION) -> list[tuple[Item, int]]:
     """Return a probe and its outcome for each partition of both topics: they move event time, and no figure of real traffic."""
     sent = []
     for partition in range(partitions):
-        probe = {"request_id": f"probe-{partition}", "model_id": MODEL, "model_version": VERSION, "timestamp": at_ms, "score": 0.5}
+        probe = {"request_id": f"probe-{partition}", "model_id": model, "model_version": version, "timestamp": at_ms, "score": 0.5}
         known = {"request_id": f"probe-{partition}", "timestamp": at_ms, "true_label": 1}
         sent.append((Item(at_ms, "predictions", _encode(probe | {"probe": True}), "prediction"), partition))
         sent.append((Item(at_ms, "outcomes", _encode(known), "label"), partition))

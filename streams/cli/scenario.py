@@ -39,7 +39,7 @@ def scenario(  # noqa: PLR0917  typer passes them by name
         return
     if out is None:
         fail(f"expected a folder to write to; try: gnomon scenario {name} --out {name}")
-    written, counts = _write(_known(name, known), out, seed=seed, calm=calm, scale=scale)
+    written, counts = _write(known_scenario(name, known), out, seed=seed, calm=calm, scale=scale)
     if as_json:
         typer.echo(msgspec.json.encode({"scenario": name, "files": [str(path) for path in written]} | counts))
         return
@@ -47,7 +47,8 @@ def scenario(  # noqa: PLR0917  typer passes them by name
     typer.echo(f"gnomon replay {out}/predictions.jsonl {out}/outcomes.jsonl --policy {out}/policy.toml")
 
 
-def _known(name: str, known: "dict[str, Scenario]") -> "Scenario":
+def known_scenario(name: str, known: "dict[str, Scenario]") -> "Scenario":
+    """Return a scenario by name; end with an error if there is none."""
     import difflib
 
     if name not in known:

@@ -68,7 +68,8 @@ class Play:
 class Scenario:
     """A story.
 
-    ``twin`` is the scale at which the calm twin is played many times over; ``expects`` what must be raised, in any order.
+    ``twin`` is the scale at which the calm twin is played many times over, ``demo`` that of the demo; ``expects`` what must be raised, in
+    any order.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Scenario:
     make: Callable[[Play], Logs]
     expects: tuple[Expected, ...]
     twin: float = 0.1
+    demo: float = 0.5
 
     def play(self, *, seed: int, calm: bool = False, scale: float = 1.0) -> Logs:
         """Return the records of one run; the same for the same arguments."""

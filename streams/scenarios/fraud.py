@@ -76,4 +76,5 @@ SCENARIO = Scenario(
         Expected(type="gnomon.drift.opened", kind="cost"),
         Expected(type="gnomon.drift.opened", kind="probe", metric="probe:account-takeover"),
     ),
+    demo=1.0,
 )

@@ -39,10 +39,11 @@ def play(scenario: Scenario, *, seed: int = 1, calm: bool = False, scale: float 
 
 def raised(played: Played, expected: Expected) -> list[Event]:
     """Return the events that an expectation asks for, in order."""
-    return [event for event in played.events if _fits(event, expected)]
+    return [event for event in played.events if fits(event, expected)]
 
 
-def _fits(event: Event, expected: Expected) -> bool:
+def fits(event: Event, expected: Expected) -> bool:
+    """Whether an event is what an expectation asks for."""
     data = event.data
     if not event.type.value.startswith(expected.type) or (expected.kind and str(getattr(data, "kind", "")) != expected.kind):
         return False

@@ -76,4 +76,5 @@ SCENARIO = Scenario(
         Expected(type="gnomon.drift.opened", kind="claim"),
         *(Expected(type="gnomon.fatigue.opened", kind="ppv", unit=ward) for ward in WARDS),
     ),
+    demo=1.0,
 )
