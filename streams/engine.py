@@ -7,6 +7,7 @@ worked around here and in ``streams.batches``; each workaround says why, and ``t
 import asyncio
 import logging
 import os
+import sys
 import threading
 import time
 from collections import deque
@@ -16,6 +17,8 @@ from importlib.metadata import version
 from typing import Any, NoReturn, TypeVar
 
 import faust
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
 from faust.auth import SASLCredentials, SSLCredentials
 from faust.types import TP
 
@@ -29,6 +32,7 @@ log = logging.getLogger(__name__)
 TESTED = {"faust-streaming": "0.15.3", "aiokafka": "0.14.0", "mode-streaming": "0.7.1"}
 FATAL = 70  # exit code: stopped with nothing acknowledged; start it again
 REFUSED = 78  # exit code: something must be put right first; the log says what
+ANSWER_S = 10.0  # how long a broker may take to answer at the start
 STEP_BYTES = 4 << 20  # payload that one step handles at most, but for its last batch
 LONGEST_PAUSE_S = 5.0  # between two flushes, however long they take
 QUEUE_BATCHES = 32  # batches waiting in a worker, beyond those being handled
@@ -317,6 +321,12 @@ class Agent:
 
 
 def run(app: App, *, loglevel: str = "INFO") -> NoReturn:
-    """Run an app as a worker until it is told to stop; ends the process."""
+    """Run an app as a worker until it is told to stop; ends the process, at once where no broker answers."""
+    try:  # Faust would end too, with a page of its own insides
+        AdminClient({**app.gnomon.librdkafka(), "log_level": 0}).list_topics(timeout=ANSWER_S)
+    except KafkaException as error:
+        where = f"Kafka at {app.gnomon.kafka}: {error.args[0]}"
+        print(f"gnomon: {where}; is GNOMON_KAFKA right, and does the broker run? Try: gnomon doctor", file=sys.stderr)
+        raise SystemExit(FATAL) from None
     faust.Worker(app, loglevel=loglevel, quiet=True).execute_from_commandline()
     raise SystemExit(0)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from support.flow import done, send, traffic
 from support.workers import Process, processes, wait_for
 
 from streams.embedded import MockBroker
+from streams.processes import worker_command
 from streams.settings import Settings
 
 
@@ -74,3 +76,13 @@ def test_a_policy_with_a_fault_stops_the_worker_with_its_reason(tmp_path):
         assert process.wait(60) == 2
         assert "did you mean 'horizon'" in process.text()
         assert "Traceback" not in process.text()
+
+
+def test_a_kafka_that_is_away_at_the_start_is_told_in_a_line():
+    code = "import streams.engine; streams.engine.ANSWER_S = 0.5\n" + worker_command("join", "INFO")[-1]
+    env = {**os.environ, "GNOMON_KAFKA": "127.0.0.1:1"}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 70  # try again, says `gnomon worker --help`
+    [line] = done.stderr.splitlines()
+    assert "127.0.0.1:1" in line
+    assert "gnomon doctor" in line
