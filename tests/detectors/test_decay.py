@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from support.stories import DAY_MS, START_MS, Record, fold, story
 
+from detectors.model_version import ModelVersion
 from detectors.statistics.trend import trend
 from detectors.watch_report import report
 from schemas.fields import rfc3339
 from schemas.policy import Policy, parse_policy
 from schemas.report import Decay
+from streams.report import render
 
 WEEK_MS = 7 * DAY_MS
 POLICY = '[models.m]\nages = ["1d", "8d"]\ncost = { fp = 5.0, fn = "amount" }\n'
@@ -108,3 +110,26 @@ def test_batching_changes_nothing(chunk: int) -> None:
 def test_order_changes_nothing() -> None:
     shuffled = random.Random(1).sample(RECORDS, len(RECORDS))
     assert msgspec.to_builtins(decay_of(shuffled, ticks=False)) == msgspec.to_builtins(decay_of(RECORDS))
+
+
+def test_the_weeks_are_part_of_the_versions_state() -> None:
+    watch, _ = fold(RECORDS, policy=parse_policy(POLICY))
+    kept = watch.models["m"]["1"].to_state()
+    back = ModelVersion.from_state(kept, "m", "1", parse_policy(POLICY).for_model("m"), distinct_scores=4096)
+    before = msgspec.to_builtins(report([watch]).models[0].decay)
+    assert before
+    watch.models["m"]["1"] = back
+    assert msgspec.to_builtins(report([watch]).models[0].decay) == before
+    with pytest.raises(ValueError, match="state of version 3, got 2"):
+        ModelVersion.from_state(kept | {"version": 2}, "m", "1", parse_policy(POLICY).for_model("m"), distinct_scores=4096)
+
+
+def test_the_page_draws_the_course_and_says_when_it_crosses() -> None:
+    watch, events = fold(RECORDS, policy=parse_policy(POLICY + "[models.m.decay]\nerror = 0.6\n"))
+    found = report([watch])
+    crosses = found.models[0].decay[0].crosses
+    assert crosses is not None
+    page = render(found, [watch], events, generated_at_ms=0)
+    assert f"crosses its limit on {crosses[:10]}" in page
+    without = msgspec.structs.replace(found, models=[msgspec.structs.replace(found.models[0], decay=[])])
+    assert page.count("<svg") == render(without, [watch], events, generated_at_ms=0).count("<svg") + 4
