@@ -74,7 +74,8 @@ def faults(seen: Seen, logs: Logs, extra: int) -> list[str]:
     """Return where what came out does not balance with the records that were sent, counted from the records alone."""
     join, whole = report([seen.counted]).join, seen.statistics.get("")
     real = {record["request_id"] for record in logs.predictions if not record.get("probe")}
-    labelled = {record["request_id"] for record in logs.outcomes if record.get("true_label") is not None} & real
+    judged = real - {record["request_id"] for record in logs.predictions if record.get("abstained")}
+    labelled = {record["request_id"] for record in logs.outcomes if record.get("true_label") is not None} & judged
     expected = {
         "records counted once": (len(logs.predictions) + len(logs.outcomes) + extra, seen.total()),
         "predictions": (len({record["request_id"] for record in logs.predictions}) + extra // 2, join.predictions),

@@ -20,13 +20,14 @@ def test_a_scenario_is_told_and_its_books_balance():
 
 
 def test_books_are_counted_from_the_records():
-    made = [{"request_id": "a"}, {"request_id": "b", "probe": True}]
+    made = [{"request_id": "a"}, {"request_id": "b", "probe": True}, {"request_id": "c", "abstained": True}]
     known = [{"request_id": "a", "true_label": 1}, {"request_id": "a", "action_taken": "acted"}, {"request_id": "b", "true_label": 1}]
+    known.append({"request_id": "c", "true_label": 1})
     assert faults(Seen(), Logs(predictions=made, outcomes=known), extra=8) == [
-        "records counted once: expected 13, got 0",
-        "predictions: expected 6, got 0",
-        "outcomes: expected 7, got 0",
-        "predictions known to the watch: expected 1, got 0",
+        "records counted once: expected 15, got 0",
+        "predictions: expected 7, got 0",
+        "outcomes: expected 8, got 0",
+        "predictions known to the watch: expected 2, got 0",
         "labels known to the watch: expected 1, got 0",
     ]
 
