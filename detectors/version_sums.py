@@ -89,7 +89,8 @@ class VersionSums:
         score = rows.column("score")[where]
         scored = np.isfinite(score) & (rows.column("abstained")[where] == 0)
         if scored.any():
-            self.tables["made_bins"].merge(*cells.binned(grid_cell(score) // (GRID // PANE_GRID), scored, bin_sums(rows, where)))
+            cell = grid_cell(np.where(scored, score, 0.0))
+            self.tables["made_bins"].merge(*cells.binned(cell // (GRID // PANE_GRID), scored, bin_sums(rows, where)))
         self._add_costs(rows, where, cells)
         self.tables["made_days"].add(predicted_at // DAY_MS << SEGMENT_BITS, (sign * cells.whole(len(where)))[:, np.newaxis])
 
@@ -101,7 +102,7 @@ class VersionSums:
         score = rows.column("score")[where]
         scored = labelled & np.isfinite(score) & (rows.column("abstained")[where] == 0)
         if scored.any():
-            cell, bins = grid_cell(score), bin_sums(rows, where)
+            cell, bins = grid_cell(np.where(scored, score, 0.0)), bin_sums(rows, where)
             self.tables["known_bins"].merge(*cells.binned(cell // (GRID // PANE_GRID), scored, bins))
             mine = scored[cells.at]
             at, segment = cells.at[mine], cells.segment[mine]

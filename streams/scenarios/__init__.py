@@ -11,15 +11,13 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from schemas.policy import Policy, parse_policy
-from schemas.policy_models import Budget
 
 DAY_MS = 86_400_000
 HOUR_MS = 3_600_000
-START_MS = 1_767_571_200_000  # 2026-01-05, a Monday
+START_MS = 1_736_121_600_000  # 2025-01-06, a Monday; long enough ago that no label lies in the future
 Record = dict[str, Any]
 
 
@@ -85,13 +83,10 @@ class Scenario:
         """Return the records of one run; the same for the same arguments."""
         return self.make(Play(rng=np.random.default_rng([seed, calm]), calm=calm, scale=scale))
 
-    def read_policy(self, budget: Budget | None = None) -> Policy:
-        """Return the policy, with another budget if one is given."""
-        policy = parse_policy(self.policy)
-        if budget is None:
-            return policy
-        models = {name: msgspec.structs.replace(model, budget=budget) for name, model in policy.models.items()}
-        return msgspec.structs.replace(policy, models=models, defaults=msgspec.structs.replace(policy.defaults, budget=budget))
+    def read_policy(self, *, pages: float | None = None, days: float = 30.0) -> Policy:
+        """Return the policy; with a budget of ``pages`` in ``days`` if one is given."""
+        budget = "" if pages is None else f"[defaults]\nbudget = {{ pages = {pages!r}, days = {days!r} }}\n\n"
+        return parse_policy(budget + self.policy)
 
 
 @cache

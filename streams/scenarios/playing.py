@@ -7,7 +7,6 @@ from pathlib import Path
 
 from schemas.findings import Event
 from schemas.policy import Policy
-from schemas.policy_models import Budget
 from schemas.report import Report
 from streams.replay import replay
 from streams.scenarios import Expected, Logs, Scenario
@@ -27,7 +26,7 @@ class Played:
 def play(scenario: Scenario, *, seed: int = 1, calm: bool = False, scale: float = 1.0, pages: float | None = None) -> Played:
     """Play a scenario; ``pages``: with a budget of so many false pages in the whole run."""
     logs = scenario.play(seed=seed, calm=calm, scale=scale)
-    policy = scenario.read_policy(None if pages is None else Budget(pages=pages, days=logs.days))
+    policy = scenario.read_policy(pages=pages, days=logs.days)
     last_ms = max(int(record["timestamp"]) for record in (*logs.predictions, *logs.outcomes))
     with tempfile.TemporaryDirectory(prefix="gnomon-scenario-") as written:
         predictions, outcomes = Path(written) / "predictions.jsonl", Path(written) / "outcomes.jsonl"

@@ -11,10 +11,11 @@ from support.scenarios import batch, played
 from schemas.codec import decode_records
 from schemas.drift import DriftData
 from schemas.outcome import Outcome
+from schemas.policy import parse_policy
 from schemas.prediction import Prediction
 from streams.scenarios import discover
 from streams.scenarios.files import to_lines
-from streams.scenarios.playing import raised
+from streams.scenarios.playing import play, raised
 
 NAMES = sorted(discover())
 
@@ -123,6 +124,12 @@ def test_recession_asks_once_to_retrain_on_what_came_after_the_turn() -> None:
     told = [event.data for event in one.events if isinstance(event.data, DriftData) and event.time_ms <= asked.time_ms]
     assert asked.data.data.from_ == [data.onset for data in told if data.incident_id in asked.data.incidents][-1]
     assert asked.data.data.n_labelled >= 2_000
+
+
+def test_a_budget_reaches_the_watch_that_plays_it() -> None:
+    one = play(discover()["sanction"], calm=True, scale=0.1, pages=0.05)
+    budget = parse_policy(one.policy.toml).for_model("briefs").budget  # the text is what goes through the log
+    assert (budget.pages, budget.days) == (0.05, one.logs.days)
 
 
 def test_scenarios_are_listed_and_written(tmp_path: Path) -> None:

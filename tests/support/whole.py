@@ -74,11 +74,12 @@ def spread(made: Sequence[Record], settings: Settings, seed: int) -> list[Messag
 
 def produce(settings: Settings, messages: Sequence[Message]) -> None:
     """Produce messages and wait until Kafka has them."""
-    producer = Producer({"bootstrap.servers": settings.kafka, "linger.ms": 5, "message.max.bytes": 32 << 20})
+    options = {"queue.buffering.max.messages": 2_000_000, "queue.buffering.max.kbytes": 1 << 20}
+    producer = Producer({"bootstrap.servers": settings.kafka, "linger.ms": 5, "message.max.bytes": 32 << 20, **options})
     for topic, partition, value in messages:
         producer.produce(settings.topic(topic), value, partition=partition)
         producer.poll(0)
-    assert producer.flush(30) == 0
+    assert producer.flush(120) == 0
 
 
 def allow_large(settings: Settings, topic: str) -> None:
