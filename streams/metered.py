@@ -93,10 +93,13 @@ class MeteredProducer:
             return
         begun = time.perf_counter()
         try:
+            self._metrics.outbox.inc(len(messages))
             await self._producer.produce(messages)
         except DeliveryError:
             self._metrics.produce_errors.inc()
             raise
+        finally:
+            self._metrics.outbox.dec(len(messages))
         self._metrics.produce_seconds.observe(time.perf_counter() - begun)
         self._metrics.heard("kafka", good=True)
         for message in messages:

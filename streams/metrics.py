@@ -136,10 +136,14 @@ class Metrics:
         self.rebalance_seconds = self.histogram("rebalance_seconds", "how long they lasted, to the second", buckets=MINUTES)
         self.lag = self.live("consumer_lag_records", "offsets not committed yet, to the end of the partition", "topic", "partition")
         self.commit_age = self.live("commit_age_seconds", "since a commit, or since nothing was left to commit: the slowest partition's")
+        text = "how long the oldest record that is not committed has been there, to the sample"
+        self.lag_seconds = self.live("consumer_lag_seconds", text, "topic", "partition")
         self.loop_lag = self.gauge("event_loop_lag_seconds", "how late the event loop woke last, of some ten times a second")
 
         self.step_seconds = self.histogram("step_seconds", "one step: from batches read to everything that they gave confirmed")
         self.step_records = self.counter("step_records_total", "Kafka records handled; those that are read again count again")
+        self.in_flight = self.gauge("steps_in_flight", "steps that are under way")
+        self.fill = self.gauge("step_fill_ratio", "Kafka records of the step that began last, of the most that one takes")
         self.event_time_lag = self.live("event_time_lag_seconds", "the clock minus the watermark", "topic", "partition")
         self.watermark = self.live("watermark_timestamp_seconds", "how far event time has come", "topic", "partition")
 
@@ -150,6 +154,7 @@ class Metrics:
         self.redis_maxmemory = self.live("redis_maxmemory_bytes", "memory that Redis may use; 0: no limit")
         self.clock_skew = self.live("clock_skew_seconds", "the clock of a dependency minus this machine's", "dep")
         self.produce_seconds = self.histogram("produce_seconds", "from produce to the confirmation of a whole batch of messages")
+        self.outbox = self.gauge("outbox_messages", "messages handed to the producer that Kafka has not confirmed")
         self.produced = self.counter("produced_total", "messages confirmed by Kafka", "topic")
         self.produce_errors = self.counter("produce_errors_total", "errors of the producer; one that it cannot ride out ends the worker")
 
@@ -202,7 +207,9 @@ class Metrics:
     def step(self, records: int) -> Iterator[None]:
         """Time a step that handles so many Kafka records; one that fails ends the worker, and is not counted."""
         begun = time.perf_counter()
-        yield
+        self.fill.set(records / self.settings.batch_records)
+        with self.in_flight.track_inprogress():
+            yield
         self.step_seconds.observe(time.perf_counter() - begun)
         self.step_records.inc(records)
 

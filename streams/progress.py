@@ -1,9 +1,11 @@
 """Whether a worker gets on: how far each partition is committed, how much is left, and since when nothing has moved."""
 
+from collections import deque
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 Place = tuple[str, int]  # topic, partition
+ENDS = 3_600  # samples that are kept of a partition that lags; a longer wait is told as that of the oldest of them
 
 
 class Seen(NamedTuple):
@@ -27,6 +29,8 @@ class Progress:
     >>> progress.sample({("predictions", 0): Seen(5, 9, 1_000, 3)}, set(), now_s=1.0, now_ms=1_000)
     >>> progress.lags, progress.age_s(61.0), progress.stalled(61.0, longest_s=60.0)
     ({('predictions', 0): 6}, 60.0, [])
+    >>> progress.waits_s(31.0)
+    {('predictions', 0): 30.0}
     >>> progress.stalled(61.1, longest_s=60.0)
     [('predictions', 0)]
     >>> progress.sample({("predictions", 0): Seen(9, 9, 61_000, 9)}, {("predictions", 0)}, now_s=61.2, now_ms=61_200)
@@ -40,6 +44,7 @@ class Progress:
         self._committed: dict[Place, int | None] = {}
         self._moved_at_s: dict[Place, float] = {}
         self.lags: dict[Place, int] = {}
+        self._ends: dict[Place, deque[tuple[float, int]]] = {}  # when the end was first seen where it was, for records not committed
 
     def sample(self, seen: Mapping[Place, Seen], ended: Collection[Place], *, now_s: float, now_ms: int) -> None:
         """Take note of all partitions that the worker has.
@@ -66,9 +71,24 @@ class Progress:
                 self.lags[place] = 0
             else:
                 self.lags[place] = max(0, at.end - base)
+            self._note_end(place, at.end, now_s)
         for gone in self._moved_at_s.keys() - seen.keys():
-            for of in (self._committed, self._moved_at_s, self.lags):
+            for of in (self._committed, self._moved_at_s, self.lags, self._ends):
                 of.pop(gone, None)
+
+    def _note_end(self, place: Place, end: int | None, now_s: float) -> None:
+        ends = self._ends.setdefault(place, deque(maxlen=ENDS))
+        if end is None or not self.lags[place]:
+            ends.clear()
+            return
+        while ends and ends[0][1] <= end - self.lags[place]:
+            ends.popleft()  # all that was there then is committed
+        if not ends or end > ends[-1][1]:
+            ends.append((now_s, end))
+
+    def waits_s(self, now_s: float) -> dict[Place, float]:
+        """Return for how long the oldest record that is not committed has been there, as far as samples tell; 0 where there is none."""
+        return {place: now_s - ends[0][0] if ends else 0.0 for place, ends in self._ends.items()}
 
     def age_s(self, now_s: float) -> float:
         """Return for how long the slowest partition has not moved; 0 without partitions."""

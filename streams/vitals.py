@@ -7,7 +7,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from streams.engine import REFUSED, App, die
@@ -63,7 +63,8 @@ class Vitals:
         self._info: dict[str, float] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._server = HealthServer(self, settings.http_host, port)
-        metrics.lag.values = self._lags
+        metrics.lag.values = lambda: self._by_place(self._progress.lags)
+        metrics.lag_seconds.values = lambda: self._by_place(self._progress.waits_s(time.monotonic()))
         metrics.commit_age.values = lambda: {(): self._progress.age_s(time.monotonic())}
         metrics.redis_memory.values = lambda: self._of_redis("used_memory")
         metrics.redis_maxmemory.values = lambda: self._of_redis("maxmemory")
@@ -168,9 +169,9 @@ class Vitals:
     def _of_redis(self, name: str) -> Values:
         return {(): float(self._info[name])} if name in self._info else {}
 
-    def _lags(self) -> Values:
+    def _by_place(self, values: Mapping[tuple[str, int], float]) -> Values:
         strip = len(self._settings.prefix)
-        return {(topic[strip:], str(partition)): lag for (topic, partition), lag in list(self._progress.lags.items())}
+        return {(topic[strip:], str(partition)): value for (topic, partition), value in list(values.items())}
 
     def _draining(self) -> bool:
         return bool(self._app.should_stop)

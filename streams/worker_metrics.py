@@ -50,7 +50,7 @@ class JoinMetrics(Metrics):
         self.predictions = self.counter("predictions_total", "predictions made known; less gnomon_labels_total: those still pending")
         self.labels = self.counter("labels_total", "predictions whose first label has come")
         self.waits_ended = self.counter("waits_ended_total", "waiting outcomes whose prediction came; the rest still wait, or are orphans")
-        self.dead_letters = self.counter("dlq_total", "dead letters", "reason")
+        self.dead_letters = self.counter("dlq_total", "dead letters; too_far_ahead: records from the future", "reason")
         self.label_delay = self.columns("label_delay_seconds", "from a prediction to its label becoming known, in event time", DELAYS)
 
     def joined(self, joined: Joined) -> None:
@@ -126,6 +126,8 @@ class WatchMetrics(Metrics):
         self.maturity = self.live("label_maturity_ratio", text, "model", "age")
         text = "age, in event time, of the oldest prediction that waits for a label within its horizon; to the pane"
         self.oldest_pending = self.live("oldest_pending_seconds", text, "model")
+        text = "predictions past the horizon that count as negatives, since no label has come; of models whose policy says so"
+        self.timed_out = self.live("timeout_negatives", text, "model")
         text = "values of dimensions, of predictions, that are counted together as __other__: there are more values than are kept apart"
         self.overflow = self.live("subgroup_overflow_values", text, "model")
         self._looks: dict[int, _Look] = {}  # by partition
@@ -154,6 +156,9 @@ class WatchMetrics(Metrics):
                 progress = label_progress(version)
                 for age_ms, counts in progress.by_age.items():
                     look.by_age[model, f"{age_ms / 1000:g}"] += np.array(counts)
+                if version.on_timeout == "negative" and version.horizon_ms in progress.by_age:
+                    made, labelled = progress.by_age[version.horizon_ms]
+                    look.timed_out[model] += made - labelled
                 if progress.oldest_ms is not None:
                     look.oldest_s[model] = max(look.oldest_s[model], (version.watermark_ms - progress.oldest_ms) / 1000)
                 look.overflow[model] += progress.overflow
@@ -192,15 +197,16 @@ class WatchMetrics(Metrics):
             found = [(model, s) for look in looks() for model, s in look.oldest_s.items()]
             return {(model,): s for model, s in sorted(found)}  # the oldest comes last
 
-        def overflow() -> Values:
+        def counted(of: Callable[[_Look], Counter[str]]) -> Values:
             counts: Counter[tuple[str, ...]] = Counter()
             for look in looks():
-                counts.update({(model,): n for model, n in look.overflow.items()})
+                counts.update({(model,): n for model, n in of(look).items()})
             return counts
 
         self.maturity.values = maturity
         self.oldest_pending.values = oldest
-        self.overflow.values = overflow
+        self.overflow.values = lambda: counted(lambda look: look.overflow)
+        self.timed_out.values = lambda: counted(lambda look: look.timed_out)
 
     def _records(self, watches: Mapping[int, Watch]) -> Values:
         values: Counter[tuple[str, ...]] = Counter()
@@ -225,6 +231,7 @@ class _Look:
     by_age: defaultdict[tuple[str, str], Ints] = field(default_factory=lambda: defaultdict(_pair))
     oldest_s: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     overflow: Counter[str] = field(default_factory=Counter)
+    timed_out: Counter[str] = field(default_factory=Counter)
 
 
 def _behind(seconds: Values) -> Values:

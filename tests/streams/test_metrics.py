@@ -333,7 +333,8 @@ def test_the_watch_tells_of_the_partitions_that_it_holds() -> None:
 
 def test_how_far_labels_have_come_is_told_by_age_as_counted_by_hand() -> None:
     ages_days = [1, 3]
-    policy = parse_policy(f"[defaults]\nages = {[f'{days}d' for days in ages_days]}\nhorizon = '3d'\n".replace("'", '"'))
+    ages = json.dumps([f"{days}d" for days in ages_days])
+    policy = parse_policy(f'[defaults]\nages = {ages}\nhorizon = "3d"\non_timeout = "negative"\n')
     records = story(seed=3, days=20, per_day=50, delay_days=1.0, labelled=0.9)
     watch, _ = fold(records, policy=policy, close=False)
     metrics, held = WatchMetrics(Settings()), {0: watch}
@@ -347,6 +348,10 @@ def test_how_far_labels_have_come_is_told_by_age_as_counted_by_hand() -> None:
         old = {key for key, at in made.items() if at + age <= now}
         shares = len({key for key in old if key in known and known[key] - made[key] <= age}) / len(old)
         assert value(metrics, "label_maturity_ratio", model="m", age=f"{days * 86400}") == pytest.approx(shares, abs=0.01)  # to the pane
+    past = [key for key, at in made.items() if at + 3 * DAY_MS <= now]
+    timed_out = sum(key not in known or known[key] - made[key] > 3 * DAY_MS for key in past)
+    assert value(metrics, "timeout_negatives", model="m") == pytest.approx(timed_out, abs=5)  # to the pane
+    assert timed_out > 50
     waiting = min(at for key, at in made.items() if at + 3 * DAY_MS > now and known.get(key, now + 1) > now)
     assert 0 <= value(metrics, "oldest_pending_seconds", model="m") - (now - waiting) / 1000 <= 86_400
     assert value(metrics, "subgroup_overflow_values", model="m") == 0
@@ -383,3 +388,24 @@ def test_what_a_snooze_keeps_back_is_counted_once(monkeypatch: pytest.MonkeyPatc
     assert [kept_back(2, at_s=11), kept_back(2, at_s=22), kept_back(5, at_s=33)] == [2, 2, 5]
     again, _ = fold(story(seed=3, days=2, per_day=50), close=False)  # the partition was taken anew
     assert kept_back(1, at_s=44, of=again) == 6
+
+
+def test_steps_and_messages_under_way_are_told_and_those_that_fail_are_not_under_way_any_more() -> None:
+    metrics = JoinMetrics(Settings(batch_records=200))
+
+    class Broken:
+        async def produce(self, messages: Any) -> None:
+            """Look, and fail."""
+            assert value(metrics, "outbox_messages") == 2
+            raise DeliveryError("away")
+
+    async def failing() -> None:
+        with metrics.step(50):
+            assert value(metrics, "steps_in_flight") == 1
+            with metrics.step(200):
+                assert (value(metrics, "steps_in_flight"), value(metrics, "step_fill_ratio")) == (2, 1.0)
+            await MeteredProducer(Broken(), metrics).produce([Message("t", 0, b"", b"")] * 2)
+
+    with pytest.raises(DeliveryError):
+        asyncio.run(failing())
+    assert (value(metrics, "steps_in_flight"), value(metrics, "outbox_messages")) == (0, 0)

@@ -92,3 +92,20 @@ def test_what_is_not_known_yet_is_no_lag() -> None:
     progress.sample({P: Seen(None, None, None, None)}, set(), now_s=0, now_ms=0)
     assert progress.lags == {P: 0}
     assert progress.stalled(61, longest_s=60) == [P]  # but it is no progress either
+
+
+def test_how_long_the_oldest_record_waits_is_since_the_end_passed_what_is_committed():
+    progress = Progress()
+
+    def at(now_s, end, committed):
+        progress.sample({P: Seen(end, end, now_s * 1000, committed)}, set(), now_s=float(now_s), now_ms=now_s * 1000)
+        return progress.waits_s(float(now_s))[P]
+
+    assert at(1, 10, 10) == 0
+    assert at(2, 15, 10) == 0  # it has just come
+    assert at(4, 20, 10) == 2
+    assert at(7, 20, 14) == 5  # some of what came by second 2 is not committed
+    assert at(8, 20, 15) == 4  # all of it is; what came by second 4 is not
+    assert at(9, 20, 20) == 0
+    progress.sample({}, set(), now_s=10.0, now_ms=10_000)
+    assert progress.waits_s(10.0) == {}
