@@ -242,7 +242,7 @@ def _as_draft_07(value: Any) -> Any:
     """Return a schema of draft 2020-12 in AsyncAPI's own dialect, a superset of draft 07.
 
     >>> _as_draft_07({"prefixItems": [{"type": "integer"}], "items": False})
-    {'items': [{'type': 'integer'}], 'additionalItems': False}
+    {'additionalItems': False, 'items': [{'type': 'integer'}]}
     >>> _as_draft_07({"$ref": "#/$defs/Window", "description": "when"})
     {'allOf': [{'$ref': '#/components/schemas/Window'}], 'description': 'when'}
     """

@@ -58,7 +58,7 @@ class CostBet(Bet):
     (1.0, 1.2)
     >>> double = total.copy(); double[[0, 25]], double[64] = [800, 200], 2000.0
     >>> bet.log_factors(np.stack([total, double]), bet.table(fit.null, 1)[None].repeat(2, 0))[:, [2, 5]].round(1).tolist()
-    [[-39.7, -61.0], [25.9, 30.7]]
+    [[-39.7, -69.7], [25.9, 21.9]]
 
     """
 

@@ -43,7 +43,7 @@ def pass_rate(row: Ints) -> tuple[float, float, float]:
     >>> import numpy as np
     >>> each = check_sums(np.array([10, 0, 10, 10]), np.full(4, 10), np.ones(4, dtype=np.int64))
     >>> [round(x, 2) for x in pass_rate(each.sum(axis=0))]  # four documents, each all or nothing: not forty checks
-    [0.75, 0.3, 0.95]
+    [0.75, 0.26, 0.96]
 
     """
     n, _, passed, total, failed_squared, failed_total, total_squared = (float(x) for x in row)
