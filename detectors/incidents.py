@@ -3,10 +3,12 @@
 import hashlib
 import math
 from collections.abc import Iterable
+from itertools import groupby
 from typing import Any
 
 import msgspec
 
+from detectors.families import families
 from detectors.incident import DAY_MS, LABEL_DELAY, Incident, Member, loss_per_day
 from detectors.incident_events import CLEARED, ESCALATED, MOST_EVIDENCE, OPENED, SEVERITIES, UPDATED, IncidentEvent, Naming, message
 from detectors.reading import BEFORE
@@ -52,9 +54,9 @@ class Incidents:
         """
         news: dict[str, tuple[Incident, str]] = {}
         events: list[IncidentEvent] = []
-        for signal in signals:
+        for signal in _by_name(signals, naming):
             if isinstance(signal, Alarm):
-                doubtful = self._alarm(signal, news)
+                doubtful = self._alarm(signal, news, naming)
                 if doubtful is not None:
                     news.pop(doubtful.incident_id, None)
                     told = f"the last rung has told it apart: see incident {self.open[-1].incident_id}"
@@ -75,13 +77,13 @@ class Incidents:
                 self.withheld += 1
         return events
 
-    def _alarm(self, alarm: Alarm, news: dict[str, tuple[Incident, str]]) -> Incident | None:
+    def _alarm(self, alarm: Alarm, news: dict[str, tuple[Incident, str]], naming: Naming) -> Incident | None:
         """Let an alarm join an incident, or open one; return the incident that it takes the place of."""
         incident = next((each for each in self.open if each.takes(alarm)), None)
         doubtful = incident if incident is not None and _settles(alarm, incident) else None
         if incident is None or doubtful is not None:
             opened = Incident(
-                incident_id=self._id(alarm),
+                incident_id=self._id(alarm, naming),
                 kind=alarm.kind,
                 needs_labels=alarm.needs_labels,
                 opened_ms=alarm.due_ms,
@@ -167,13 +169,15 @@ class Incidents:
                 return incident, member
         return None, None
 
-    def _id(self, alarm: Alarm) -> str:
-        parts = (self.model_id, self.model_version, alarm.kind, alarm.due_ms, *alarm.key)
+    def _id(self, alarm: Alarm, naming: Naming) -> str:
+        key = alarm.key
+        group = naming(key.segment) if key.segment else 0
+        parts = (self.model_id, self.model_version, alarm.kind, alarm.due_ms, key.family, key.direction, group, key.rung)
         return hashlib.blake2b("\0".join(map(str, parts)).encode(), digest_size=8).hexdigest()
 
     def _event(self, incident: Incident, event: str, due_ms: int, naming: Naming, closed: str = "") -> IncidentEvent:
         member = incident.lead
-        lead, affected = member.alarm, tuple(incident.affected)
+        lead, affected = member.alarm, tuple(sorted(incident.affected, key=naming))
         current = member.current if member.current is not None and member.current.n > 0 else lead.current
         whole = any(each.alarm.key.segment == 0 for each in incident.members)
         return IncidentEvent(
@@ -285,3 +289,21 @@ class Incidents:
 def _settles(alarm: Alarm, incident: Incident) -> bool:
     """Say whether an alarm tells what a doubtful incident is: people were told of a change of label speed, and it is something else."""
     return incident.unconfirmed and not alarm.unconfirmed and alarm.kind != LABEL_DELAY
+
+
+def _by_name(signals: Iterable[Signal], naming: Naming) -> list[Signal]:
+    """Put alarms of groups that stand beside each other in the order of the groups' names.
+
+    Groups are numbered as they arrive, which differs from run to run; what is said of them must not.
+    """
+    rank = {name: place for place, name in enumerate(families())}
+
+    def place(signal: Signal) -> tuple[int, str, int, str]:
+        key = signal.key
+        return rank.get(key.family, len(rank)), key.family, -key.direction, naming(key.segment)
+
+    ordered: list[Signal] = []
+    for alarms, run in groupby(signals, key=lambda signal: isinstance(signal, Alarm) and signal.key.segment != 0):
+        together = list(run)
+        ordered += sorted(together, key=place) if alarms else together
+    return ordered
