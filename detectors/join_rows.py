@@ -1,12 +1,13 @@
-"""Signed rows of one request: what a prediction and the parts of its outcomes add to the scored record."""
+"""Signed rows of one request: what its predictions and the parts of its outcomes add to the scored record."""
 
 from typing import NamedTuple
 
 from detectors.entries import ABSTAINED, ALERTED, BINARY, MAPPED, POSITIVE, OutcomeEntry, PredictionEntry
+from detectors.fixed import SCORE_UNIT
 from schemas.scored import Kind, Status
 
 # plain integers: members of an enum take numpy and attribute look-ups several times as long
-COUNT, PREDICTION, LABEL, DISPOSITION, COST, CHECK = map(int, Kind)
+COUNT, PREDICTION, LABEL, DISPOSITION, COST, CHECK, PAIR = map(int, Kind)
 NONE = int(Status.NONE)
 
 
@@ -43,6 +44,9 @@ class Row(NamedTuple):
     passed: int = 0
     total: int = 0
     subgroups: bytes = b""  # see ``entries.subgroup_pairs``
+    rival: str = ""
+    loss: int = -1
+    rival_loss: int = -1
 
 
 def prediction_row(made: PredictionEntry, status: int = NONE) -> Row:
@@ -159,6 +163,39 @@ def check_rows(made: PredictionEntry, outcome: OutcomeEntry) -> list[Row]:
     """Return what verification adds: one row per check, named by ``action``."""
     row = _side_row(made, CHECK, outcome)
     return [row._replace(action=name, passed=passed, total=total) for name, passed, total in outcome.checks or ()]
+
+
+def pair_row(made: PredictionEntry, other: PredictionEntry, outcome: OutcomeEntry) -> Row:
+    """Return what a label says of two versions that answered one request: which was wrong, and how far off their scores were.
+
+    The pair was made when the later one was: from then on there is something to compare, and a label counts by the time since. It has no
+    segment.
+
+    >>> made = PredictionEntry("m", "1", 5, 0.75, BINARY | POSITIVE, None, b"")
+    >>> row = pair_row(made, PredictionEntry("m", "2", 7, 0.5, BINARY, None, b""), OutcomeEntry(9, b"", label=1))
+    >>> row.version, row.rival, row.predicted, row.label, row.predicted_at, row.known_at
+    ('1', '2', 0, 1, 7, 9)
+    >>> row.loss * 2**-40, row.rival_loss * 2**-40
+    (0.0625, 0.25)
+    """
+    mine, theirs = label_row(made, outcome, 0), label_row(other, outcome, 0)
+    both = mine.score is not None and theirs.score is not None and mine.binary == theirs.binary
+    return Row(
+        made.model,
+        made.version,
+        PAIR,
+        predicted_at=max(made.at, other.at),
+        known_at=outcome.at,
+        predicted=int(mine.predicted != mine.label),
+        label=int(theirs.predicted != theirs.label),
+        rival=other.version,
+        loss=_squared_error(mine) if both else -1,
+        rival_loss=_squared_error(theirs) if both else -1,
+    )
+
+
+def _squared_error(row: Row) -> int:
+    return 0 if row.score is None else round((row.score - row.label) ** 2 / SCORE_UNIT)
 
 
 def _side_row(made: PredictionEntry, kind: int, outcome: OutcomeEntry) -> Row:

@@ -11,12 +11,13 @@ counts of one arrival, superseded parts aside, always add up to one record.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import combinations
 from typing import NamedTuple
 
 import msgspec
 
-from detectors.entries import Entry, OutcomeEntry, PredictionEntry, decode_entry
-from detectors.join_rows import COUNT, NONE, Row, check_rows, cost_row, disposition_row, label_row, prediction_row
+from detectors.entries import ABSTAINED, Entry, OutcomeEntry, PredictionEntry, decode_entry
+from detectors.join_rows import COUNT, NONE, Row, check_rows, cost_row, disposition_row, label_row, pair_row, prediction_row
 from schemas.scored import Status
 
 _PREDICTION, _JOINED, _CORRECTION, _DUPLICATE = map(int, (Status.PREDICTION, Status.JOINED, Status.CORRECTION, Status.DUPLICATE))
@@ -86,6 +87,8 @@ def contributions(entries: Iterable[bytes]) -> Counter[Row]:
     for _, made in slots.values():
         rows[prediction_row(made)] += 1
         _add_steps(rows, made, [known for known in outcomes if known.entry.model in (None, made.model)])
+    if len(slots) > 1:
+        _add_pairs(rows, slots, outcomes)
     _count_outcomes(rows, sorted(model for model, _ in slots), outcomes)
     return rows
 
@@ -200,6 +203,22 @@ def _add_steps(rows: Counter[Row], made: PredictionEntry, outcomes: Sequence[_Kn
     disposed = _in_force(known for known in outcomes if _disposed(known.entry))
     _add_side(rows, [(at, [disposition_row(made, entry)]) for at, entry in disposed])
     _add_side(rows, [(at, check_rows(made, entry)) for at, entry in _in_force(known for known in outcomes if known.entry.checks)])
+
+
+def _add_pairs(rows: Counter[Row], slots: _Slots, outcomes: Sequence[_Known]) -> None:
+    """Add what the label says of every two versions of one model, as steps in time like the label's own; the lower name comes first.
+
+    A version that abstained, or was probed, is not compared.
+    """
+    made: defaultdict[str, list[PredictionEntry]] = defaultdict(list)
+    for slot in sorted(slots):
+        entry = slots[slot][1]
+        if not entry.flags & ABSTAINED and not entry.probe:
+            made[entry.model].append(entry)
+    for model, entries in made.items():
+        labels = list(_in_force(each for each in outcomes if each.entry.label is not None and each.entry.model in (None, model)))
+        for one, other in combinations(entries, 2) if labels else ():
+            _add_side(rows, [(at, [pair_row(one, other, outcome)]) for at, outcome in labels])
 
 
 def _in_force(outcomes: Iterable[_Known]) -> Iterator[tuple[int, OutcomeEntry]]:

@@ -13,7 +13,7 @@ from schemas.scored import COLUMNS, Origin, Rows
 
 OTHER = "__other__"
 _PLACE = ("origin", "offset", "index")
-_TEXTS = ("probe", "action", "unit", "alert_key")  # the narrow columns first: they get the low indexes
+_TEXTS = ("probe", "action", "rival", "unit", "alert_key")  # the narrow columns first: they get the low indexes
 _PLAIN = tuple(name for name in COLUMNS if name not in {*_PLACE, *_TEXTS, "version"})
 _NUMBERED = ("model", "version", *_TEXTS)  # held as numbers of ``Names`` until a message is made
 _FIELD = {"count": "records"}  # where a field of ``Row`` has another name than its column

@@ -121,10 +121,10 @@ class Watch:
         counts = self.counts.setdefault(counted, np.zeros(len(Status), dtype=np.int64))
         np.add.at(counts, rows.column("status")[where], rows.column("count")[where])
         where = where[rows.column("kind")[where] != Kind.COUNT]
-        code = rows.column("version")[where]
+        code, alone = rows.column("version")[where], rows.column("kind")[where] != Kind.PAIR
         for number in np.unique(code).tolist():
             version = self._version(rows.model_id, rows.versions[number])
-            version.add(rows, where[code == number])
+            version.add(rows, where[(code == number) & alone])
             self.changed.add((version.model_id, version.name))
             self._news.add((version.model_id, version.name))
         if len(where):

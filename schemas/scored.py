@@ -22,6 +22,7 @@ class Kind(IntEnum):
     DISPOSITION = 3
     COST = 4
     CHECK = 5
+    PAIR = 6  # two versions of one model judged by the label of a request that both answered
 
 
 class Status(IntEnum):
@@ -68,6 +69,9 @@ COLUMNS: dict[str, tuple[str, float]] = {
     "review_ms": ("<i8", -1),  # -1: none
     "passed": ("<i4", 0),  # CHECK: of ``total`` checks named ``action``
     "total": ("<i4", 0),
+    "rival": ("<u2", 0),  # index into ``texts``; PAIR: the other version. ``predicted``: the version was wrong; ``label``: its rival was
+    "loss": ("<i8", -1),  # PAIR: squared error of the version's score, in 2⁻⁴⁰; -1: not both have one, of one kind
+    "rival_loss": ("<i8", -1),  # PAIR: of its rival's
 }
 
 

@@ -1,7 +1,9 @@
 """The rule: free of order, equal to its short cuts, and true to what was known at each time."""
 
 from collections import Counter
+from itertools import combinations
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,7 +19,8 @@ from detectors.entries import (
     decode_entry,
     encode_entry,
 )
-from detectors.join_rows import Row, check_rows, cost_row, disposition_row, label_row, prediction_row
+from detectors.fixed import SCORE_UNIT
+from detectors.join_rows import Row, check_rows, cost_row, disposition_row, label_row, pair_row, prediction_row
 from detectors.join_rule import contributions, difference, rule
 from schemas.scored import Kind, Status
 
@@ -87,6 +90,15 @@ def test_rows_known_by_a_time_are_what_was_known_then(entries, now):
                 *[row for o in [o for o in known if o.checks][-1:] for row in check_rows(made, o)],
             ]
         )
+    made_of = {slot: decode_entry(raw) for slot, (_, raw) in slots.items()}
+    for one, other in combinations(sorted(slot for slot, made in made_of.items() if not made.flags & ABSTAINED), 2):
+        labels = [
+            ((o.version if o.version is not None else o.at, r), o)
+            for r in kept
+            if (o := decode_entry(r)).at <= now and o.label is not None and o.model in {None, one[0]}
+        ]
+        if one[0] == other[0] and labels:
+            want[pair_row(made_of[one], made_of[other], max(labels, key=lambda each: each[0])[1])] += 1
     got: Counter[Row] = Counter()
     for row in arrive(entries):
         if row.kind == Kind.PREDICTION or (row.kind != Kind.COUNT and row.known_at <= now):
@@ -168,6 +180,41 @@ def test_champion_and_challenger_share_an_outcome_unless_it_names_one():
     assert [(row.model, row.kind, row.status) for row in rows] == [("m", Kind.LABEL, Status.JOINED), ("n", Kind.LABEL, Status.NONE)]
     rows = rule(pack(MADE, other), *pack(OutcomeEntry(9, b"1", label=1, model="n")))
     assert [row.model for row in rows] == ["n"]
+
+
+def test_two_versions_of_one_model_are_compared_when_the_label_is_known():
+    second = PredictionEntry("m", "2", 8, 0.25, BINARY, None, b"second")
+    entries = pack(MADE, second)
+    assert not [row for row in arrive(entries) if row.kind == Kind.PAIR]
+    [pair] = [row for row in rule(entries, *pack(OutcomeEntry(9, b"1", label=1))) if row.kind == Kind.PAIR]
+    assert (pair.version, pair.rival, pair.predicted, pair.label, pair.predicted_at, pair.known_at) == ("1", "2", 0, 1, 8, 9)
+    assert (pair.loss * SCORE_UNIT, pair.rival_loss * SCORE_UNIT) == pytest.approx((0.01, 0.5625))
+
+
+def test_a_correction_takes_back_what_was_said_of_a_pair():
+    entries = pack(MADE, PredictionEntry("m", "2", 5, 0.25, BINARY, None, b"second"), OutcomeEntry(9, b"1", label=1))
+    rows = rule(entries, *pack(OutcomeEntry(20, b"2", label=0)))
+    pairs = sorted((row.sign, row.predicted, row.label, row.known_at) for row in rows if row.kind == Kind.PAIR)
+    assert pairs == [(-1, 0, 1, 20), (1, 1, 0, 20)]
+
+
+def test_every_two_of_three_versions_are_compared():
+    versions = [msgspec.structs.replace(MADE, version=version) for version in "321"]
+    rows = rule(pack(*versions), *pack(OutcomeEntry(9, b"1", label=1)))
+    assert sorted((row.version, row.rival) for row in rows if row.kind == Kind.PAIR) == [("1", "2"), ("1", "3"), ("2", "3")]
+
+
+@pytest.mark.parametrize("apart", [{"flags": BINARY | ABSTAINED}, {"probe": "canary"}, {"model": "n"}])
+def test_what_abstained_or_was_a_probe_or_of_another_model_is_not_compared(apart):
+    other = msgspec.structs.replace(MADE, version="2", **apart)
+    assert not [row for row in rule(pack(MADE, other), *pack(OutcomeEntry(9, b"1", label=1))) if row.kind == Kind.PAIR]
+
+
+@pytest.mark.parametrize("apart", [{"score": None}, {"flags": 0, "label": "1"}])
+def test_scores_are_compared_where_both_versions_have_one_of_the_same_kind(apart):
+    other = msgspec.structs.replace(MADE, version="2", **apart)
+    [pair] = [row for row in rule(pack(MADE, other), *pack(OutcomeEntry(9, b"1", label=1))) if row.kind == Kind.PAIR]
+    assert (pair.loss, pair.rival_loss) == (-1, -1)
 
 
 def test_an_outcome_of_an_unknown_model_waits():

@@ -61,6 +61,14 @@ def test_what_is_no_scored_record_is_refused(data):
 
 
 def test_words_on_the_wire_never_change():
-    assert {kind.name: kind.value for kind in Kind} == {"COUNT": 0, "PREDICTION": 1, "LABEL": 2, "DISPOSITION": 3, "COST": 4, "CHECK": 5}
+    assert {kind.name: kind.value for kind in Kind} == {
+        "COUNT": 0,
+        "PREDICTION": 1,
+        "LABEL": 2,
+        "DISPOSITION": 3,
+        "COST": 4,
+        "CHECK": 5,
+        "PAIR": 6,
+    }
     names = ["NONE", "PREDICTION", "JOINED", "CORRECTION", "DUPLICATE", "CONFLICT", "WAITING", "DEAD_LETTER", "SUPERSEDED"]
     assert [Status(value).name for value in range(9)] == names

@@ -26,7 +26,7 @@ from schemas.scored import COLUMNS, Kind, Origin, Rows, Status, decode, encode
 
 POLICY = parse_policy('[models.B]\npositive_label = "yes"\nintersections = [["sex", "site"]]\n')
 OTHER_POLICY = parse_policy("[defaults]\nthreshold = 0.2\n[models.A]\npositive_label = 0\n")
-TEXTS = ("probe", "unit", "alert_key", "action")
+TEXTS = ("probe", "unit", "alert_key", "action", "rival")
 Multiset = Counter[tuple[Any, ...]]
 Exchange = Callable[[Lookups], Logs]
 
