@@ -16,16 +16,23 @@ from detectors.entries import (
     BINARY,
     LABEL_FORM,
     LABEL_HEAD,
+    LEAST_48,
     MAPPED,
+    MOST_48,
     POSITIVE,
     PREDICTION_FORM,
     PREDICTION_HEAD,
+    Column,
     Tail,
+    decode_tail,
+    encode_entry,
     encode_tail,
+    prediction_entry,
+    split_48,
 )
 from detectors.fixed import Ints
 from detectors.packing import MONEY, claim, pack_outcome, pack_subgroups, particulars
-from detectors.pending import FRAME_BYTES, MAX_ENTRY
+from detectors.pending import FRAME_BYTES, MAX_ENTRY, frame
 from schemas.fields import Subgroups, epoch_ms
 from schemas.policy_models import ModelPolicy
 
@@ -66,19 +73,29 @@ class Arrivals:
         return Arrivals([self.records[i] for i in chosen], [self.raws[i] for i in chosen], *kept)
 
 
+class Made(NamedTuple):
+    """Predictions as their entries hold them, one per element of the columns, shape (n,)."""
+
+    at: Ints  # epoch ms
+    score: npt.NDArray[np.float64]  # NaN: none
+    flags: Ints
+    amount: Ints
+    context: Ints  # the number of each one's tail
+
+    def pick(self, chosen: Ints) -> "Made":
+        """Return some of them."""
+        return Made(self.at[chosen], self.score[chosen], self.flags[chosen], self.amount[chosen], self.context[chosen])
+
+
 @dataclass(frozen=True)
 class Frames:
-    """The frames of arrivals, in their order.
-
-    ``heads`` holds the fixed part of each, shape (n,); of an outcome that is more than a label only the frame's own fields count.
-    ``context`` is the number of a prediction's tail; of an outcome 1 where it is a label 0 or 1 and nothing else, else 0.
-    """
+    """The frames of arrivals, in their order; ``made`` of predictions, ``label`` of outcomes."""
 
     arrivals: Arrivals
-    heads: npt.NDArray[Any]
     frames: list[bytes]
     ttls_ms: list[int]
-    context: Ints
+    made: Made | None = None
+    label: Ints | None = None  # shape (n,); -1: of an outcome that is more than a label 0 or 1
 
 
 class Shapes(dict[tuple[Any, ...], int]):
@@ -154,7 +171,6 @@ def shaped(records: Sequence[Any], held: Held, shapes: Shapes) -> Shaped:
 def pack_predictions(arrivals: Arrivals, sources: npt.NDArray[Any], what: Shaped, shapes: Shapes) -> Frames:
     """Return the frames of predictions; ``sources`` is what stands for each batch's source partition, see ``pending.origin_prefix``."""
     records, codes = arrivals.records, what.codes
-    heads = np.zeros(len(records), dtype=PREDICTION_FRAME)
     score = np.array([record.score for record in records], dtype=np.float64)  # None becomes NaN
     flags = shapes.column(1)[codes]
     flags |= np.where(score >= shapes.column(0)[codes], POSITIVE, 0)
@@ -168,18 +184,26 @@ def pack_predictions(arrivals: Arrivals, sources: npt.NDArray[Any], what: Shaped
     stated = [record.alerted for record in records]
     if stated.count(None) < len(stated):
         alerted = np.array([at if said is None else said for at, said in zip(alerted.tolist(), stated, strict=True)])
-    heads["form"] = PREDICTION_FORM
-    heads["flags"] = flags | np.where(alerted, ALERTED, 0)
-    heads["score"] = score
+    flags |= np.where(alerted, ALERTED, 0)
     amounts = [record.amount for record in records]
+    amount = np.zeros(len(records), dtype=np.int64)
     if amounts.count(None) < len(amounts):
-        heads["amount"] = np.rint(np.nan_to_num(np.array(amounts, dtype=np.float64)) * MONEY)
+        amount = np.rint(np.nan_to_num(np.array(amounts, dtype=np.float64)) * MONEY).astype(np.int64)
+    made = Made(arrivals.at_ms, score, flags, amount, shapes.column(3)[codes])
+    heads = np.empty(len(records), dtype=PREDICTION_FRAME)
+    heads["form"] = PREDICTION_FORM | flags
+    heads["score"] = score
+    split_48(heads, "amount", amount)
     tails = [shapes.tails[code] for code in codes.tolist()]
     size = np.fromiter(map(len, tails), np.int64, len(tails)) + PREDICTION_HEAD.itemsize
     data = _placed(heads, arrivals, sources, size)
     width = heads.itemsize
     frames = [data[start : start + width] + tail for start, tail in zip(range(0, len(data), width), tails, strict=True)]
-    return Frames(arrivals, heads, frames, shapes.column(2)[codes].tolist(), shapes.column(3)[codes])
+    for i in _beyond_48(arrivals.at_ms):
+        digest, tail = heads["digest"][i].tobytes(), decode_tail(tails[i])
+        entry = prediction_entry(int(arrivals.at_ms[i]), digest, int(flags[i]), (float(score[i]), int(amount[i])), tail)
+        frames[i] = frame(frames[i][2:FRAME_BYTES], encode_entry(entry))
+    return Frames(arrivals, frames, shapes.column(2)[codes].tolist(), made=made)
 
 
 def labels_only(records: Sequence[Any]) -> npt.NDArray[np.bool_]:
@@ -197,26 +221,30 @@ def pack_outcomes(
 ) -> Frames:
     """Return the frames of outcomes; ``plain`` as of ``labels_only``, ``sources`` as in ``pack_predictions``."""
     n = len(arrivals.records)
-    heads = np.zeros(n, dtype=LABEL_FRAME)
-    heads["form"] = LABEL_FORM
-    heads["flags"] = [_LABELS.get(record.true_label, 0) for record in arrivals.records]
-    size, whole, ttls = np.full(n, LABEL_HEAD.itemsize), {}, [ttl_ms(None)] * n
-    for i in np.flatnonzero(~plain).tolist():
-        record = arrivals.records[i]
-        whole[i], ttls[i] = pack_outcome(record, arrivals.raws[i], int(arrivals.at_ms[i])), ttl_ms(record.model_id)
-        size[i] = len(whole[i])
-    data = _placed(heads, arrivals, sources, size)
+    label = np.fromiter((_LABELS.get(record.true_label, 0) for record in arrivals.records), np.int64, n)
+    heads = np.empty(n, dtype=LABEL_FRAME)
+    heads["form"] = LABEL_FORM | label
+    data = _placed(heads, arrivals, sources, np.full(n, LABEL_HEAD.itemsize))
     frames = [data[start : start + heads.itemsize] for start in range(0, len(data), heads.itemsize)]
-    for i, entry in whole.items():
-        frames[i] = frames[i][:FRAME_BYTES] + entry
-    return Frames(arrivals, heads, frames, ttls, plain.astype(np.int64))
+    ttls, whole = [ttl_ms(None)] * n, ~plain
+    whole[_beyond_48(arrivals.at_ms)] = True
+    for i in np.flatnonzero(whole).tolist():
+        record = arrivals.records[i]
+        ttls[i] = ttl_ms(record.model_id)
+        frames[i] = frame(frames[i][2:FRAME_BYTES], pack_outcome(record, arrivals.raws[i], int(arrivals.at_ms[i])))
+    return Frames(arrivals, frames, ttls, label=np.where(whole, -1, label))
 
 
-def _placed(heads: npt.NDArray[Any], arrivals: Arrivals, sources: npt.NDArray[Any], size: Ints) -> bytes:
+def _beyond_48(at_ms: Ints) -> list[int]:
+    """Return which times no head can hold."""
+    return np.flatnonzero((at_ms < LEAST_48) | (at_ms > MOST_48)).tolist()
+
+
+def _placed(heads: Column, arrivals: Arrivals, sources: Column, size: Ints) -> bytes:
     """Fill in what the heads of both kinds hold, and return their bytes."""
     heads["size"] = np.minimum(size, MAX_ENTRY)
     heads["source"] = sources[arrivals.batch]
     heads["place"] = arrivals.offset << 16 | arrivals.element
-    heads["at"] = arrivals.at_ms
+    split_48(heads, "at", arrivals.at_ms)
     heads["digest"] = np.fromiter(map(xxh3_64_intdigest, arrivals.raws), np.uint64, len(arrivals.raws))
     return heads.tobytes()

@@ -1,30 +1,39 @@
 """What the join keeps per request: one compact entry per record that arrived, without raw ids.
 
-An entry holds just what scored rows need, some 80 bytes for a prediction with three subgroups. What a policy decides (threshold, positive
+An entry holds just what scored rows need, some 75 bytes for a prediction with three subgroups. What a policy decides (threshold, positive
 label, dimensions) is decided when the entry is made and kept with it, so that reading a stored entry again never depends on the policy of
 the day. There are three forms, told apart by their first byte:
 
-- a prediction: a head of fixed width, which many entries at once are read from as columns, then a tail that repeats from one prediction
-  to the next (a msgpack array: model, version, subgroups ...), so that each distinct one is read once;
-- the ordinary outcome, a label 0 or 1 and nothing else: a head;
-- any other outcome: a msgpack array. Predictions of earlier releases are msgpack arrays too, and stay readable.
+- a prediction, 0x40 to 0x7f, six bits of it the flags: a head of fixed width, which many entries at once are read from as columns,
+  then a tail that repeats from one prediction to the next (a msgpack array: model, version, subgroups ...), so that each distinct one is
+  read once;
+- the ordinary outcome, a label 0 or 1 and nothing else, 0x80 or 0x81: a head;
+- any other outcome, and a prediction of a time beyond 48 bits, from 0x90 on: a msgpack array.
 
-Fields are only ever added at the end of an array, with a default: old entries stay readable, and so do newer ones.
+Fields are only ever added at the end of an array, with a default: old entries stay readable, and so do newer ones. Two wider forms that
+came before those of a head, 0x01 and 0x02, stay readable too.
 """
 
 import struct
 from collections.abc import Sequence
 from hashlib import blake2b
+from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 BINARY, POSITIVE, ABSTAINED, ALERTED, MAPPED = 1, 2, 4, 8, 16  # bits of ``PredictionEntry.flags``
 KEY_BYTES = 16
-PREDICTION_FORM, LABEL_FORM = 1, 2  # first byte of an entry; an array's is 0x90 or above
-# A score of NaN stands for none. The field ``flags`` of a label is the label itself.
-LABEL_HEAD = np.dtype([("form", "u1"), ("flags", "u1"), ("at", "<i8"), ("digest", "<u8")])
-PREDICTION_HEAD = np.dtype([*LABEL_HEAD.descr, ("score", "<f8"), ("amount", "<i8")])
+PREDICTION_FORM, LABEL_FORM = 0x40, 0x80  # first byte of an entry, with its flags or its label in the lower bits
+OTHER_FORM = 0x90  # and above: an array
+_WIDE_PREDICTION, _WIDE_LABEL = 1, 2  # forms that are read, and made no more
+MOST_48, LEAST_48 = 2**47 - 1, -(2**47)  # what 48 bits hold; every amount of money, and times until the year 6429
+# Integers of 48 bits are (low, high), see ``split_48``. A score of NaN stands for none.
+LABEL_HEAD = np.dtype([("form", "u1"), ("at_low", "<u4"), ("at_high", "<i2"), ("digest", "<u8")])
+PREDICTION_HEAD = np.dtype([*LABEL_HEAD.descr, ("score", "<f8"), ("amount_low", "<u4"), ("amount_high", "<i2")])
+
+Column = npt.NDArray[Any]
 
 
 class PredictionEntry(msgspec.Struct, frozen=True, array_like=True, tag=0, gc=False):
@@ -85,12 +94,20 @@ class Tail(msgspec.Struct, frozen=True, array_like=True, gc=False):
     probe: str = ""
 
 
+class _StoredTail(Tail, frozen=True, array_like=True, gc=False):
+    """A tail as it is stored: subgroups as the array that they are, or packed once more as tails of the wide form have them."""
+
+    subgroups: bytes | list[str] = b""  # type: ignore[assignment]
+
+
 _NO_TAIL = Tail("", "")
-_prediction_head = struct.Struct("<BBqQdq")
-_label_head = struct.Struct("<BBqQ")
+_prediction_head = struct.Struct("<BIhQdIh")
+_label_head = struct.Struct("<BIhQ")
+_wide_prediction_head = struct.Struct("<BBqQdq")
+_wide_label_head = struct.Struct("<BBqQ")
 _encode = msgspec.msgpack.Encoder().encode
 _decode_array = msgspec.msgpack.Decoder(Entry).decode
-_decode_tail = msgspec.msgpack.Decoder(Tail).decode
+_decode_tail = msgspec.msgpack.Decoder(_StoredTail).decode
 _decode_subgroups = msgspec.msgpack.Decoder(list[str]).decode
 
 
@@ -99,21 +116,25 @@ def encode_entry(entry: Entry) -> bytes:
 
     >>> entry = OutcomeEntry(9, b"8 bytes.", label=1)
     >>> len(encode_entry(entry)), decode_entry(encode_entry(entry)) == entry
-    (18, True)
+    (15, True)
     """
     digest = int.from_bytes(entry.digest[:8].ljust(8, b"\0"), "little")
+    at = _halves(entry.at)
+    if not LEAST_48 <= entry.at <= MOST_48:
+        return _encode(entry)
     if isinstance(entry, PredictionEntry):
         score = float("nan") if entry.score is None else entry.score
-        head = _prediction_head.pack(PREDICTION_FORM, entry.flags, entry.at, digest, score, entry.amount)
+        head = _prediction_head.pack(PREDICTION_FORM | entry.flags, *at, digest, score, *_halves(entry.amount))
         return head + encode_tail(Tail(*(getattr(entry, name) for name in Tail.__struct_fields__)))
     if entry == OutcomeEntry(entry.at, entry.digest, entry.label) and entry.label in (0, 1):
-        return _label_head.pack(LABEL_FORM, int(entry.label), entry.at, digest)
+        return _label_head.pack(LABEL_FORM | int(entry.label), *at, digest)
     return _encode(entry)
 
 
 def encode_tail(tail: Tail) -> bytes:
     """Return the bytes of a tail: as far as its fields differ from their defaults."""
-    values = msgspec.structs.astuple(tail)
+    values: list[Any] = list(msgspec.structs.astuple(tail))
+    values[2] = msgspec.Raw(tail.subgroups) if tail.subgroups else b""
     n = len(values)
     while n > 2 and values[n - 1] == getattr(_NO_TAIL, Tail.__struct_fields__[n - 1]):
         n -= 1
@@ -129,27 +150,71 @@ def decode_entry(raw: bytes) -> Entry:
         If they stand for none.
 
     """
-    form = raw[0] if raw else 0
-    if form >= 0x90:
+    form, n = raw[0] if raw else 0, len(raw)
+    if form >= OTHER_FORM:
         entry: Entry = _decode_array(raw)
         return entry
-    if form == LABEL_FORM and len(raw) == _label_head.size:
-        _, label, at, digest = _label_head.unpack(raw)
-        return OutcomeEntry(at, digest.to_bytes(8, "little"), label)
-    if form == PREDICTION_FORM and len(raw) > _prediction_head.size:
-        _, flags, at, digest, score, amount = _prediction_head.unpack_from(raw)
+    if form & ~1 == LABEL_FORM and n == _label_head.size:
+        _, *halves, digest = _label_head.unpack(raw)
+        return OutcomeEntry(_whole(*halves), _digest(digest), form & 1)
+    if form & 0xC0 == PREDICTION_FORM and n > _prediction_head.size:
+        _, low, high, digest, score, *halves = _prediction_head.unpack_from(raw)
         tail = decode_tail(raw[_prediction_head.size :])
-        rest = (tail.compute_cost, tail.features, tail.missing, tail.unit, tail.alert_key, tail.probe)
-        score = score if score == score else None  # noqa: PLR0124  NaN is not itself
-        name = digest.to_bytes(8, "little")
-        return PredictionEntry(tail.model, tail.version, at, score, flags, tail.label, name, amount, tail.subgroups, *rest)
+        return prediction_entry(_whole(low, high), _digest(digest), form & 0x3F, (score, _whole(*halves)), tail)
+    if form == _WIDE_LABEL and n == _wide_label_head.size:
+        _, label, at, digest = _wide_label_head.unpack(raw)
+        return OutcomeEntry(at, _digest(digest), label)
+    if form == _WIDE_PREDICTION and n > _wide_prediction_head.size:
+        _, flags, at, digest, score, amount = _wide_prediction_head.unpack_from(raw)
+        return prediction_entry(at, _digest(digest), flags, (score, amount), decode_tail(raw[_wide_prediction_head.size :]))
     raise ValueError("expected an entry of the pending table, got bytes that are none")
 
 
 def decode_tail(raw: bytes) -> Tail:
     """Return the tail that bytes stand for; raises ``msgspec.MsgspecError`` if they stand for none."""
-    tail: Tail = _decode_tail(raw)
-    return tail
+    stored = _decode_tail(raw)
+    values = msgspec.structs.asdict(stored)
+    if isinstance(stored.subgroups, list):
+        values["subgroups"] = _encode(stored.subgroups)
+    return Tail(**values)
+
+
+def prediction_entry(at: int, digest: bytes, flags: int, stake: tuple[float, int], tail: Tail) -> PredictionEntry:
+    """Return an entry of what its head and its tail hold; ``stake`` is (score, amount), the score NaN where there is none."""
+    score, amount = stake
+    rest = (tail.compute_cost, tail.features, tail.missing, tail.unit, tail.alert_key, tail.probe)
+    said = score if score == score else None  # noqa: PLR0124  NaN is not itself
+    return PredictionEntry(tail.model, tail.version, at, said, flags, tail.label, digest, amount, tail.subgroups, *rest)
+
+
+def split_48(heads: Column, name: str, values: Column) -> None:
+    """Put integers of 48 bits into heads, shape (n,).
+
+    >>> heads = np.zeros(2, dtype=PREDICTION_HEAD)
+    >>> split_48(heads, "at", np.array([-1, 2**40 + 5]))
+    >>> read_48(heads, "at").tolist()
+    [-1, 1099511627781]
+    """
+    heads[f"{name}_low"] = values & 0xFFFFFFFF
+    heads[f"{name}_high"] = values >> 32
+
+
+def read_48(heads: Column, name: str) -> npt.NDArray[np.int64]:
+    """Return integers of 48 bits of heads, shape (n,)."""
+    values: npt.NDArray[np.int64] = heads[f"{name}_high"].astype(np.int64) << 32 | heads[f"{name}_low"]
+    return values
+
+
+def _halves(value: int) -> tuple[int, int]:
+    return value & 0xFFFFFFFF, value >> 32
+
+
+def _whole(low: int, high: int) -> int:
+    return high << 32 | low
+
+
+def _digest(number: int) -> bytes:
+    return number.to_bytes(8, "little")
 
 
 class Keys:

@@ -8,9 +8,21 @@ from typing import NamedTuple
 
 import numpy as np
 
-from detectors.bulk_packing import Frames
+from detectors.bulk_packing import Frames, Made
 from detectors.contexts import UNREADABLE, Contexts
-from detectors.entries import ABSTAINED, ALERTED, BINARY, LABEL_FORM, LABEL_HEAD, MAPPED, POSITIVE, PREDICTION_FORM, PREDICTION_HEAD
+from detectors.entries import (
+    ABSTAINED,
+    ALERTED,
+    BINARY,
+    LABEL_FORM,
+    LABEL_HEAD,
+    MAPPED,
+    POSITIVE,
+    PREDICTION_FORM,
+    PREDICTION_HEAD,
+    Column,
+    read_48,
+)
 from detectors.fixed import Ints
 from detectors.join_rows import LABEL, PREDICTION
 from detectors.pending import FRAME_BYTES, Logs
@@ -46,23 +58,21 @@ def join_usual(packed: Frames, logs: Logs, contexts: Contexts, builder: RowsBuil
     """
     frames = packed.frames
     first = np.fromiter((log == own for log, own in zip(logs, frames, strict=True)), np.bool_, len(frames))
-    if packed.heads.dtype.names is not None and "score" in packed.heads.dtype.names:
-        where = np.flatnonzero(first)
-        _add_predictions(packed, where, contexts, builder)
-        met, label = _with_label(packed, logs, np.flatnonzero(~first))
-        _add_met(packed, met, label, contexts, builder)
+    where = np.flatnonzero(first)
+    if packed.made is not None:
+        _add_predictions(packed, where, packed.made.pick(where), contexts, builder)
+        met, known_at, true = _with_label(packed, logs, np.flatnonzero(~first))
+        made = packed.made.pick(met)  # it waits no more; the prediction; the label
+        _add(builder, packed, met, {"status": np.full(len(met), _WAITING), "count": np.full(len(met), -1)})
+        _add_predictions(packed, met, made, contexts, builder)
+        _add(builder, packed, met, _label_rows(made, known_at, true, contexts))
         first[met] = True
-    else:
-        where = np.flatnonzero(first)
+    elif packed.label is not None:
         _add(builder, packed, where, {"status": np.full(len(where), _WAITING)})
-        met, made, context = _with_prediction(packed, logs, np.flatnonzero(~first & (packed.context != 0)), contexts)
-        heads = packed.heads[met]
-        _add(builder, packed, met, _label_rows(made, context, heads["at"].astype(np.int64), heads["flags"].astype(np.int64), contexts))
+        met, made = _with_prediction(packed, logs, np.flatnonzero(~first & (packed.label >= 0)), contexts)
+        _add(builder, packed, met, _label_rows(made, packed.arrivals.at_ms[met], packed.label[met], contexts))
         first[met] = True
     return [Unusual(i, logs[i]) for i in np.flatnonzero(~first).tolist()]
-
-
-Heads = np.ndarray  # of PREDICTION_HEAD or LABEL_HEAD
 
 
 def _alone(log: bytes | None, own: bytes) -> int:
@@ -73,66 +83,60 @@ def _alone(log: bytes | None, own: bytes) -> int:
     return begin if begin > 0 and FRAME_BYTES + int.from_bytes(log[:2], "little") == begin and log[begin:] == own else 0
 
 
-def _with_prediction(packed: Frames, logs: Logs, where: Ints, contexts: Contexts) -> tuple[Ints, Heads, Ints]:
-    """Return which of some outcomes meet nothing but a prediction, its head, and the number of its tail."""
+def _with_prediction(packed: Frames, logs: Logs, where: Ints, contexts: Contexts) -> tuple[Ints, Made]:
+    """Return which of some outcomes meet nothing but a prediction, and those predictions."""
     met, heads, codes = [], [], []
     for i in where.tolist():
         log = logs[i]
         begin = _alone(log, packed.frames[i])
-        if log is not None and begin > _HEADED and log[FRAME_BYTES] == PREDICTION_FORM:
+        if log is not None and begin > _HEADED and log[FRAME_BYTES] & 0xC0 == PREDICTION_FORM:
             code = contexts[log[_HEADED:begin]]
             if code != UNREADABLE:
                 met.append(i)
                 heads.append(log[FRAME_BYTES:_HEADED])
                 codes.append(code)
-    made = np.frombuffer(b"".join(heads), dtype=PREDICTION_HEAD)
-    return np.array(met, dtype=np.int64), made, np.array(codes, dtype=np.int64)
+    head = np.frombuffer(b"".join(heads), dtype=PREDICTION_HEAD)
+    flags = head["form"].astype(np.int64) & 0x3F
+    made = Made(read_48(head, "at"), head["score"], flags, read_48(head, "amount"), np.array(codes, dtype=np.int64))
+    return np.array(met, dtype=np.int64), made
 
 
-def _with_label(packed: Frames, logs: Logs, where: Ints) -> tuple[Ints, Heads]:
-    """Return which of some predictions meet nothing but a label, and its entry."""
+def _with_label(packed: Frames, logs: Logs, where: Ints) -> tuple[Ints, Ints, Ints]:
+    """Return which of some predictions meet nothing but a label, since when it is known, and the label."""
     met, heads = [], []
     for i in where.tolist():
         log = logs[i]
-        if log is not None and _alone(log, packed.frames[i]) == _LABEL and log[FRAME_BYTES] == LABEL_FORM:
+        if log is not None and _alone(log, packed.frames[i]) == _LABEL and log[FRAME_BYTES] & ~1 == LABEL_FORM:
             met.append(i)
             heads.append(log[FRAME_BYTES:_LABEL])
-    return np.array(met, dtype=np.int64), np.frombuffer(b"".join(heads), dtype=LABEL_HEAD)
+    head = np.frombuffer(b"".join(heads), dtype=LABEL_HEAD)
+    return np.array(met, dtype=np.int64), read_48(head, "at"), head["form"].astype(np.int64) & 1
 
 
-def _add_predictions(packed: Frames, where: Ints, contexts: Contexts, builder: RowsBuilder) -> None:
-    made, code = packed.heads[where], packed.context[where]
-    columns = _made_columns(made, code, contexts)
-    columns |= {name: contexts.column(name)[code] for name in ("alert_key", "money", "features", "missing")}
+def _add_predictions(packed: Frames, where: Ints, made: Made, contexts: Contexts, builder: RowsBuilder) -> None:
+    columns = _made_columns(made, contexts)
+    columns |= {name: contexts.column(name)[made.context] for name in ("alert_key", "money", "features", "missing")}
     columns["kind"] = np.full(len(where), PREDICTION)
     columns["status"] = np.full(len(where), _PREDICTION)
-    binary, positive = made["flags"] & BINARY, made["flags"] & POSITIVE
+    binary, positive = made.flags & BINARY, made.flags & POSITIVE
     columns["predicted"] = ((positive != 0) | (binary == 0)).astype(np.int64)
     _add(builder, packed, where, columns)
 
 
-def _add_met(packed: Frames, met: Ints, label: Heads, contexts: Contexts, builder: RowsBuilder) -> None:
-    """Add the rows of predictions whose label has waited: it waits no more, the prediction, the label."""
-    _add(builder, packed, met, {"status": np.full(len(met), _WAITING), "count": np.full(len(met), -1)})
-    _add_predictions(packed, met, contexts, builder)
-    known_at, true = label["at"].astype(np.int64), label["flags"].astype(np.int64)
-    _add(builder, packed, met, _label_rows(packed.heads[met], packed.context[met], known_at, true, contexts))
-
-
-def _made_columns(made: Heads, code: Ints, contexts: Contexts) -> dict[str, Ints]:
-    flags = made["flags"].astype(np.int64)
-    columns = {name: contexts.column(name)[code] for name in ("model", "version", "unit", "probe", "subgroups")}
-    columns |= {"predicted_at": made["at"], "score": made["score"], "amount": made["amount"]}
-    columns |= {"binary": flags & BINARY, "abstained": (flags & ABSTAINED != 0), "alerted": (flags & ALERTED != 0)}
+def _made_columns(made: Made, contexts: Contexts) -> dict[str, Column]:
+    flags = made.flags
+    columns: dict[str, Column] = {name: contexts.column(name)[made.context] for name in ("model", "version", "unit", "probe", "subgroups")}
+    columns |= {"predicted_at": made.at, "score": made.score, "amount": made.amount}
+    columns |= {"binary": flags & BINARY, "abstained": flags & ABSTAINED != 0, "alerted": flags & ALERTED != 0}
     return columns
 
 
-def _label_rows(made: Heads, code: Ints, known_at: Ints, true: Ints, contexts: Contexts) -> dict[str, Ints]:
+def _label_rows(made: Made, known_at: Ints, true: Ints, contexts: Contexts) -> dict[str, Column]:
     """Return the columns of label rows, as ``join_rows.label_row`` makes them of labels 0 and 1."""
-    flags = made["flags"].astype(np.int64)
+    flags, code = made.flags, made.context
     same = np.where(true == 1, contexts.column("label_1")[code], contexts.column("label_0")[code])
     mapped, binary = flags & MAPPED != 0, flags & BINARY != 0
-    columns = _made_columns(made, code, contexts)
+    columns = _made_columns(made, contexts)
     columns["kind"] = np.full(len(code), LABEL)
     columns["status"] = np.full(len(code), _JOINED)
     columns["known_at"] = known_at
@@ -141,6 +145,6 @@ def _label_rows(made: Heads, code: Ints, known_at: Ints, true: Ints, contexts: C
     return columns
 
 
-def _add(builder: RowsBuilder, packed: Frames, where: Ints, columns: dict[str, Ints]) -> None:
+def _add(builder: RowsBuilder, packed: Frames, where: Ints, columns: dict[str, Column]) -> None:
     arrivals = packed.arrivals
     builder.add_columns(arrivals.order[where], arrivals.batch[where], arrivals.offset[where], arrivals.element[where], columns)

@@ -9,12 +9,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.joins import add_rows, message_rows
 
-from detectors.entries import ABSTAINED, ALERTED, BINARY, MAPPED, POSITIVE, decode_entry, key_for, subgroup_pairs
+from detectors.entries import (
+    ABSTAINED,
+    ALERTED,
+    BINARY,
+    MAPPED,
+    POSITIVE,
+    OutcomeEntry,
+    PredictionEntry,
+    decode_entry,
+    encode_entry,
+    key_for,
+    subgroup_pairs,
+)
+from detectors.join_rule import rule
 from detectors.joiner import DAY_MS, Joiner, SourceBatch
 from detectors.packing import pack_prediction
 from detectors.pending import DictTable, frame, record_origin
 from schemas.codec import Limits, Reason
 from schemas.control import Control
+from schemas.fields import FIRST_MS, LAST_MS
 from schemas.policy import Policy, parse_policy
 from schemas.policy_models import ModelPolicy
 from schemas.prediction import Prediction
@@ -200,7 +214,32 @@ def test_keys_hold_no_ids_and_need_the_secret():
 
 def test_an_entry_is_small():
     fields = {"amount": 1234.5, "subgroups": {"country": "US", "channel": "web", "age_band": "30-39"}, "predicted_label": 1}
-    assert len(pack_prediction(Prediction(**MADE | fields), b"raw", ModelPolicy())) <= 100
+    assert len(pack_prediction(Prediction(**MADE | fields), b"raw", ModelPolicy())) <= 77
+
+
+def test_entries_of_the_wide_forms_are_read_as_those_of_today():
+    subgroups = b"\x94\xa3sex\xa1f\xa4site\xa13"
+    made = PredictionEntry("m", "1", NOW, 0.25, BINARY | POSITIVE | ALERTED, None, b"8 bytes.", 12_345, subgroups, unit="ward")
+    wide = bytes.fromhex(
+        "010b888ca97c9b010000382062797465732e000000000000d03f393000000000000098a16da131c40e94a3736578a166a473697465a133c0000000a477617264"
+    )
+    known, wide_label = OutcomeEntry(9, b"8 bytes.", label=1), bytes.fromhex("02010900000000000000382062797465732e")
+    assert decode_entry(wide) == decode_entry(encode_entry(made)) == made
+    assert decode_entry(wide_label) == decode_entry(encode_entry(known)) == known
+    assert len(encode_entry(made)) == len(wide) - 7
+    assert rule([wide], encode_entry(known)) == rule([encode_entry(made)], encode_entry(known))
+    assert rule([wide_label], encode_entry(made)) == rule([encode_entry(known)], encode_entry(made))
+
+
+@pytest.mark.parametrize("at", [2**47 - 1, 2**47, LAST_MS, FIRST_MS])
+def test_times_that_no_head_can_hold(at):
+    made, known = MADE | {"timestamp": at, "amount": -1e10}, KNOWN | {"timestamp": at}
+    for first, second in (((PREDICTIONS, made), (OUTCOMES, known)), ((OUTCOMES, known), (PREDICTIONS, made))):
+        table = DictTable()
+        joined = join(batch(*first, at=LAST_MS), table=table).rows + join(batch(*second, at=LAST_MS), table=table).rows
+        label = [(rows, rows.column("kind").tolist().index(2)) for rows in joined if 2 in rows.column("kind")]
+        names = ("predicted_at", "known_at", "amount", "label")
+        assert [[int(rows.column(name)[i]) for name in names] for rows, i in label] == [[at, at, -(10**14), 1]]
 
 
 def test_origins_of_records_are_told_apart():
