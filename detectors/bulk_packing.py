@@ -22,16 +22,18 @@ from detectors.entries import (
     POSITIVE,
     PREDICTION_FORM,
     PREDICTION_HEAD,
+    VALUED,
     Column,
     Tail,
     decode_tail,
     encode_entry,
     encode_tail,
+    encode_value,
     prediction_entry,
     split_48,
 )
 from detectors.fixed import Ints
-from detectors.packing import MONEY, claim, pack_outcome, pack_subgroups, particulars
+from detectors.packing import MONEY, claim, number, pack_outcome, pack_subgroups, particulars
 from detectors.pending import FRAME_BYTES, MAX_ENTRY, frame
 from schemas.fields import Subgroups, epoch_ms
 from schemas.policy_models import ModelPolicy
@@ -41,7 +43,7 @@ PREDICTION_FRAME = np.dtype([*FRAME, *PREDICTION_HEAD.descr])
 LABEL_FRAME = np.dtype([*FRAME, *LABEL_HEAD.descr])
 RAW = ("subgroups",)  # fields of a lean prediction that stay JSON: each distinct value is read once
 
-_PARTICULAR = ("scores", "predicted_label", "unit", "alert_key", "compute_cost", "features", "probe")
+_PARTICULAR = ("scores", "predicted_label", "unit", "alert_key", "compute_cost", "features", "probe", "predicted_value")
 _LABELS: dict[Any, int] = {0: 0, 1: 1}  # True and 1.0 are 1
 _decode_subgroups = msgspec.json.Decoder(Subgroups | None).decode
 _encode_json = msgspec.json.Encoder().encode
@@ -195,13 +197,17 @@ def pack_predictions(arrivals: Arrivals, sources: npt.NDArray[Any], what: Shaped
     heads["score"] = score
     split_48(heads, "amount", amount)
     tails = [shapes.tails[code] for code in codes.tolist()]
+    numbers = {i: number(records[i]) for i, (_, flag) in what.claims.items() if flag & VALUED}
+    for i, given in numbers.items():
+        tails[i] = encode_value(*given) + tails[i]
     size = np.fromiter(map(len, tails), np.int64, len(tails)) + PREDICTION_HEAD.itemsize
     data = _placed(heads, arrivals, sources, size)
     width = heads.itemsize
     frames = [data[start : start + width] + tail for start, tail in zip(range(0, len(data), width), tails, strict=True)]
     for i in _beyond_48(arrivals.at_ms):
-        digest, tail = heads["digest"][i].tobytes(), decode_tail(tails[i])
-        entry = prediction_entry(int(arrivals.at_ms[i]), digest, int(flags[i]), (float(score[i]), int(amount[i])), tail)
+        digest, tail = heads["digest"][i].tobytes(), decode_tail(shapes.tails[codes[i]])
+        own = (float(score[i]), int(amount[i]), *numbers.get(i, ()))
+        entry = prediction_entry(int(arrivals.at_ms[i]), digest, int(flags[i]), own, tail)
         frames[i] = frame(frames[i][2:FRAME_BYTES], encode_entry(entry))
     return Frames(arrivals, frames, shapes.column(2)[codes].tolist(), made=made)
 
@@ -209,7 +215,7 @@ def pack_predictions(arrivals: Arrivals, sources: npt.NDArray[Any], what: Shaped
 def labels_only(records: Sequence[Any]) -> npt.NDArray[np.bool_]:
     """Say which outcomes are a label 0 or 1 and nothing else, shape (n,)."""
     plain = np.array([record.true_label in _LABELS for record in records], dtype=np.bool_)
-    for name in ("version", "model_id", "cost", "action_taken", "review_seconds", "value", "checks"):
+    for name in ("version", "model_id", "cost", "action_taken", "review_seconds", "value", "checks", "true_value"):
         column = [getattr(record, name) for record in records]
         if column.count(None) < len(column):
             plain &= np.array([value is None for value in column])

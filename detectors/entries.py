@@ -6,7 +6,7 @@ the day. There are three forms, told apart by their first byte:
 
 - a prediction, 0x40 to 0x7f, six bits of it the flags: a head of fixed width, which many entries at once are read from as columns,
   then a tail that repeats from one prediction to the next (a msgpack array: model, version, subgroups ...), so that each distinct one is
-  read once;
+  read once; where a number is predicted, it and its interval stand between the two;
 - the ordinary outcome, a label 0 or 1 and nothing else, 0x80 or 0x81: a head;
 - any other outcome, and a prediction of a time beyond 48 bits, from 0x90 on: a msgpack array.
 
@@ -14,6 +14,7 @@ Fields are only ever added at the end of an array, with a default: old entries s
 came before those of a head, 0x01 and 0x02, stay readable too.
 """
 
+import math
 import struct
 from collections.abc import Sequence
 from hashlib import blake2b
@@ -23,7 +24,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-BINARY, POSITIVE, ABSTAINED, ALERTED, MAPPED = 1, 2, 4, 8, 16  # bits of ``PredictionEntry.flags``
+BINARY, POSITIVE, ABSTAINED, ALERTED, MAPPED, VALUED = 1, 2, 4, 8, 16, 32  # bits of ``PredictionEntry.flags``; VALUED: of a number
 KEY_BYTES = 16
 PREDICTION_FORM, LABEL_FORM = 0x40, 0x80  # first byte of an entry, with its flags or its label in the lower bits
 OTHER_FORM = 0x90  # and above: an array
@@ -54,6 +55,9 @@ class PredictionEntry(msgspec.Struct, frozen=True, array_like=True, tag=0, gc=Fa
     unit: str = ""
     alert_key: str = ""
     probe: str = ""
+    value: float | None = None  # VALUED: the number predicted ...
+    lower: float | None = None  # ... and its interval, whose level is the score
+    upper: float | None = None
 
 
 class OutcomeEntry(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
@@ -69,6 +73,7 @@ class OutcomeEntry(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False
     review_ms: int | None = None
     value: int | None = None
     checks: list[tuple[str, int, int]] | None = None  # name, passed, total; by name
+    true_value: float | None = None
 
     @property
     def rank(self) -> int:
@@ -101,10 +106,12 @@ class _StoredTail(Tail, frozen=True, array_like=True, gc=False):
 
 
 _NO_TAIL = Tail("", "")
+_TAIL = Tail.__struct_fields__
 _prediction_head = struct.Struct("<BIhQdIh")
 _label_head = struct.Struct("<BIhQ")
 _wide_prediction_head = struct.Struct("<BBqQdq")
 _wide_label_head = struct.Struct("<BBqQ")
+_value = struct.Struct("<3d")
 _encode = msgspec.msgpack.Encoder().encode
 _decode_array = msgspec.msgpack.Decoder(Entry).decode
 _decode_tail = msgspec.msgpack.Decoder(_StoredTail).decode
@@ -125,10 +132,15 @@ def encode_entry(entry: Entry) -> bytes:
     if isinstance(entry, PredictionEntry):
         score = float("nan") if entry.score is None else entry.score
         head = _prediction_head.pack(PREDICTION_FORM | entry.flags, *at, digest, score, *_halves(entry.amount))
-        return head + encode_tail(Tail(*(getattr(entry, name) for name in Tail.__struct_fields__)))
+        return head + encode_value(entry.value, entry.lower, entry.upper) + encode_tail(Tail(*(getattr(entry, name) for name in _TAIL)))
     if entry == OutcomeEntry(entry.at, entry.digest, entry.label) and entry.label in (0, 1):
         return _label_head.pack(LABEL_FORM | int(entry.label), *at, digest)
     return _encode(entry)
+
+
+def encode_value(value: float | None, lower: float | None, upper: float | None) -> bytes:
+    """Return the bytes of a predicted number and its interval, none where none is predicted; without an interval its ends are NaN."""
+    return b"" if value is None else _value.pack(value, *(math.nan if end is None else end for end in (lower, upper)))
 
 
 def encode_tail(tail: Tail) -> bytes:
@@ -136,7 +148,7 @@ def encode_tail(tail: Tail) -> bytes:
     values: list[Any] = list(msgspec.structs.astuple(tail))
     values[2] = msgspec.Raw(tail.subgroups) if tail.subgroups else b""
     n = len(values)
-    while n > 2 and values[n - 1] == getattr(_NO_TAIL, Tail.__struct_fields__[n - 1]):
+    while n > 2 and values[n - 1] == getattr(_NO_TAIL, _TAIL[n - 1]):
         n -= 1
     return _encode(values[:n])
 
@@ -159,8 +171,11 @@ def decode_entry(raw: bytes) -> Entry:
         return OutcomeEntry(_whole(*halves), _digest(digest), form & 1)
     if form & 0xC0 == PREDICTION_FORM and n > _prediction_head.size:
         _, low, high, digest, score, *halves = _prediction_head.unpack_from(raw)
-        tail = decode_tail(raw[_prediction_head.size :])
-        return prediction_entry(_whole(low, high), _digest(digest), form & 0x3F, (score, _whole(*halves)), tail)
+        numbers, end = [score, _whole(*halves)], _prediction_head.size
+        if form & VALUED:
+            numbers += _value.unpack_from(raw, end)
+            end += _value.size
+        return prediction_entry(_whole(low, high), _digest(digest), form & 0x3F, numbers, decode_tail(raw[end:]))
     if form == _WIDE_LABEL and n == _wide_label_head.size:
         _, label, at, digest = _wide_label_head.unpack(raw)
         return OutcomeEntry(at, _digest(digest), label)
@@ -168,6 +183,10 @@ def decode_entry(raw: bytes) -> Entry:
         _, flags, at, digest, score, amount = _wide_prediction_head.unpack_from(raw)
         return prediction_entry(at, _digest(digest), flags, (score, amount), decode_tail(raw[_wide_prediction_head.size :]))
     raise ValueError("expected an entry of the pending table, got bytes that are none")
+
+
+def _known(number: float | None) -> float | None:
+    return None if number is None or math.isnan(number) else number
 
 
 def decode_tail(raw: bytes) -> Tail:
@@ -179,12 +198,16 @@ def decode_tail(raw: bytes) -> Tail:
     return Tail(**values)
 
 
-def prediction_entry(at: int, digest: bytes, flags: int, stake: tuple[float, int], tail: Tail) -> PredictionEntry:
-    """Return an entry of what its head and its tail hold; ``stake`` is (score, amount), the score NaN where there is none."""
-    score, amount = stake
+def prediction_entry(at: int, digest: bytes, flags: int, numbers: Sequence[Any], tail: Tail) -> PredictionEntry:
+    """Return an entry of what its head and its tail hold.
+
+    ``numbers`` are score and amount, then the number predicted and its interval where there is one; what is not there is NaN or None.
+    """
+    score, amount, *value = numbers
     rest = (tail.compute_cost, tail.features, tail.missing, tail.unit, tail.alert_key, tail.probe)
-    said = score if score == score else None  # noqa: PLR0124  NaN is not itself
-    return PredictionEntry(tail.model, tail.version, at, said, flags, tail.label, digest, amount, tail.subgroups, *rest)
+    claimed = _known(score)
+    number = map(_known, value)
+    return PredictionEntry(tail.model, tail.version, at, claimed, flags, tail.label, digest, amount, tail.subgroups, *rest, *number)
 
 
 def split_48(heads: Column, name: str, values: Column) -> None:

@@ -1,7 +1,7 @@
 """The join rule on columns, where nothing is unusual; ``detectors.join_rule`` for the rest, and as the reference of what is found here.
 
 Usual are the first prediction of a request, an outcome that comes before it, and a prediction and an outcome that is a label 0 or 1 and
-nothing else, each the only one so far, in either order.
+nothing else, each the only one so far, in either order. A predicted number that meets an outcome is left to the rule.
 """
 
 from typing import NamedTuple
@@ -20,6 +20,7 @@ from detectors.entries import (
     POSITIVE,
     PREDICTION_FORM,
     PREDICTION_HEAD,
+    VALUED,
     Column,
     read_48,
 )
@@ -61,7 +62,7 @@ def join_usual(packed: Frames, logs: Logs, contexts: Contexts, builder: RowsBuil
     where = np.flatnonzero(first)
     if packed.made is not None:
         _add_predictions(packed, where, packed.made.pick(where), contexts, builder)
-        met, known_at, true = _with_label(packed, logs, np.flatnonzero(~first))
+        met, known_at, true = _with_label(packed, logs, np.flatnonzero(~first & (packed.made.flags & VALUED == 0)))
         made = packed.made.pick(met)  # it waits no more; the prediction; the label
         _add(builder, packed, met, {"status": np.full(len(met), _WAITING), "count": np.full(len(met), -1)})
         _add_predictions(packed, met, made, contexts, builder)
@@ -89,7 +90,7 @@ def _with_prediction(packed: Frames, logs: Logs, where: Ints, contexts: Contexts
     for i in where.tolist():
         log = logs[i]
         begin = _alone(log, packed.frames[i])
-        if log is not None and begin > _HEADED and log[FRAME_BYTES] & 0xC0 == PREDICTION_FORM:
+        if log is not None and begin > _HEADED and log[FRAME_BYTES] & (0xC0 | VALUED) == PREDICTION_FORM:
             code = contexts[log[_HEADED:begin]]
             if code != UNREADABLE:
                 met.append(i)

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from detectors.entries import ABSTAINED, ALERTED, BINARY, MAPPED, POSITIVE, OutcomeEntry, PredictionEntry
+from detectors.entries import ABSTAINED, ALERTED, BINARY, MAPPED, POSITIVE, VALUED, OutcomeEntry, PredictionEntry
 from detectors.fixed import SCORE_UNIT
 from schemas.scored import Kind, Status
 
@@ -47,6 +47,7 @@ class Row(NamedTuple):
     rival: str = ""
     loss: int = -1
     rival_loss: int = -1
+    error: float | None = None  # of a number: predicted - true value
 
 
 def prediction_row(made: PredictionEntry, status: int = NONE) -> Row:
@@ -89,11 +90,11 @@ def prediction_row(made: PredictionEntry, status: int = NONE) -> Row:
 
 
 def label_row(made: PredictionEntry, outcome: OutcomeEntry, costed: int, status: int = NONE) -> Row:
-    """Return what a label adds.
+    """Return what a label adds, or a true value.
 
     Labels 0 and 1 keep their meaning where the prediction was one of them; where another label is declared to be the positive one, both
     sides are mapped by it. A 0/1 prediction that meets any other label was wrong. Everything else is top-label: predicted 1, and the label
-    says whether the prediction was right.
+    says whether the prediction was right. A number was right where its interval holds the true one, and where it brings no interval.
 
     >>> row = label_row(PredictionEntry("m", "1", 5, 0.9, 0, "cat", b""), OutcomeEntry(9, b"", label="dog"), 0)
     >>> row.predicted, row.label, row.binary, row.known_at
@@ -102,7 +103,10 @@ def label_row(made: PredictionEntry, outcome: OutcomeEntry, costed: int, status:
     flags, true = made.flags, outcome.label
     binary = flags & BINARY
     predicted = 1 if flags & POSITIVE else 0
-    if flags & MAPPED:
+    error = None
+    if flags & VALUED:
+        label, predicted, error = int(_covered(made, outcome.true_value)), 1, _error(made.value, outcome.true_value)
+    elif flags & MAPPED:
         label = int(str(true) == made.label)
     elif binary:
         # A foreign label to a 0/1 prediction is simply wrong, on the side where the prediction was counted: what is left unlabelled is a
@@ -138,7 +142,16 @@ def label_row(made: PredictionEntry, outcome: OutcomeEntry, costed: int, status:
         0,
         0,
         made.subgroups,
+        error=error,
     )
+
+
+def _covered(made: PredictionEntry, true: float | None) -> bool:
+    return true is None or made.lower is None or made.upper is None or made.lower <= true <= made.upper
+
+
+def _error(value: float | None, true: float | None) -> float | None:
+    return None if value is None or true is None else value - true
 
 
 def disposition_row(made: PredictionEntry, outcome: OutcomeEntry) -> Row:

@@ -9,6 +9,7 @@ Counts of records telescope likewise: an arrival may take back how an earlier on
 counts of one arrival, superseded parts aside, always add up to one record.
 """
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
@@ -16,7 +17,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from detectors.entries import ABSTAINED, Entry, OutcomeEntry, PredictionEntry, decode_entry
+from detectors.entries import ABSTAINED, VALUED, Entry, OutcomeEntry, PredictionEntry, decode_entry
 from detectors.join_rows import COUNT, NONE, Row, check_rows, cost_row, disposition_row, label_row, pair_row, prediction_row
 from schemas.scored import Status
 
@@ -119,7 +120,9 @@ def difference(before: Counter[Row], after: Counter[Row]) -> list[Row]:
 
 
 def _order(row: Row) -> Row:
-    return row if row.score is not None else row._replace(score=-1.0)
+    if row.score is not None and row.error is not None:
+        return row
+    return row._replace(score=-1.0 if row.score is None else row.score, error=-math.inf if row.error is None else row.error)
 
 
 def _readable(raw: bytes) -> Entry | None:
@@ -180,8 +183,14 @@ def _count_outcomes(rows: Counter[Row], models: Sequence[str], outcomes: Sequenc
 
 
 def _parts(entry: OutcomeEntry) -> set[str]:
-    has = {"label": entry.label is not None, "disposition": _disposed(entry), "cost": entry.cost is not None, "checks": bool(entry.checks)}
+    has = {"label": entry.label is not None, "value": entry.true_value is not None}
+    has |= {"disposition": _disposed(entry), "cost": entry.cost is not None, "checks": bool(entry.checks)}
     return {part for part, present in has.items() if present}
+
+
+def _settles(made: PredictionEntry, entry: OutcomeEntry) -> bool:
+    """Say whether an outcome holds what a prediction is held against: a predicted number the true value, any other the label."""
+    return (entry.true_value if made.flags & VALUED else entry.label) is not None
 
 
 def _disposed(entry: OutcomeEntry) -> bool:
@@ -190,7 +199,7 @@ def _disposed(entry: OutcomeEntry) -> bool:
 
 def _add_steps(rows: Counter[Row], made: PredictionEntry, outcomes: Sequence[_Known]) -> None:
     """Add a prediction's outcomes as steps in time: at each change minus what was in force, plus what is."""
-    labels = dict(_in_force(known for known in outcomes if known.entry.label is not None))
+    labels = dict(_in_force(known for known in outcomes if _settles(made, known.entry)))
     costs = dict(_in_force(known for known in outcomes if known.entry.cost is not None))
     labelled: list[tuple[int, list[Row]]] = []
     label: OutcomeEntry | None = None
@@ -208,12 +217,12 @@ def _add_steps(rows: Counter[Row], made: PredictionEntry, outcomes: Sequence[_Kn
 def _add_pairs(rows: Counter[Row], slots: _Slots, outcomes: Sequence[_Known]) -> None:
     """Add what the label says of every two versions of one model, as steps in time like the label's own; the lower name comes first.
 
-    A version that abstained, or was probed, is not compared.
+    A version that abstained, was probed, or predicted a number is not compared.
     """
     made: defaultdict[str, list[PredictionEntry]] = defaultdict(list)
     for slot in sorted(slots):
         entry = slots[slot][1]
-        if not entry.flags & ABSTAINED and not entry.probe:
+        if not entry.flags & (ABSTAINED | VALUED) and not entry.probe:
             made[entry.model].append(entry)
     for model, entries in made.items():
         labels = list(_in_force(each for each in outcomes if each.entry.label is not None and each.entry.model in (None, model)))
@@ -244,10 +253,11 @@ def _add_side(rows: Counter[Row], steps: Sequence[tuple[int, list[Row]]]) -> Non
 
 def _first_outcome(made: PredictionEntry, outcome: OutcomeEntry) -> list[Row]:
     """Return what the general path gives for the ordinary case, one prediction and its first outcome, at a fraction of the time."""
-    if outcome.label is not None and outcome.cost is None and outcome.checks is None and not _disposed(outcome):
+    settled = _settles(made, outcome)
+    if settled and outcome.cost is None and outcome.checks is None and not _disposed(outcome):
         return [label_row(made, outcome, 0, _JOINED)]
     rows: list[Row] = []
-    if outcome.label is not None:
+    if settled:
         rows.append(label_row(made, outcome, int(outcome.cost is not None)))
     if _disposed(outcome):
         rows.append(disposition_row(made, outcome))

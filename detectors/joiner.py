@@ -280,9 +280,9 @@ class Joiner:
         """Yield which lean records need the checks across fields that a whole one makes."""
         lean = [i for i, record in enumerate(records) if type(record) is not Fault and type(record) is not kind]
         if kind is Prediction:
-            return [i for i in lean if records[i].score is None or type(records[i].predicted_label) is float]
+            return [i for i in lean if not (_scored(records[i]) if records[i].score is not None else _valued(records[i]))]
         plain = labels_only([records[i] for i in lean]).tolist()
-        return [i for i, ordinary in zip(lean, plain, strict=True) if not ordinary]
+        return [i for i, ordinary in zip(lean, plain, strict=True) if not ordinary and not _true(records[i])]
 
     def _fault(self, arrivals: Arrivals, i: int) -> Fault:
         """Return what is wrong with a prediction whose subgroups cannot be read."""
@@ -361,6 +361,21 @@ class _Read(NamedTuple):
 def _order(message: Any, element: Any) -> Any:
     """Return the place of a record among all that are joined together; scalar or array."""
     return message << _ELEMENT_BITS | element
+
+
+def _scored(record: Any) -> bool:
+    """Say whether a prediction with a score needs no check across its fields."""
+    return record.predicted_value is None and record.interval is None and type(record.predicted_label) is not float
+
+
+def _valued(record: Any) -> bool:
+    """Say so of one without a score: a predicted value alone."""
+    return record.predicted_value is not None and record.predicted_label is None and not record.scores
+
+
+def _true(record: Any) -> bool:
+    """Say so of an outcome: one that holds a true value."""
+    return record.true_value is not None and type(record.true_label) is not float and record.checks is None
 
 
 def _unusable(record: Control, element: int) -> Fault | None:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from xxhash import xxh3_64_intdigest
 
-from detectors.entries import ABSTAINED, ALERTED, BINARY, MAPPED, POSITIVE, OutcomeEntry, PredictionEntry, encode_entry
+from detectors.entries import ABSTAINED, ALERTED, BINARY, MAPPED, POSITIVE, VALUED, OutcomeEntry, PredictionEntry, encode_entry
 from schemas.fields import epoch_ms, label_value, segment
 from schemas.outcome import Outcome
 from schemas.policy_models import ModelPolicy
@@ -62,6 +62,7 @@ def pack_prediction(record: Prediction, raw: bytes, policy: ModelPolicy, at_ms: 
         money(record.amount),
         pack_subgroups(record.subgroups, policy),
         *particulars(record),
+        *number(record),
     )
     return encode_entry(entry)
 
@@ -77,6 +78,12 @@ def particulars(record: Prediction) -> tuple[int, int, int, str, str, str]:
         record.alert_key or "",
         ("probe" if probe is True else probe) if probe else "",
     )
+
+
+def number(record: Prediction) -> tuple[float | None, float | None, float | None]:
+    """Return the number that a regression model predicts, and its interval, as entries hold them."""
+    interval = record.interval
+    return (record.predicted_value, interval.lower, interval.upper) if interval else (record.predicted_value, None, None)
 
 
 def pack_outcome(record: Outcome, raw: bytes, at_ms: int | None = None) -> bytes:
@@ -100,6 +107,7 @@ def pack_outcome(record: Outcome, raw: bytes, at_ms: int | None = None) -> bytes
             None if record.review_seconds is None else round(record.review_seconds * 1000),
             None if record.value is None else money(record.value),
             checks,
+            record.true_value,
         )
     )
 
@@ -120,6 +128,8 @@ def _label(label: bool | int | float | str | None) -> int | str | None:
 
 def claim(record: Prediction, policy: ModelPolicy) -> tuple[float | None, int, str | None]:
     """Return score, flags and the label to compare with: what the prediction claims."""
+    if record.predicted_value is not None:  # that the interval holds the true number is claimed with the confidence of its level
+        return (record.interval.level if record.interval else None), VALUED, None
     score, predicted = record.score, _label(record.predicted_label)
     positive = policy.positive_label
     mapped = positive != 1  # a label other than 1 is declared to be the positive one

@@ -16,6 +16,7 @@ _PLACE = ("origin", "offset", "index")
 _TEXTS = ("probe", "action", "rival", "unit", "alert_key")  # the narrow columns first: they get the low indexes
 _PLAIN = tuple(name for name in COLUMNS if name not in {*_PLACE, *_TEXTS, "version"})
 _NUMBERED = ("model", "version", *_TEXTS)  # held as numbers of ``Names`` until a message is made
+_FLOATS = frozenset(name for name, (dtype, _) in COLUMNS.items() if dtype == "<f8")
 _FIELD = {"count": "records"}  # where a field of ``Row`` has another name than its column
 _MAX_ORIGINS = 255
 _WIDEST = 2**16
@@ -104,12 +105,12 @@ class RowsBuilder:
             columns[name] = np.array([self._names.number(text) for text in fields[name]], dtype=np.int64)
         columns["subgroups"] = np.array([self._names.subgroups_number(blob) for blob in fields["subgroups"]], dtype=np.int64)
         for name in _PLAIN:
-            columns[name] = np.array(fields[_FIELD.get(name, name)], dtype=np.float64 if name == "score" else np.int64)
+            columns[name] = np.array(fields[_FIELD.get(name, name)], dtype=np.float64 if name in _FLOATS else np.int64)
         return columns
 
     def _column(self, name: str) -> Column:
         _, absent = COLUMNS.get(name, ("", 0))
-        dtype = np.float64 if name == "score" else np.int64
+        dtype = np.float64 if name in _FLOATS else np.int64
         parts = [part[name] if name in part else np.full(len(part["order"]), absent, dtype=dtype) for part in self._parts]
         return np.concatenate(parts)
 

@@ -134,7 +134,10 @@ _ENCODER = msgspec.json.Encoder()
 _REASONS = (
     (re.compile("missing required field"), Reason.MISSING_FIELD),
     (re.compile("Invalid enum value"), Reason.INVALID_VALUE),
-    (re.compile("of length|` [<>]|out of range|passed <= total|timezone component|Invalid RFC3339|fraction"), Reason.OUT_OF_RANGE),
+    (
+        re.compile("of length|` [<>]|out of range|passed <= total|lower <= upper|timezone component|Invalid RFC3339|fraction"),
+        Reason.OUT_OF_RANGE,
+    ),
 )
 _TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[{]|[\]}]', re.DOTALL)  # possessive: linear in any input
 _VALUE = re.compile(r"(Invalid enum value) '.*'(?= - at|$)", re.DOTALL)

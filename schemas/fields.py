@@ -15,6 +15,7 @@ Text = Annotated[str, Meta(max_length=256)]  # empty is the same as absent
 Name = Annotated[str, Meta(min_length=1, max_length=256)]  # of a class, dimension, feature, check
 Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
 Money = Annotated[float, Meta(ge=-1e10, le=1e10)]  # in the deployment's money unit
+Number = Annotated[float, Meta(ge=-1e12, le=1e12)]  # what a regression model predicts, in a unit of its own
 Millis = Annotated[int, Meta(ge=FIRST_MS, le=LAST_MS)]  # since 1970-01-01T00:00:00Z
 Timestamp = Millis | Annotated[datetime, Meta(tz=True)]  # on the wire: epoch ms, or RFC 3339 with a zone
 Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]

@@ -4,17 +4,17 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from schemas.fields import Checks, Count, Id, Integer, Label, Money, Record, Text, Timestamp, check_label
+from schemas.fields import Checks, Count, Id, Integer, Label, Money, Number, Record, Text, Timestamp, check_label
 
-PARTS = ("true_label", "action_taken", "review_seconds", "value", "cost", "checks")
+PARTS = ("true_label", "true_value", "action_taken", "review_seconds", "value", "cost", "checks")
 Seconds = Annotated[float, Meta(ge=0.0, le=1e7)]
 
 
 class Outcome(Record, frozen=True, kw_only=True, gc=False, omit_defaults=True):
-    """The outcome of one prediction, or a part of it: label, disposition (action, review time, value), cost, checks.
+    """The outcome of one prediction, or a part of it: label, true value, disposition (action, review time, value), cost, checks.
 
-    At least one part is needed. The parts are versioned each on its own: a later record replaces only the parts that it holds. For
-    optional fields null is the same as absent.
+    At least one part is needed. The parts are versioned each on its own: a later record replaces only the parts that it holds. The true
+    value is held against predicted values alone, the label against all other predictions. For optional fields null is the same as absent.
 
     Examples
     --------
@@ -38,11 +38,14 @@ class Outcome(Record, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     cost: Money | None = None  # realised; overrides the policy's cost matrix
     value: Money | None = None  # realised benefit
     checks: Checks | None = None  # verification by name: passed, total
+    true_value: Number | None = None  # of what a regression model predicts
 
     def __post_init__(self) -> None:
         """Refuse what the types cannot: an outcome without a part, a fraction as label, more checks passed than made."""
         if self.true_label is None and not self.checks and all(getattr(self, part) is None for part in PARTS[1:-1]):
-            raise ValueError("Object missing required field `true_label` (or `action_taken`, `review_seconds`, `value`, `cost`, `checks`)")
+            raise ValueError(
+                "Object missing required field `true_label` (or `true_value`, `action_taken`, `review_seconds`, `value`, `cost`, `checks`)"
+            )
         if type(self.true_label) is float:
             check_label(self.true_label, "true_label")
         if self.checks and any(passed > total for passed, total in self.checks.values()):

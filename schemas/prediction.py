@@ -1,12 +1,35 @@
 """What a model claimed, sent by the service that runs it."""
 
-from schemas.fields import Count, Features, Id, Label, Money, Probability, Record, Scores, Subgroups, Text, Timestamp, check_label
+from typing import Annotated
+
+from msgspec import Meta
+
+from schemas.fields import Count, Features, Id, Label, Money, Number, Probability, Record, Scores, Subgroups, Text, Timestamp, check_label
+
+
+class PredictionInterval(Record, frozen=True, kw_only=True, gc=False):
+    """Where the true number lies with a probability of ``level``, by what the model claims; both ends belong to it.
+
+    >>> PredictionInterval(lower=3.0, upper=2.0, level=0.9)
+    Traceback (most recent call last):
+    ValueError: Expected lower <= upper
+    """
+
+    lower: Number
+    upper: Number
+    level: Annotated[float, Meta(gt=0.0, lt=1.0)]  # nominal coverage
+
+    def __post_init__(self) -> None:
+        """Refuse an interval that holds nothing."""
+        if self.lower > self.upper:
+            raise ValueError("Expected lower <= upper")  # whoever decodes adds the path
 
 
 class Prediction(Record, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """One prediction of one model version.
 
-    A score, scores by class or a predicted label is needed, unless the model abstained. For optional fields null is the same as absent.
+    A score, scores by class, a predicted label or a predicted value is needed, unless the model abstained. A predicted value is of a
+    regression model: it stands alone or with its interval. For optional fields null is the same as absent.
 
     Examples
     --------
@@ -36,10 +59,18 @@ class Prediction(Record, frozen=True, kw_only=True, gc=False, omit_defaults=True
     abstain_reason: Text | None = None
     features: Features | None = None  # name -> number, category, or null for missing
     probe: bool | Text | None = None  # synthetic attack or canary (its name, or true): kept out of the real statistics
+    predicted_value: Number | None = None  # of a regression model
+    interval: PredictionInterval | None = None  # around the predicted value
 
     def __post_init__(self) -> None:
-        """Refuse what the types cannot: a prediction that claims nothing, a fraction as label."""
-        if self.score is None and self.predicted_label is None and not self.scores and not self.abstained:
-            raise ValueError("Object missing required field `score` (or `scores`, `predicted_label`, `abstained`)")
+        """Refuse what the types cannot: a prediction that claims nothing, or a number beside a label; a fraction as label."""
+        claims_label = self.score is not None or self.predicted_label is not None or bool(self.scores)
+        if self.predicted_value is not None:
+            if claims_label:
+                raise ValueError("Expected no `score`, `scores` or `predicted_label` beside it - at `$.predicted_value`")
+        elif self.interval is not None:
+            raise ValueError("Object missing required field `predicted_value` (of the `interval`)")
+        elif not claims_label and not self.abstained:
+            raise ValueError("Object missing required field `score` (or `scores`, `predicted_label`, `predicted_value`, `abstained`)")
         if type(self.predicted_label) is float:
             check_label(self.predicted_label, "predicted_label")

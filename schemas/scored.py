@@ -72,6 +72,7 @@ COLUMNS: dict[str, tuple[str, float]] = {
     "rival": ("<u2", 0),  # index into ``texts``; PAIR: the other version. ``predicted``: the version was wrong; ``label``: its rival was
     "loss": ("<i8", -1),  # PAIR: squared error of the version's score, in 2⁻⁴⁰; -1: not both have one, of one kind
     "rival_loss": ("<i8", -1),  # PAIR: of its rival's
+    "error": ("<f8", np.nan),  # of a number (LABEL): predicted - true value
 }
 
 

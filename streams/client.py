@@ -100,6 +100,8 @@ class Client:
         abstain_reason: str | None = None,
         features: Mapping[str, float | str | None] | None = None,
         probe: bool | str | None = None,
+        predicted_value: float | None = None,
+        interval: Mapping[str, float] | None = None,
     ) -> bool:
         """Log what a model claimed; see ``schemas.prediction.Prediction`` for the fields. Never waits.
 
@@ -126,6 +128,7 @@ class Client:
         row: int = 0,
         model_id: str | None = None,
         true_label: Scalar | None = None,
+        true_value: float | None = None,
         version: int | None = None,
         action_taken: str | None = None,
         review_seconds: float | None = None,

@@ -36,6 +36,8 @@ PARTICULARS = {
     "scores": {"cat": 0.7, "dog": 0.3},
     "predicted_label": "yes",
     "subgroups": {"sex": "f", "site": 3},
+    "predicted_value": 2.5,  # refused beside a score
+    "interval": {"lower": 1.0, "upper": 2.0, "level": 0.9},
 }
 
 

@@ -14,6 +14,7 @@ from detectors.entries import (
     BINARY,
     MAPPED,
     POSITIVE,
+    VALUED,
     OutcomeEntry,
     PredictionEntry,
     decode_entry,
@@ -81,10 +82,11 @@ def test_rows_known_by_a_time_are_what_was_known_then(entries, now):
         known = [(o.version if o.version is not None else o.at, r, o) for r in kept if (o := decode_entry(r)).at <= now]
         known = [o for _, _, o in sorted(o for o in known if o[2].model in {None, made.model})]
         costs = [o for o in known if o.cost is not None]
+        truths = [o for o in known if (o.true_value if made.flags & VALUED else o.label) is not None]
         want.update(
             [
                 prediction_row(made),
-                *[label_row(made, o, int(bool(costs))) for o in [o for o in known if o.label is not None][-1:]],
+                *[label_row(made, o, int(bool(costs))) for o in truths[-1:]],
                 *[cost_row(made, o) for o in costs[-1:]],
                 *[disposition_row(made, o) for o in [o for o in known if {o.action, o.review_ms, o.value} != {None}][-1:]],
                 *[row for o in [o for o in known if o.checks][-1:] for row in check_rows(made, o)],
@@ -130,7 +132,7 @@ def test_final_counts_are_those_of_the_contract(entries):
     joined = [e for e in kept if slots and e.model in {None, *(model for model, _ in slots)}]
     assert counts[Status.JOINED] + counts[Status.CORRECTION] == len(joined)
     assert counts[Status.WAITING] == len(digests) - len(joined)
-    assert counts[Status.CORRECTION] <= counts[Status.SUPERSEDED] <= 4 * counts[Status.CORRECTION]
+    assert counts[Status.CORRECTION] <= counts[Status.SUPERSEDED] <= 5 * counts[Status.CORRECTION]
 
 
 def test_a_correction_takes_back_the_old_label_at_the_time_of_the_new_one():
@@ -248,6 +250,44 @@ def test_labels(flags, predicted, true, want):
     made = PredictionEntry("m", "1", 5, 0.9, flags, predicted, b"made")
     row = label_row(made, OutcomeEntry(9, b"1", label=true), 0)
     assert (row.predicted, row.label, row.binary) == want
+
+
+NUMBER = PredictionEntry("m", "1", 5, 0.9, VALUED, None, b"made", value=10.0, lower=8.0, upper=12.0)
+
+
+@pytest.mark.parametrize(("true", "want"), [(8.0, (1, 2.0)), (12.0, (1, -2.0)), (12.5, (0, -2.5)), (7.0, (0, 3.0))])
+def test_a_number_is_right_where_its_interval_holds_the_true_one(true, want):
+    (row,) = rule(pack(NUMBER), *pack(OutcomeEntry(9, b"1", true_value=true)))
+    assert (row.kind, row.predicted, row.binary, row.score, row.label, row.error) == (Kind.LABEL, 1, 0, 0.9, *want)
+
+
+def test_a_number_without_an_interval_has_an_error_and_no_score():
+    made = PredictionEntry("m", "1", 5, None, VALUED, None, b"made", value=10.0)
+    (row,) = rule(pack(made), *pack(OutcomeEntry(9, b"1", true_value=40.0)))
+    assert (row.score, row.label, row.error) == (None, 1, -30.0)
+
+
+def test_numbers_and_labels_are_held_against_the_truth_of_their_own_kind():
+    both, other = OutcomeEntry(9, b"1", label=0, true_value=11.0), PredictionEntry("n", "1", 5, 0.9, BINARY, None, b"other")
+    rows = rule(pack(NUMBER, other), *pack(both))
+    assert [(row.model, row.label, row.error) for row in rows] == [("m", 1, -1.0), ("n", 0, None)]
+    (row,) = rule(pack(NUMBER), *pack(OutcomeEntry(9, b"1", label=1)))
+    assert (row.kind, row.status) == (Kind.COUNT, Status.JOINED)
+
+
+def test_a_correction_takes_back_the_old_error():
+    first, second = OutcomeEntry(9, b"1", true_value=11.0), OutcomeEntry(20, b"2", true_value=13.0)
+    rows = rule(pack(NUMBER, first), *pack(second))
+    data = sorted((row.sign, row.label, row.error, row.known_at) for row in rows if row.kind == Kind.LABEL)
+    assert data == [(-1, 1, -1.0, 20), (1, 0, -3.0, 20)]
+    assert {(Status(row.status).name, row.records) for row in rows if row.status} == {("CORRECTION", 1), ("SUPERSEDED", 1)}
+
+
+def test_a_conflict_takes_back_the_error_of_the_number_that_loses():
+    low = PredictionEntry("m", "1", 4, 0.8, VALUED, None, b"low", value=9.0, lower=8.5, upper=9.5)
+    rows = rule(pack(NUMBER, OutcomeEntry(9, b"1", true_value=11.0)), *pack(low))
+    data = sorted((row.sign, row.label, row.error) for row in rows if row.kind == Kind.LABEL)
+    assert data == [(-1, 1, -1.0), (1, 0, -2.0)]
 
 
 def test_labels_of_abstained_predictions_are_rows_too():

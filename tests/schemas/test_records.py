@@ -12,9 +12,10 @@ from schemas.control import Control, ControlType
 from schemas.dead_letter import dead_letter
 from schemas.fields import FIRST_MS, LAST_MS, epoch_ms, label_value, rfc3339, segment, text
 from schemas.outcome import Outcome
-from schemas.prediction import Prediction
+from schemas.prediction import Prediction, PredictionInterval
 
 PREDICTION = {"request_id": "a", "model_id": "m", "model_version": "1", "timestamp": 0, "score": 0.5}
+NUMBER = {"request_id": "a", "model_id": "m", "model_version": "1", "timestamp": 0, "predicted_value": 2.5}
 OUTCOME = {"request_id": "a", "timestamp": 0, "true_label": 1}
 
 
@@ -55,9 +56,65 @@ def test_prediction_takes_the_limit_and_nothing_beyond(field, most, beyond):
     assert decode(Prediction, PREDICTION, **{field: beyond}).reason == Reason.OUT_OF_RANGE
 
 
+def interval(lower=1, upper=3, level=0.9):
+    return {"lower": lower, "upper": upper, "level": level}
+
+
 @pytest.mark.parametrize(
     ("field", "most", "beyond"),
     [
+        ("predicted_value", -1e12, -1.1e12),
+        ("predicted_value", 1e12, 1e400),
+        ("interval", interval(2, 2), interval(2, 1.999)),
+        ("interval", interval(-1e12, 1e12), interval(-1e12, 2e12)),
+        ("interval", interval(level=0.999), interval(level=1)),
+        ("interval", interval(level=1e-9), interval(level=0)),
+    ],
+)
+def test_a_number_takes_the_limit_and_nothing_beyond(field, most, beyond):
+    assert accepted(Prediction, NUMBER, **{field: most})
+    text = json.dumps(NUMBER | {field: beyond}).replace("Infinity", "1e400")
+    [(_, fault, _)] = decode_records(text.encode(), Prediction)
+    assert fault.reason == Reason.OUT_OF_RANGE
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason", "detail"),
+    [
+        ({"interval": {"lower": 1, "upper": 2}}, Reason.MISSING_FIELD, "Object missing required field `level` - at `$.interval`"),
+        ({"interval": [1, 2, 0.9]}, Reason.WRONG_TYPE, "Expected `object | null`, got `array` - at `$.interval`"),
+        ({"interval": interval(3, 2)}, Reason.OUT_OF_RANGE, "Expected lower <= upper - at `$.interval`"),
+        ({"score": 0.5}, Reason.WRONG_TYPE, "Expected no `score`, `scores` or `predicted_label` beside it - at `$.predicted_value`"),
+        (
+            {"predicted_label": 1},
+            Reason.WRONG_TYPE,
+            "Expected no `score`, `scores` or `predicted_label` beside it - at `$.predicted_value`",
+        ),
+        (
+            {"predicted_value": None, "score": 0.5, "interval": interval()},
+            Reason.MISSING_FIELD,
+            "Object missing required field `predicted_value` (of the `interval`)",
+        ),
+        ({"predicted_value": "2"}, Reason.WRONG_TYPE, "Expected `float | null`, got `str` - at `$.predicted_value`"),
+    ],
+)
+def test_what_a_predicted_number_may_not_be(fields, reason, detail):
+    fault = decode(Prediction, NUMBER, **fields)
+    assert (fault.reason, fault.detail) == (reason, detail)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+def test_a_number_is_finite(number):
+    for data, kind in ((NUMBER, Prediction), (OUTCOME | {"true_value": 2.5}, Outcome)):
+        text = json.dumps(data).replace("2.5", number)
+        assert decode_records(text.encode(), kind)[0][1].reason == Reason.MALFORMED
+
+
+@pytest.mark.parametrize(
+    ("field", "most", "beyond"),
+    [
+        ("true_value", 1e12, 1.1e12),
+        ("true_value", -1e12, -1.1e12),
         ("review_seconds", 1e7, 1.1e7),
         ("review_seconds", 0, -1),
         ("cost", -1e10, -1.1e10),
@@ -76,7 +133,16 @@ def test_outcome_takes_the_limit_and_nothing_beyond(field, most, beyond):
 
 
 @pytest.mark.parametrize(
-    "claim", [{"score": 0.5}, {"scores": {"a": 0.5}}, {"predicted_label": 0}, {"predicted_label": False}, {"abstained": True}]
+    "claim",
+    [
+        {"score": 0.5},
+        {"scores": {"a": 0.5}},
+        {"predicted_label": 0},
+        {"predicted_label": False},
+        {"abstained": True},
+        {"predicted_value": 0},
+        {"predicted_value": 2.5, "interval": interval()},
+    ],
 )
 def test_a_prediction_claims_something(claim):
     nothing = {**PREDICTION, "score": None}
@@ -86,7 +152,16 @@ def test_a_prediction_claims_something(claim):
 
 
 @pytest.mark.parametrize(
-    "part", [{"true_label": 0}, {"action_taken": ""}, {"review_seconds": 0}, {"value": 0}, {"cost": 0}, {"checks": {"a": [0, 0]}}]
+    "part",
+    [
+        {"true_label": 0},
+        {"true_value": 0},
+        {"action_taken": ""},
+        {"review_seconds": 0},
+        {"value": 0},
+        {"cost": 0},
+        {"checks": {"a": [0, 0]}},
+    ],
 )
 def test_an_outcome_has_a_part(part):
     nothing = {**OUTCOME, "true_label": None}
@@ -222,6 +297,21 @@ predictions = st.builds(
     | st.dictionaries(ids, st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | texts, max_size=4),
     probe=st.none() | st.booleans() | texts,
 )
+numbers = st.floats(-1e12, 1e12)
+intervals = st.builds(
+    lambda ends, level: PredictionInterval(lower=min(ends), upper=max(ends), level=level),
+    st.tuples(numbers, numbers),
+    st.floats(0, 1, exclude_min=True, exclude_max=True),
+)
+values = st.builds(
+    Prediction,
+    request_id=ids,
+    model_id=ids,
+    model_version=ids,
+    timestamp=timestamps,
+    predicted_value=numbers,
+    interval=st.none() | intervals,
+)
 outcomes = st.builds(
     Outcome,
     request_id=ids,
@@ -229,6 +319,7 @@ outcomes = st.builds(
     row=st.integers(0, 2**31 - 1),
     model_id=st.none() | ids,
     true_label=labels,
+    true_value=st.none() | numbers,
     version=st.none() | st.integers(-(2**63), 2**63 - 1),
     action_taken=texts,
     review_seconds=st.none() | st.floats(0, 1e7),
@@ -249,7 +340,7 @@ controls = st.builds(
 )
 
 
-@given(st.lists(predictions | outcomes | controls, min_size=1, max_size=1) | st.lists(predictions, max_size=3))
+@given(st.lists(predictions | values | outcomes | controls, min_size=1, max_size=1) | st.lists(predictions, max_size=3))
 def test_what_is_written_is_read_again(records):
     for record in records:
         [(index, read, raw)] = decode_records(encode(record), type(record))

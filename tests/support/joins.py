@@ -15,7 +15,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from detectors.entries import ABSTAINED, ALERTED, BINARY, MAPPED, POSITIVE, OutcomeEntry, PredictionEntry, encode_entry
+from detectors.entries import ABSTAINED, ALERTED, BINARY, MAPPED, POSITIVE, VALUED, OutcomeEntry, PredictionEntry, encode_entry
 from detectors.join_rows import Row
 from detectors.join_rule import contributions, difference
 from detectors.joiner import Joiner, SourceBatch
@@ -41,8 +41,10 @@ _digests = st.integers(0, 5).map(lambda n: n.to_bytes(8, "big"))
 def prediction_entries() -> st.SearchStrategy[bytes]:
     """Entries of few models and versions, so that they meet."""
     return st.builds(
-        lambda model, version, at, score, flags, label, digest, amount: encode_entry(
+        lambda model, version, at, score, flags, label, digest, amount, number: encode_entry(
             PredictionEntry(model, version, at, score, flags, label, digest, amount)
+            if number is None
+            else PredictionEntry(model, version, at, score, VALUED, None, digest, amount, value=number[0], lower=number[1], upper=number[2])
         ),
         st.sampled_from("AB"),
         st.sampled_from("12"),
@@ -52,6 +54,7 @@ def prediction_entries() -> st.SearchStrategy[bytes]:
         st.sampled_from(["yes", "2"]),
         _digests,
         st.sampled_from([0, 500]),
+        st.sampled_from([None, None, (1.0, 0.5, 2.0), (1.0, None, None), (1.5, 1.0, 1.5)]),
     )
 
 
@@ -69,6 +72,7 @@ def outcome_entries() -> st.SearchStrategy[bytes]:
         st.none() | st.integers(0, 1),
         st.none() | st.integers(0, 1),
         st.none() | st.lists(_CHECKS, min_size=1, max_size=2, unique_by=lambda check: check[0]).map(sorted),
+        st.none() | st.sampled_from([1.0, 1.25, 3.5]),
     )
 
 
@@ -103,7 +107,8 @@ def message_rows(rows: Rows) -> list[tuple[str, int, tuple[int, int], tuple[Any,
     for name in TEXTS:
         columns[name] = [rows.texts[i] for i in columns[name]]
     columns["version"] = [rows.versions[i] for i in columns["version"]]
-    columns["score"] = [None if score != score else score for score in columns["score"]]  # noqa: PLR0124 - NaN is not itself
+    for name in ("score", "error"):
+        columns[name] = [None if value != value else value for value in columns[name]]  # noqa: PLR0124 - NaN is not itself
     groups = {dimension: [rows.texts[i] for i in rows.dimension(dimension).tolist()] for dimension in sorted(rows.dimensions)}
     names = [name for name in columns if name not in {"origin", "offset", "index", "sign", "status", "count"}]
     out = []
@@ -184,11 +189,17 @@ def source_records(r: random.Random) -> Iterator[tuple[str, dict[str, Any]]]:
             for _ in range(r.choice([1, 1, 2])):
                 record = {"request_id": f"r{i}", "model_id": model, "model_version": r.choice("112"), "timestamp": r.randrange(3)}
                 record |= {"score": r.choice([0.1, 0.3, 0.9]), "amount": r.randrange(3), "subgroups": {"sex": r.choice("fm"), "site": 1}}
+                if r.random() < 0.2:
+                    del record["score"]
+                    record |= {"predicted_value": r.choice([1.0, 2.5])}
+                    yield "predictions", record | r.choice([{}, {"interval": {"lower": 0.5, "upper": r.choice([1.5, 3.0]), "level": 0.9}}])
+                    continue
                 yield "predictions", record | r.choice([{}, {"predicted_label": r.choice([0, 1, "yes"])}, {"abstained": True}])
         for version in range(r.choice([0, 1, 1, 2, 3])):
             outcome: dict[str, Any] = {"request_id": f"r{i}", "timestamp": r.randrange(9)}
             outcome |= r.choice([{}, {"version": version}]) | r.choice([{}, {}, {"model_id": r.choice("AB")}])
             parts = [{"true_label": r.choice([0, 1, True, "yes"])}, {"cost": r.randrange(3)}, {"action_taken": "acted"}]
+            parts.append({"true_value": r.choice([1, 2.75])})
             for part in r.sample([*parts, {"checks": {"cites": [r.randrange(2), 1]}}], r.choice([1, 1, 2, 3])):
                 outcome |= part
             yield "outcomes", outcome
