@@ -1,5 +1,6 @@
 """Making the topics: what would be done, and doing it. As often as one likes: what is right already is left alone."""
 
+import time
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import NamedTuple
@@ -61,12 +62,14 @@ def plan(client: AdminClient, settings: Settings) -> list[Step]:
 
 
 def apply(client: AdminClient, settings: Settings, steps: Iterable[Step]) -> None:
-    """Take the steps of a plan.
+    """Take the steps of a plan, and wait until what they made can be seen: brokers learn of it a moment after the controller has done it.
 
     Raises
     ------
     ValueError
         If a step says ``refuse``: nothing is done then.
+    TimeoutError
+        If a broker does not show in time what was made.
     confluent_kafka.KafkaException
         If Kafka does not do what it is asked to.
 
@@ -86,6 +89,7 @@ def apply(client: AdminClient, settings: Settings, steps: Iterable[Step]) -> Non
             )
         if step.action in {Action.ALTER, Action.GROW} and step.config:
             _alter(client, step.topic, step.config)
+    _until_seen(client, settings, [wanted[step.name] for step in steps if step.action in {Action.CREATE, Action.GROW}])
 
 
 def accept(client: AdminClient, settings: Settings, names: Iterable[str], groups: Iterable[str]) -> None:
@@ -146,6 +150,17 @@ def _create(client: AdminClient, name: str, topic: Topic) -> None:
     except KafkaException as error:
         if error.args[0].name() != "TOPIC_ALREADY_EXISTS":  # someone else was quicker
             raise
+
+
+def _until_seen(client: AdminClient, settings: Settings, made: list[Topic]) -> None:
+    end = time.monotonic() + TIMEOUT_S
+    while made:
+        found = look(client, settings, [topic.name for topic in made])
+        made = [topic for topic in made if topic.name not in found or found[topic.name].partitions < topic.partitions]
+        if made and time.monotonic() > end:
+            raise TimeoutError(f"not to be seen within {TIMEOUT_S:g} s: {', '.join(settings.topic(topic.name) for topic in made)}")
+        if made:
+            time.sleep(0.05)
 
 
 def _alter(client: AdminClient, name: str, config: Mapping[str, str]) -> None:

@@ -34,7 +34,7 @@ def test_a_plan_changes_nothing_and_applying_twice_changes_nothing_more(kafka: B
     facts = look(client, settings, [step.name for step in first])
     assert (facts["predictions"].partitions, facts["scored"].partitions, facts["control"].partitions) == (3, 2, 1)
     assert len({f.topic_id for f in facts.values()}) == len(first)
-    again = plan(client, settings)
+    again = plan(client, settings)  # at once: what was made can be seen
     assert {step.action for step in again} == {Action.KEEP}
     assert all(step.there == step.wanted for step in again)
     assert {again[0].there[key] for key in ("partitions", "retention.ms", "cleanup.policy")} == {"3", "604800000", "delete"}
