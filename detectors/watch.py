@@ -20,18 +20,18 @@ from detectors.ladder import DAY_MS
 from detectors.ledger import Ledger
 from detectors.model_companions import COMPANIONS, ModelCompanions
 from detectors.model_version import END, ModelVersion
+from detectors.news import EVERY_MS, News
 from detectors.segments import OTHER
 from schemas.control import Control
 from schemas.findings import Event
 from schemas.policy import Policy, parse_policy
 from schemas.scored import Forwarded, Kind, Origin, Rows, Scored, Status, Tick
 
-STATE_VERSION = 6
+STATE_VERSION = 7
 LIVE_SCORES = 4_096  # distinct scores that the AUC counts exactly
 REPLAY_SCORES = 65_536
 SHARING_DAYS = 30  # a version without predictions for so long leaves its part of the budget to the others
 SOURCES = ("predictions", "outcomes")  # topics that the watch's time waits for
-STATISTICS_EVERY_MS = 1_000
 MAX_MODELS = 1_000  # in a scored partition
 MAX_VERSIONS = 200  # of a model
 
@@ -64,9 +64,8 @@ class Watch:
 
     """
 
-    def __init__(self, *, distinct_scores: int = LIVE_SCORES, statistics_every_ms: int | None = STATISTICS_EVERY_MS) -> None:
+    def __init__(self, *, distinct_scores: int = LIVE_SCORES, statistics_every_ms: int | None = EVERY_MS) -> None:
         self.distinct_scores = distinct_scores
-        self.statistics_every_ms = statistics_every_ms
         self.policy = Policy()
         self.models: dict[str, dict[str, ModelVersion]] = {}
         self.companions: dict[str, ModelCompanions] = {}  # by model
@@ -81,8 +80,7 @@ class Watch:
         self.topic_ids: dict[str, str] = {}
         self.changed: set[tuple[str, str]] = set()  # versions, and companions of a model, since the last checkpoint
         self.clock_ms = -END  # of the workers that write ticks
-        self._news: set[tuple[str, str]] = set()  # versions with rows since their last statistics
-        self._published: dict[tuple[str, str], int] = {}  # when those were made, by the ticks' clock
+        self.news = News(statistics_every_ms)
 
     def apply(self, record: Scored) -> list[Event]:
         """Fold one record; return what it lets the watch find.
@@ -126,7 +124,7 @@ class Watch:
             version = self._version(rows.model_id, rows.versions[number])
             version.add(rows, where[(code == number) & alone])
             self.changed.add((version.model_id, version.name))
-            self._news.add((version.model_id, version.name))
+            self.news.add((version.model_id, version.name))
         if len(where):
             self.companions[version.model_id].add(rows, where)
             self.changed.add((version.model_id, COMPANIONS))
@@ -225,15 +223,10 @@ class Watch:
         return share
 
     def _statistics(self, time_ms: int) -> list[Event]:
-        if self.statistics_every_ms is None:
-            return []
         found: list[Event] = []
-        for model_id, name in sorted(self._news):
-            if self.clock_ms - self._published.get((model_id, name), -END) >= self.statistics_every_ms:
-                version = self.models[model_id][name]
-                found += statistics_events(version, time_ms, partial(self.companions[model_id].filled, version))
-                self._published[model_id, name] = self.clock_ms
-                self._news.discard((model_id, name))
+        for model_id, name in self.news.due(self.clock_ms):
+            version = self.models[model_id][name]
+            found += statistics_events(version, time_ms, partial(self.companions[model_id].filled, version))
         return found
 
     def _control(self, forwarded: Forwarded) -> list[Event]:
@@ -284,8 +277,7 @@ class Watch:
             "clock_ms": self.clock_ms,
             "watermarks": [[model, name, version.watermark_ms] for model, name, version in self._versions()],
             "ledger": self.ledger.to_state(),
-            "news": [list(version) for version in sorted(self._news)],
-            "published": [[*version, at] for version, at in self._published.items()],
+            "news": self.news.to_state(),
         }
 
     def load(self, head: dict[str, Any], versions: dict[tuple[str, str], dict[str, Any]]) -> None:
@@ -309,8 +301,7 @@ class Watch:
         self.partitions, self.topic_ids = dict(head["partitions"]), dict(head["topic_ids"])
         self.clock_ms = head["clock_ms"]
         self.ledger.load(head["ledger"])
-        self._news = {(model, name) for model, name in head["news"]}
-        self._published = {(model, name): at for model, name, at in head["published"]}
+        self.news.load(head["news"])
         for (model, name), state in versions.items():
             policy = self.policy.for_model(model)
             if model not in self.models:

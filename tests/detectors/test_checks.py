@@ -275,7 +275,7 @@ def test_a_restart_changes_nothing() -> None:
     saved = unpack(pack(half, Position("scored", 1, 0)))
     assert saved is not None
     restored = saved.watch
-    restored.statistics_every_ms = None
+    restored.news.every_ms = None
     _, rest = fold(records, policy=MIXED, watch=restored, close=False)
     assert findings(of_checks(first) + of_checks(rest)) == findings(of_checks(events))
     assert whole(restored)[-1] == whole(watch)[-1]

@@ -205,7 +205,7 @@ def test_order_and_batches_and_restarts_change_nothing() -> None:
     half, first = fold(LARGE[: len(LARGE) // 2], close=False)
     saved = unpack(pack(half, Position("scored", 1, 0)))
     assert saved is not None
-    saved.watch.statistics_every_ms = None
+    saved.watch.news.every_ms = None
     _, rest = fold(LARGE, watch=saved.watch, close=False)
     assert findings(of_probes(first) + of_probes(rest)) == findings(of_probes(events))
     assert saved.watch.companions["m"].members["probes"].to_state() == watch.companions["m"].members["probes"].to_state()
