@@ -35,13 +35,20 @@ from detectors.entries import (
 from detectors.fixed import Ints
 from detectors.packing import MONEY, claim, number, pack_outcome, pack_subgroups, particulars
 from detectors.pending import FRAME_BYTES, MAX_ENTRY, frame
+from schemas.bulk import held_by
 from schemas.fields import Subgroups, epoch_ms
+from schemas.outcome import Outcome
 from schemas.policy_models import ModelPolicy
+from schemas.prediction import Prediction
 
 FRAME = [("size", "<u2"), ("source", "V6"), ("place", ">u8")]  # as ``pending.frame`` writes it, of ``pending.record_origin``
 PREDICTION_FRAME = np.dtype([*FRAME, *PREDICTION_HEAD.descr])
 LABEL_FRAME = np.dtype([*FRAME, *LABEL_HEAD.descr])
 RAW = ("subgroups",)  # fields of a lean prediction that stay JSON: each distinct value is read once
+USUAL: dict[type[Any], tuple[str, ...]] = {  # fields of the usual record of each kind, see ``schemas.bulk``
+    Prediction: ("request_id", "model_id", "model_version", "timestamp", "score", "subgroups", "amount", "alerted"),
+    Outcome: ("request_id", "timestamp", "true_label"),
+}
 
 _PARTICULAR = ("scores", "predicted_label", "unit", "alert_key", "compute_cost", "features", "probe", "predicted_value")
 _LABELS: dict[Any, int] = {0: 0, 1: 1}  # True and 1.0 are 1
@@ -156,7 +163,7 @@ def shaped(records: Sequence[Any], held: Held, shapes: Shapes) -> Shaped:
     n = len(records)
     more: list[Any] = []
     claims: dict[int, tuple[float | None, int]] = {}
-    columns = [[getattr(record, name) for record in records] for name in _PARTICULAR]
+    columns = [[getattr(record, name) for record in records] for name in held_by(records, _PARTICULAR)]
     if any(column.count(None) < n for column in columns):
         more = [None] * n
         for i in {i for column in columns for i, value in enumerate(column) if value is not None}:
@@ -179,9 +186,8 @@ def pack_predictions(arrivals: Arrivals, sources: npt.NDArray[Any], what: Shaped
     for i, (said, flag) in what.claims.items():
         score[i] = np.nan if said is None else said
         flags[i] = flag
-    abstained = [record.abstained for record in records]
-    if True in abstained:
-        flags |= np.where(abstained, ABSTAINED, 0)
+    if held_by(records, ["abstained"]):
+        flags |= np.where([record.abstained for record in records], ABSTAINED, 0)
     alerted = flags & (BINARY | POSITIVE | ABSTAINED) == BINARY | POSITIVE
     stated = [record.alerted for record in records]
     if stated.count(None) < len(stated):
@@ -215,7 +221,8 @@ def pack_predictions(arrivals: Arrivals, sources: npt.NDArray[Any], what: Shaped
 def labels_only(records: Sequence[Any]) -> npt.NDArray[np.bool_]:
     """Say which outcomes are a label 0 or 1 and nothing else, shape (n,)."""
     plain = np.array([record.true_label in _LABELS for record in records], dtype=np.bool_)
-    for name in ("version", "model_id", "cost", "action_taken", "review_seconds", "value", "checks", "true_value"):
+    names = ("version", "model_id", "cost", "action_taken", "review_seconds", "value", "checks", "true_value")
+    for name in held_by(records, names):
         column = [getattr(record, name) for record in records]
         if column.count(None) < len(column):
             plain &= np.array([value is None for value in column])

@@ -9,14 +9,14 @@ It takes two steps, with the pending table between them: ``prepare`` reads, chec
 What comes out is the same whenever the same source records are joined again, in whatever batches.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 
-from detectors.bulk_packing import RAW, Arrivals, Frames, Shapes, labels_only, pack_outcomes, pack_predictions, shaped, times_ms
+from detectors.bulk_packing import RAW, USUAL, Arrivals, Frames, Shapes, labels_only, pack_outcomes, pack_predictions, shaped, times_ms
 from detectors.contexts import MOST, Contexts
 from detectors.control_desk import read_policy
 from detectors.entries import Keys
@@ -26,7 +26,7 @@ from detectors.join_rows import Row
 from detectors.join_rule import rule
 from detectors.pending import MAX_BYTES, MAX_ENTRIES, MAX_INDEX, Logs, Lookups, entries_of, origin_prefix
 from detectors.scored_rows import RowsBuilder
-from schemas.bulk import decode_many
+from schemas.bulk import decode_many, held_by
 from schemas.codec import LIMITS, Fault, Limits, Reason, decode_records, encode
 from schemas.control import Control, ControlType
 from schemas.dead_letter import DeadLetter, dead_letter
@@ -254,7 +254,8 @@ class Joiner:
             packed = pack_predictions(arrivals, sources, what, self._shapes)
         prepared.packed.append(packed)
         prepared.lookups.keys += self._key.many(
-            [record.request_id for record in arrivals.records], [record.row for record in arrivals.records]
+            [record.request_id for record in arrivals.records],
+            [record.row for record in arrivals.records] if held_by(arrivals.records, ["row"]) else (),
         )
         prepared.lookups.frames += packed.frames
         prepared.lookups.ttls_ms += packed.ttls_ms
@@ -266,18 +267,23 @@ class Joiner:
     def _readable(self, prepared: Prepared, read: "_Read") -> Arrivals:
         """Decode messages of one kind, and refuse what is no record of it."""
         kind = read.kind
-        bulk = decode_many(read.values, kind, self._limits, raw=RAW if kind is Prediction else ())
-        records, message, element = bulk.records, np.array(bulk.messages, dtype=np.int64), np.array(bulk.elements, dtype=np.int64)
+        bulk = decode_many(read.values, kind, self._limits, raw=RAW if kind is Prediction else (), usual=USUAL[kind])
+        records, message, element = bulk.records, bulk.messages, bulk.elements
         for i in self._doubtful(records, kind):
             [(_, record, _)] = decode_records(bulk.raws[i], kind, self._limits)
-            records[i] = msgspec.structs.replace(record, index=bulk.elements[i]) if isinstance(record, Fault) else record
+            records[i] = msgspec.structs.replace(record, index=int(element[i])) if isinstance(record, Fault) else record
         order = _order(read.number[message], element)
         arrivals = Arrivals(records, bulk.raws, order, read.batch[message], read.offset[message], element, read.kafka_ms[message])
-        faults = {i: record for i, record in enumerate(records) if type(record) is Fault}
+        faults = {i: record for i, record in enumerate(records) if type(record) is Fault} if Fault in set(map(type, records)) else {}
         return self._refuse(prepared, arrivals, faults)
 
-    def _doubtful(self, records: Sequence[Any], kind: type[Any]) -> Iterable[int]:
-        """Yield which lean records need the checks across fields that a whole one makes."""
+    def _doubtful(self, records: Sequence[Any], kind: type[Any]) -> list[int]:
+        """Return which lean records need the checks across fields that a whole one makes."""
+        said = "score" if kind is Prediction else "true_label"
+        if not held_by(records, [name for name in kind.__struct_fields__ if name not in USUAL[kind]]):
+            values = [getattr(record, said) for record in records]
+            if None not in values and (kind is Prediction or set(values) <= {0, 1}):
+                return []
         lean = [i for i, record in enumerate(records) if type(record) is not Fault and type(record) is not kind]
         if kind is Prediction:
             return [i for i in lean if not (_scored(records[i]) if records[i].score is not None else _valued(records[i]))]

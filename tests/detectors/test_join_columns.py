@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from support.joins import OTHER_POLICY, POLICY, source_records
 
 from detectors import joiner as joiner_module
+from detectors.bulk_packing import USUAL
 from detectors.entries import decode_entry
 from detectors.join_columns import Unusual, join_usual
 from detectors.joiner import Joined, Joiner, SourceBatch
 from detectors.packing import pack_outcome, pack_prediction
 from detectors.pending import DictTable, entries_of, origin_prefix, record_origin, scan
-from schemas.bulk import decode_many
+from schemas.bulk import decode_many, held_by
 from schemas.codec import Fault, Limits, decode_records
 from schemas.outcome import Outcome
 from schemas.prediction import Prediction
@@ -175,10 +176,10 @@ def values_of(record: Any) -> list[Any]:
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(st.sampled_from([GOOD] * 8 + PIECES), max_size=40))
-def test_many_messages_are_read_as_each_would_be(values: list[bytes | None]) -> None:
+@given(st.lists(st.sampled_from([GOOD] * 8 + PIECES), max_size=40), st.sampled_from([(), USUAL[Outcome]]))
+def test_many_messages_are_read_as_each_would_be(values: list[bytes | None], usual: tuple[str, ...]) -> None:
     limits = Limits(max_bytes=300)
-    bulk = decode_many(values, Outcome, limits)
+    bulk = decode_many(values, Outcome, limits, usual=usual)
     want = [(position, *each) for position, value in enumerate(values) for each in decode_records(value, Outcome, limits)]
     assert list(zip(bulk.messages, bulk.elements, bulk.raws, strict=True)) == [(message, index, raw) for message, index, _, raw in want]
     for got, (_, _, record, _) in zip(bulk.records, want, strict=True):
@@ -193,3 +194,12 @@ def test_many_messages_are_read_as_each_would_be(values: list[bytes | None]) -> 
 def test_ordinary_messages_are_read_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("schemas.bulk.decode_records", lambda *_: pytest.fail("one by one"))
     assert len(decode_many([PIECES[0], PIECES[1]] * 50, Outcome).records) == 100
+
+
+def test_what_the_usual_record_does_not_hold_is_at_its_default() -> None:
+    names = [name for name in Outcome.__struct_fields__ if name not in USUAL[Outcome]]
+    more = GOOD[:-1] + b', "cost": 2}'
+    for values, held in (([GOOD] * 20, []), ([GOOD, more] * 20, names)):
+        records = decode_many(values, Outcome, usual=USUAL[Outcome]).records
+        assert held_by(records, names) == held
+        assert [record.cost for record in records[:2]] == [None, 2 if held else None]

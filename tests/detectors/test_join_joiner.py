@@ -96,6 +96,19 @@ def test_poison_is_counted_and_stops_nothing(value):
     assert (letter.topic, letter.partition, letter.offset, letter.payload) == ("predictions", 0, 0, None)
 
 
+@pytest.mark.parametrize(
+    ("origin", "good", "bad"),
+    [
+        (PREDICTIONS, MADE, {name: MADE[name] for name in MADE if name != "score"}),
+        (OUTCOMES, KNOWN, {name: KNOWN[name] for name in KNOWN if name != "true_label"}),
+        (OUTCOMES, KNOWN, KNOWN | {"true_label": 0.5}),
+    ],
+)
+def test_a_record_that_says_nothing_is_found_among_usual_ones(origin, good, bad):
+    joined = join(batch(origin, *[good] * 3, bad, *[good] * 3))
+    assert [(letter.offset, letter.reason) for letter in joined.dead_letters] in ([(3, Reason.MISSING_FIELD)], [(3, Reason.OUT_OF_RANGE)])
+
+
 def test_payloads_of_dead_letters_need_a_flag():
     joined = join(batch(OUTCOMES, b"{"), joiner=Joiner(Policy(), b"secret", keep_payload=True))
     assert joined.dead_letters[0].payload == "ew=="
