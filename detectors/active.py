@@ -35,11 +35,11 @@ class Active:
     ) -> None:
         self.key, self.bet, self.table, self.clear, self.baseline = key, bet, table, clear, baseline
         self.phi, self.stake, self.tolerance = phi, stake, tolerance
-        self.sums = np.zeros(3)
+        self.sums = np.zeros(bet.tallied)
         self.total = np.zeros(bet.width)  # observation since the alarm
         self.log_e = np.full(len(bet.clear_factors(np.zeros(bet.width), clear)), -np.inf)
         self.log_c = np.zeros_like(self.log_e)
-        self.calm = np.zeros((len(self.log_e), 3))  # since each alternative of the clear test began to win
+        self.calm = np.zeros((len(self.log_e), bet.tallied))  # since each alternative of the clear test began to win
         self.panes, self.level, self.next_update = 0, -1, _FIRST_UPDATE
 
     @classmethod
@@ -72,10 +72,10 @@ class Active:
         return self._estimate(self.sums)
 
     def _estimate(self, sums: Floats) -> Estimate:
-        n, x, _ = sums.tolist()
+        n, x = sums[:2].tolist()
         if n <= 0:
             return Estimate(math.nan, 0.0, 1.0, 0.0)
-        lo, hi = self.bet.sequence(n, x, self.phi, self.table)
+        lo, hi = self.bet.sequence(sums, self.phi, self.table)
         return Estimate(x / n, lo, hi, n)
 
     def step(self, obs: Floats, due_ms: int, factor: float = 1.0) -> Moved | Cleared | None:
@@ -94,11 +94,12 @@ class Active:
         self.calm = np.where(self.log_c[:, None] <= 0, 0.0, self.calm) + tally
         self.log_c = np.maximum(self.log_c, 0.0) + factors
         if float(np.logaddexp.reduce(self.log_e)) - math.log(len(self.log_e)) >= _CLEAR:
-            return Cleared(key=self.key, due_ms=due_ms, current=self._estimate(self.calm[int(self.log_e.argmax())]))
+            calm = self.calm[int(self.log_e.argmax())]
+            return Cleared(key=self.key, due_ms=due_ms, current=self._estimate(calm), rates=self.bet.rates(calm))
         return self._moved(due_ms)
 
     def _moved(self, due_ms: int) -> Moved | None:
-        n, _, expected = self.sums.tolist()
+        n, _, expected = self.sums[:3].tolist()
         if n / self.phi < _SOME:
             return None
         now = self.current()
@@ -112,8 +113,16 @@ class Active:
         while self.next_update <= n:
             self.next_update *= 4
         base = Estimate(expected / n, self.baseline.lo, self.baseline.hi, self.baseline.n)
-        figure = self.bet.figure(self.total, self.table)
-        return Moved(key=self.key, due_ms=due_ms, current=now, baseline=base, severity=max(self.level, 0), rose=rose, figure=figure)
+        return Moved(
+            key=self.key,
+            due_ms=due_ms,
+            current=now,
+            baseline=base,
+            severity=max(self.level, 0),
+            rose=rose,
+            figure=self.bet.figure(self.total, self.table),
+            rates=self.bet.rates(self.sums),
+        )
 
     def to_state(self) -> dict[str, Any]:
         """Return the state as plain values and raw bytes."""

@@ -1,7 +1,7 @@
 """The evidence bank: all monitors of one model version, stepped together, within one budget of false pages."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -32,11 +32,13 @@ class StepContext:
     """What a step needs besides the reading.
 
     ``share`` is this version's part of the model's budget: one over the number of versions that share it. ``outcome_days`` gives, for a
-    segment, the effective number of days on which its labels became known before the reading's due time: 1 / Σ share².
+    segment, the effective number of days on which its labels became known before the reading's due time: 1 / Σ share². ``name`` gives a
+    segment as {dimension: value}.
     """
 
     share: float = 1.0
     outcome_days: Callable[[int], float] = field(default=lambda segment: math.inf)
+    name: Callable[[int], Mapping[str, str]] = field(default=lambda segment: {})
 
 
 class Bank:
@@ -83,7 +85,7 @@ class Bank:
     def step(self, reading: Reading, context: StepContext) -> list[Signal]:
         """Step every monitor that the reading has events for; return alarms, what is new about old ones, and notes."""
         panels = self._panels(reading)
-        observed = [panel.observe(reading) for panel in panels]
+        observed = [panel.observe(reading, context.name) for panel in panels]
         self.budget.advance(reading.due_ms, context.share)
         if not len(reading.segments):
             return []
@@ -230,7 +232,8 @@ class Bank:
     def _alarm(self, panel: Panel, crossing: Crossing, reading: Reading, guard: CoverageGuard | None) -> tuple[Alarm, Fit] | None:
         m, row, bet = panel.monitors, crossing.row, panel.bet
         track = panel.tracks[int(m.track[row])]
-        n, x, expected = m.since[row, crossing.stake].tolist()
+        sums = m.since[row, crossing.stake]
+        n, x, expected = sums[:3].tolist()
         if n <= 0:
             return None
         mean, base = x / n, expected / n
@@ -253,13 +256,14 @@ class Bank:
             onset_ms=onset_ms,
             end_ms=reading.end_ms,
             baseline=Estimate(base, *bet.interval(fit, base, track.tolerance), size),
-            current=Estimate(mean, *bet.spread(n, x, phi, panel.tables[row]), n),
+            current=Estimate(mean, *bet.spread(sums, phi, panel.tables[row]), n),
             log_evidence=crossing.log_evidence,
             detector=track.paged_by,
             unconfirmed=delayed,
             why="labels come at another pace than in the baseline; only the last rung can tell" if delayed else "",
             affected=self._affected(panel, row),
             per_day=n / (reading.end_ms - onset_ms) * DAY_MS,
+            rates=bet.rates(sums),
         )
         return alarm, fit
 

@@ -11,7 +11,7 @@ import numpy as np
 from detectors.cells import BIN, GRID, MADE
 from detectors.figures import Figures, Review, many_figures
 from detectors.incident_events import MOST_EVIDENCE
-from schemas.drift import Direction, DriftData, Impact, Interval, Kind, Monitor, Scope, Severity, Window
+from schemas.drift import Direction, DriftData, GroupRates, Impact, Interval, Kind, Monitor, Scope, Severity, Window
 from schemas.fields import rfc3339
 from schemas.figures import SegmentFigures, StatisticsData
 from schemas.findings import Event, EventType, subject
@@ -67,6 +67,7 @@ def drift_data(event: IncidentEvent, model_id: str, model_version: str, name: Ca
         window=Window(from_=rfc3339(start_ms), to=rfc3339(end_ms)),
         origins=origins,
         impact=None if event.impact is None else Impact(money_per_day=event.impact),
+        rates=None if event.rates is None else GroupRates(group=event.rates[0], rest=event.rates[1]),
         message=event.message,
         unconfirmed=event.unconfirmed,
         why=event.why,

@@ -9,7 +9,7 @@ from detectors.signals import Alarm, Estimate, Key
 DAY_MS = 86_400_000
 _NEAR_MS = 7 * DAY_MS
 _NEAR_SHARE = 0.1  # of the age
-LABEL_DELAY, CLAIM, COST = "label_delay", "claim", "cost"
+LABEL_DELAY, CLAIM, COST, GAP = "label_delay", "claim", "cost", "gap"
 
 
 @dataclass(kw_only=True)
@@ -23,6 +23,7 @@ class Member:
     figure: str = ""
     per_day: float | None = None  # events a day since the alarm
     unit_cost: float | None = None  # of one more failure, with the data since the alarm
+    rates: tuple[float, float] | None = None  # the group's and the rest's, with the data since the alarm
 
 
 @dataclass(kw_only=True)
@@ -81,9 +82,12 @@ class Incident:
 def subject(alarm: Alarm) -> str:
     """Return what an alarm is about, as far as one must not hide the other.
 
-    When labels come is not what they say; and a refuted claim may stand for as long as the model does, whatever else happens.
+    When labels come is not what they say; and a refuted claim, or a gap wider than promised, may stand for as long as the model does,
+    whatever else happens. A gap that widens is one with the change in the group.
     """
     kind = family(alarm.key.family).kind
+    if kind == GAP and alarm.baseline.n == 0:  # no events behind its baseline: it was promised
+        return GAP
     if kind in NAMED:  # each check, each kind of probe is a matter of its own
         return alarm.key.family
     return kind if kind in (LABEL_DELAY, CLAIM) else ""

@@ -50,6 +50,7 @@ class IncidentEvent:
     message: str
     threshold: float = 1.0
     impact: float | None = None  # money a day
+    rates: tuple[float, float] | None = None  # the group's and the rest's, where ``current`` is their difference
 
 
 def day(ms: int) -> str:
@@ -99,6 +100,19 @@ def amount(estimate: Estimate) -> str:
     return f"{value} ({lo}–{hi})"  # noqa: RUF001  # a range is written with a dash
 
 
+def points(estimate: Estimate) -> str:
+    """Write a difference of rates with its interval, with as many decimals as the interval can bear.
+
+    >>> points(Estimate(0.0512, 0.023, 0.079, 900)), points(Estimate(0.002, -0.011, 0.015, 900)), points(Estimate(0.05, 0.05, 0.05, 0))
+    ('5.1 points (2.3 to 7.9)', '0.2 points (-1.1 to 1.5)', '5 points')
+    """
+    if estimate.lo == estimate.hi:
+        return f"{100 * estimate.value:g} points"
+    digits = 0 if estimate.hi - estimate.lo >= 0.1 else 1
+    value, lo, hi = (f"{100 * part:z.{digits}f}" for part in estimate[:3])
+    return f"{value} points ({lo} to {hi})"
+
+
 def message(
     event: str,
     model: str,
@@ -112,12 +126,13 @@ def message(
     figure: str = "",
     money: float | None = None,
     began_ms: int | None = None,
+    rates: tuple[float, float] | None = None,
 ) -> str:
     """Say in a sentence or three what changed, for whom, since when, and where to look.
 
     ``why`` is added to it; ``closed`` is why an incident ends although the change may still be there; ``figure`` is one more about the
     data since the alarm, ``money`` what the change costs a day. ``began_ms`` is the onset
-    of the incident, which is told where ``lead`` saw its change begin on another day.
+    of the incident, which is told where ``lead`` saw its change begin on another day. ``rates`` are the group's and the rest's, of a gap.
 
     Examples
     --------
@@ -130,10 +145,13 @@ read at age 190 days; no group stands out. Look at positives that the model miss
 
     """
     what = family(lead.key.family)
+    gap = what.kind == "gap"
     whom = model if lead.key.segment == 0 else f"{model} for {naming(lead.key.segment)}"
+    if gap:
+        whom = f"{model} between {naming(lead.key.segment)} and the rest"
     began = "" if began_ms is None or day(began_ms) == day(lead.onset_ms) else f" (the incident: since {day(began_ms)})"
     since = f"among predictions made since {day(lead.onset_ms)}{began}, read {_age(lead.age_ms)}"
-    write = amount if what.kind == "cost" else percent
+    write = {"cost": amount, "gap": points}.get(what.kind, percent)
     now, base = write(current), write(lead.baseline)
     if event == CLEARED:
         if closed:
@@ -147,6 +165,10 @@ read at age 190 days; no group stands out. Look at positives that the model miss
         change = f"Scores of {whom} shifted: the share of {lead.how} rose from {base} to {now}"
     elif what.kind == "claim":
         change = f"Claimed {what.noun} of {whom} {100 * lead.baseline.value:g} %, production says {now}"
+    elif gap:
+        against = f"the baseline was {base}" if lead.baseline.n else f"{base} are tolerated"
+        sides = "" if rates is None else f": {_plain(rates[0])} in the group, {_plain(rates[1])} in the rest,"
+        change = f"{_subject(what.noun, whom)} is {now} where {against}{sides}"
     else:
         verb = "rose" if lead.direction == "up" else "fell"
         change = f"{_subject(what.noun, whom)} {verb} from {base} to {now}"
@@ -154,6 +176,10 @@ read at age 190 days; no group stands out. Look at positives that the model miss
         change += f", about {money:,.0f} a day"
     extra = f" ({figure})" if figure else ""
     return f"{change}{extra} {since}; {_groups(lead, affected, naming)}. {what.look}{_because(why)}"
+
+
+def _plain(rate: float) -> str:
+    return f"{100 * rate:.1f} %"
 
 
 def _because(why: str) -> str:

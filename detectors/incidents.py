@@ -122,7 +122,7 @@ class Incidents:
         if incident is None or member is None:
             return
         member.current, member.severity, member.figure = moved.current, max(member.severity, moved.severity), moved.figure
-        member.per_day, member.unit_cost = moved.per_day, moved.unit_cost
+        member.per_day, member.unit_cost, member.rates = moved.per_day, moved.unit_cost, moved.rates
         if member.severity > incident.severity:
             incident.severity = member.severity
             self._news(news, incident, ESCALATED)
@@ -134,7 +134,7 @@ class Incidents:
         if incident is None or member is None:
             return
         was_lead = member is incident.lead
-        member.active, member.current = False, cleared.current
+        member.active, member.current, member.rates = False, cleared.current, cleared.rates
         if incident.active:
             if was_lead:
                 self._news(news, incident, UPDATED)
@@ -178,7 +178,9 @@ class Incidents:
     def _event(self, incident: Incident, event: str, due_ms: int, naming: Naming, closed: str = "") -> IncidentEvent:
         member = incident.lead
         lead, affected = member.alarm, tuple(sorted(incident.affected, key=naming))
-        current = member.current if member.current is not None and member.current.n > 0 else lead.current
+        current, rates = lead.current, lead.rates
+        if member.current is not None and member.current.n > 0:
+            current, rates = member.current, member.rates
         whole = any(each.alarm.key.segment == 0 for each in incident.members)
         return IncidentEvent(
             event=event,
@@ -203,6 +205,7 @@ class Incidents:
             unconfirmed=incident.unconfirmed,
             why=closed or incident.why,
             impact=loss_per_day(incident),
+            rates=rates,
             message=message(
                 event,
                 f"{self.model_id} {self.model_version}",
@@ -215,6 +218,7 @@ class Incidents:
                 figure=member.figure,
                 money=loss_per_day(incident),
                 began_ms=incident.onset_ms,
+                rates=rates,
             ),
         )
 

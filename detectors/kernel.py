@@ -45,7 +45,7 @@ def crossed(log_r: Floats, level: float = 0.0) -> Ints:
 
 
 def follow(log_c: Floats, onset: Ints, since: Floats, *, log_factors: Floats, start_ms: int, tally: Floats) -> None:
-    """Move the companion CUSUM, its onset (ms) and (events, sum, expected) since then on by one pane, in place.
+    """Move the companion CUSUM, its onset (ms) and the tally (events, sum, expected ...) since then on by one pane, in place.
 
     Where an alternative had nothing left, it starts anew with this pane.
 
@@ -56,7 +56,7 @@ def follow(log_c: Floats, onset: Ints, since: Floats, *, log_factors: Floats, st
     start_ms
         Start of the pane.
     since, tally
-        Shape (k, stakes, 3); ``tally`` may have one stake for all.
+        Shape (k, stakes, columns); ``tally`` may have one stake for all.
 
     References
     ----------

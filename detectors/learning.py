@@ -78,8 +78,8 @@ class Learner:
         if m.state[row] != LEARNING and m.hot[row]:
             m.frozen[row] = 1
             return None
-        parent = self._aggregate(row) if slot else -1
-        if slot and (parent < 0 or m.state[parent] == LEARNING):
+        parent = self._aggregate(row) if slot and not self.bet.relative else -1
+        if slot and not self.bet.relative and (parent < 0 or m.state[parent] == LEARNING):
             return None
         if not self.bet.enough(m.total[row], track.two_sided, slot == 0, self.rule):
             return None
@@ -91,10 +91,11 @@ class Learner:
             m.phi[row] = phi(self._in_season(row), self.bet.dispersion(m.total[row]))
             if self.season is not None and not slot:  # a short burst drowns in wide buckets
                 m.phi[row] = max(float(m.phi[row]), phi(self.season.series(int(m.track[row])), self.bet.dispersion(m.total[row])))
-        if slot:
+        if parent >= 0:
             m.phi[row] = max(float(m.phi[row]), float(m.phi[parent]))
+        if slot:
             m.series[row] = 0.0
-        fit = self._bounded(m.total[row], track, float(m.phi[row]), m.null[parent] if slot else None)
+        fit = self._bounded(m.total[row], track, float(m.phi[row]), m.null[parent] if parent >= 0 else None)
         self.freeze(row, fit)
         m.next_fit[row] = min(_TRIPLE * events, self.rule.plenty)
         if events >= self.rule.plenty:

@@ -126,7 +126,8 @@ class ModelVersion:
             reading = self._reading(step, pane)
             self.stepped = True
             self.read_to[step.rung] = reading.end_ms
-            signals = self.bank.step(reading, StepContext(share=share(step.due_ms), outcome_days=self._outcome_days(step.due_ms)))
+            context = StepContext(share=share(step.due_ms), outcome_days=self._outcome_days(step.due_ms), name=self.sums.segments.name)
+            signals = self.bank.step(reading, context)
             signals = [self._priced(signal, reading) for signal in signals]
             if self.trace is not None:
                 self.trace(self, reading, signals)

@@ -18,7 +18,7 @@ Packed = tuple[str, list[int], bytes]
 class Monitors:
     """Arrays of ``count`` monitors of one bet at one rung. The first axis is the monitor.
 
-    Evidence: ``log_r`` and ``log_c`` (Shiryaev–Roberts and CUSUM, by stake), ``onset`` and ``since`` (events, sum, expected, by stake),
+    Evidence: ``log_r`` and ``log_c`` (Shiryaev–Roberts and CUSUM, by stake), ``onset`` and ``since`` (the bet's tally, by stake),
     ``recent`` (observation since any stake began to win; only of bets that are ``shaped``).
     Baseline: ``total`` (observation), ``series``, ``first`` (ms), ``null``, ``base`` (value, lo, hi, n), ``phi``, ``next_fit`` (events).
     Deposits: ``seen`` (ms) and ``seen_pot`` when last touched, ``paid`` since the evidence last started from zero.
@@ -54,7 +54,7 @@ class Monitors:
     paid: Floats
     series: Floats
 
-    def __init__(self, *, stakes: int, width: int, terms: int, recent: int = 0) -> None:
+    def __init__(self, *, stakes: int, width: int, terms: int, recent: int = 0, tallied: int = 3) -> None:
         self.count = 0
         integers = dict.fromkeys(("track", "slot", "state", "frozen", "hot", "first", "seen"), ())
         floats = dict.fromkeys(("phi", "next_fit", "seen_pot", "paid"), ())
@@ -64,7 +64,7 @@ class Monitors:
             "onset": (np.int64, (stakes,)),
             "log_r": (np.float64, (stakes,)),
             "log_c": (np.float64, (stakes,)),
-            "since": (np.float64, (stakes, 3)),
+            "since": (np.float64, (stakes, tallied)),
             "total": (np.float64, (width,)),
             "recent": (np.float64, (recent,)),
             "null": (np.float64, (terms,)),

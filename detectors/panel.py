@@ -1,6 +1,6 @@
 """All monitors of one bet at one rung, stepped together."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,16 +48,18 @@ class Panel:
         self.tracks_of = [np.flatnonzero(self._family_of == f).tolist() for f in range(len(self.families))]
         self._groups = np.array([track.family.groups for track in tracks])
         self._labels = np.array([track.family.needs_labels for track in tracks])
+        self._dimensions = {dimension for track in tracks for dimension in track.dimensions}
         self._paging = np.array([track.paged_by == "bank" for track in tracks])
-        self.monitors = Monitors(stakes=bet.stakes, width=bet.width, terms=bet.terms, recent=bet.width if bet.shaped else 0)
+        recent = bet.width if bet.shaped else 0
+        self.monitors = Monitors(stakes=bet.stakes, width=bet.width, terms=bet.terms, recent=recent, tallied=bet.tallied)
         self.season = Season(len(tracks)) if bet.seasonal else None
         self.learner = Learner(bet, self.tracks, self.monitors, rule, season=self.season, bound=Z_MATURE if mature else Z_90)
         self.rows = np.full((len(tracks), 1), -1, dtype=np.int64)
         self.tables = np.zeros((0, 0))
         self.active: dict[int, Active] = {}
 
-    def observe(self, reading: Reading) -> Floats:
-        """Return the observations, shape (families, segments, width).
+    def observe(self, reading: Reading, name: Callable[[int], Mapping[str, str]]) -> Floats:
+        """Return the observations, shape (families, segments, width); zeros where groups of other dimensions are meant.
 
         Raises
         ------
@@ -69,6 +71,8 @@ class Panel:
         fault = self.bet.fault(obs)
         if fault:
             raise ValueError(f"{self.bet.name} at rung {self.rung}, pane [{reading.start_ms}, {reading.end_ms}): {fault}")
+        if self._dimensions:
+            obs[:, [self._dimensions.isdisjoint(name(segment)) for segment in reading.segments.tolist()]] = 0.0
         return obs
 
     def step(
@@ -129,7 +133,8 @@ class Panel:
 
     def _promised(self, row: int) -> Fit | None:
         contract = self.tracks[int(self.monitors.track[row])].contract
-        return self.bet.contract(contract) if contract is not None and self.monitors.slot[row] == 0 else None
+        meant = self.bet.relative or self.monitors.slot[row] == 0
+        return self.bet.contract(contract) if contract is not None and meant else None
 
     def _keep_to(self, row: int, fit: Fit, budget: Budget) -> None:
         """Arm a monitor with what was promised: there is nothing to learn."""
@@ -239,7 +244,7 @@ class Panel:
     def _renegotiate(self, budget: Budget) -> None:
         """Follow a policy whose contract values are others than those that the monitors were made with; before ``standing`` is counted."""
         m, counted = self.monitors, budget.standing.copy()
-        for row in np.flatnonzero(m.slot[: m.count] == 0).tolist():
+        for row in range(m.count) if self.bet.relative else np.flatnonzero(m.slot[: m.count] == 0).tolist():
             fit = self._promised(row)
             held = m.frozen[row] == 1 and m.base[row, 3] == 0  # events behind the baseline: none, so it was a promise
             if (fit is None and held) or (fit is not None and not (held and np.array_equal(m.null[row], fit.null))):

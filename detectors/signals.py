@@ -47,6 +47,7 @@ class Alarm:
     affected: tuple[int, ...] = ()  # groups with evidence at this moment
     per_day: float = 0.0  # events a day since the onset
     unit_cost: float | None = None  # of one more failure, where a cost matrix says so
+    rates: tuple[float, float] | None = None  # the group's and the rest's, where ``current`` is their difference
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +63,7 @@ class Moved:
     figure: str = ""  # one more, for people
     per_day: float | None = None  # events a day since the alarm, where money depends on it
     unit_cost: float | None = None  # as of the alarm, with the data since
+    rates: tuple[float, float] | None = None  # likewise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +73,7 @@ class Cleared:
     key: Key
     due_ms: int
     current: Estimate
+    rates: tuple[float, float] | None = None  # as of the alarm, since the test began to win
 
 
 @dataclass(frozen=True, kw_only=True)

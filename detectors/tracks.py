@@ -18,6 +18,7 @@ class Track:
     tolerance: float
     paged_by: str = "bank"  # or a River detector's name
     contract: float | None = None
+    dimensions: tuple[str, ...] = ()  # whose groups are watched; empty: all
 
     @property
     def two_sided(self) -> bool:
@@ -40,7 +41,7 @@ def tracks_of(policy: ModelPolicy, *, rung: int, mature: bool) -> list[tuple[Bet
 
 
 def _tracks(family: Family, policy: ModelPolicy, rung: int, mature: bool) -> list[Track]:
-    watch = policy.watch.get(family.name, WatchPolicy(enabled=not family.opt_in))
+    watch = policy.watch.get(family.watch or family.name, WatchPolicy(enabled=not family.opt_in))
     if family.kind == CLAIM:
         watch = WatchPolicy(enabled=family.name in policy.claims, baseline=policy.claims.get(family.name))
     if not watch.enabled or family.needs_labels != (rung > 0) or (family.mature_only and not mature):
@@ -50,10 +51,16 @@ def _tracks(family: Family, policy: ModelPolicy, rung: int, mature: bool) -> lis
     # A contract speaks of what the labels say in the end, not of those known early.
     contract = watch.baseline if mature or not family.needs_labels else None
     tolerance = family.tolerance if watch.tolerance is None else watch.tolerance
-    return [
-        Track(family=family, direction=direction, tolerance=tolerance, paged_by=watch.detector, contract=contract)
-        for direction in family.directions
-    ]
+    named = watch.parameters.get("dimensions", ()) if watch.detector == BANK else ()
+    track = Track(
+        family=family,
+        direction=family.directions[0],
+        tolerance=tolerance,
+        paged_by=watch.detector,
+        contract=contract,
+        dimensions=tuple(named) if isinstance(named, list | tuple) else (),
+    )
+    return [replace(track, direction=direction) for direction in family.directions]
 
 
 def check_detectors(policy: ModelPolicy) -> None:

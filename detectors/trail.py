@@ -95,7 +95,7 @@ class TracedWatch(Watch):
         if row < 0:
             return
         family = panel.families.index(key.family)
-        obs = panel.observe(reading)[family, place]
+        obs = panel.observe(reading, version.sums.segments.name)[family, place]
         n = float(panel.bet.size(obs))
         if not n:
             return
@@ -108,7 +108,7 @@ class TracedWatch(Watch):
         else:
             tally = panel.bet.tally(obs[None], panel.tables_at(np.array([row]), reading))[0]
             stake = int(panel.monitors.log_r[row].argmax()) if len(tally) > 1 else 0
-            n, x, expected = tally[stake].tolist()
+            n, x, expected = tally[stake, :3].tolist()
             if alarm is not None:
                 state, evidence = "alarm", alarm.log_evidence
                 self._alarmed.add(key.direction)

@@ -77,6 +77,13 @@ class Impact(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     money_per_day: Finite
 
 
+class GroupRates(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The two rates whose difference a gap is: the group's, and the rest's in the same stretches of time."""
+
+    group: Finite
+    rest: Finite
+
+
 class Monitor(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One monitor of an incident, as its own alarm told it."""
 
@@ -115,3 +122,4 @@ class DriftData(msgspec.Struct, frozen=True, kw_only=True):
     unconfirmed: bool = False  # a younger rung's alarm while the delays of labels are changing
     why: str = ""  # why it is that kind
     monitors: list[Monitor] = msgspec.field(default_factory=list)  # each with its own onset; first the one spoken of; 20 at most
+    rates: GroupRates | None = None  # of a gap: what ``current`` is the difference of

@@ -26,7 +26,7 @@ from schemas.policy_models import (
     WatchPolicy,
 )
 from schemas.policy_reader import Faults, join, merge, read_table, shown
-from schemas.policy_tables import FAMILY_PARAMETERS, MODEL, WATCH, parameter
+from schemas.policy_tables import FAMILY_PARAMETERS, LISTS, MODEL, WATCH, parameter
 
 
 class PolicyError(ValueError):
@@ -176,13 +176,17 @@ def _resolve_watch(given: dict[str, Any], values: dict[str, float], path: str, f
     watch = {}
     for family in FAMILIES:
         fields = given.get(family)
-        settings = {"enabled": fields is not None or family in DEFAULT_FAMILIES, "baseline": values.get(family)} | (fields or {})
+        named = fields is not None or family in values  # whoever promises a value for it wants it watched
+        settings = {"enabled": named or family in DEFAULT_FAMILIES, "baseline": values.get(family)} | (fields or {})
         watch[family] = WatchPolicy(**settings)
         if watch[family].detector == "bank":
             known = (*WATCH, *FAMILY_PARAMETERS.get(family, ()))
+            at = join(join(path, "watch"), family)
             for key in watch[family].parameters:
                 if key not in known:
-                    faults.unknown(join(join(path, "watch"), family), key, known)
+                    faults.unknown(at, key, known)
+                elif key in LISTS and not isinstance(watch[family].parameters[key], list):
+                    faults.add(join(at, key), f"expected a list of names, got {shown(watch[family].parameters[key])}")
     return watch
 
 

@@ -11,6 +11,7 @@ from schemas.policy_models import CLAIMS, DECAY, FAMILIES, MAX_AGES
 from schemas.policy_reader import ByName, Table, duration, flag, name, names, number, one_of, shown, whole
 
 FAMILY_PARAMETERS = {"covariate": ("features",), "gap": ("dimensions",), "challenger": ("champion",)}  # of the evidence bank
+LISTS = ("features", "dimensions")  # of these, lists of names
 
 
 def _label(value: Any) -> int | str:

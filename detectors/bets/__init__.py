@@ -39,6 +39,7 @@ class Family:
     opt_in: bool = False
     mature_only: bool = False  # only the last rung, where the known labels are not a biased part
     tolerance: float = 0.2
+    watch: str = ""  # its table in a policy, where that is not its own name
     n: Mapping[str, int] = field(default_factory=dict)
     x: Mapping[str, int] = field(default_factory=dict)
 
@@ -90,6 +91,8 @@ class Bet(ABC):
     families: ClassVar[tuple[Family, ...]]
     shaped: ClassVar[bool] = False  # whether the clear test must know the observation since the onset, not its mean alone
     seasonal: ClassVar[bool] = False  # whether its null can follow the hour of the week
+    relative: ClassVar[bool] = False  # whether it compares groups with the rest: none of the whole, and a contract is for each group
+    tallied: ClassVar[int] = 3  # columns of a tally
 
     @abstractmethod
     def observe(self, reading: Reading, families: Sequence[Family]) -> Floats:
@@ -137,7 +140,7 @@ class Bet(ABC):
 
     @abstractmethod
     def tally(self, obs: Floats, table: Floats) -> Floats:
-        """Return (events, sum, expected sum) in the sense of each alternative, shape (k, stakes or 1, 3)."""
+        """Return (events, sum, expected sum, ...) in the sense of each alternative, shape (k, stakes or 1, tallied)."""
 
     @abstractmethod
     def effect(self, mean: float, expected: float, direction: int) -> float:
@@ -182,13 +185,17 @@ class Bet(ABC):
         """Give one more figure for people, of the total observation since an alarm; empty if there is none."""
         return ""
 
-    def spread(self, n: float, x: float, phi: float, table: Floats) -> tuple[float, float]:
-        """Return the 90 % interval of a mean of ``x`` in ``n``, of which ``phi`` count as one."""
-        return wilson(n / phi, x / phi)
+    def rates(self, sums: Floats) -> tuple[float, float] | None:
+        """Return the rates whose difference a summed tally stands for; None where it stands for itself."""
+        return None
 
-    def sequence(self, n: float, x: float, phi: float, table: Floats) -> tuple[float, float]:
-        """Return the 95 % interval of a mean of ``x`` in ``n`` that may be looked at at any time."""
-        return sequence(n / phi, x / phi)
+    def spread(self, sums: Floats, phi: float, table: Floats) -> tuple[float, float]:
+        """Return the 90 % interval of the mean of a summed tally, shape (tallied,), of whose events ``phi`` count as one."""
+        return wilson(float(sums[0]) / phi, float(sums[1]) / phi)
+
+    def sequence(self, sums: Floats, phi: float, table: Floats) -> tuple[float, float]:
+        """Return the 95 % interval of such a mean that may be looked at at any time."""
+        return sequence(float(sums[0]) / phi, float(sums[1]) / phi)
 
 
 def sigmoid(z: Floats) -> Floats:

@@ -196,13 +196,15 @@ class CostBet(Bet):
         """Say whether costs are more frequent or larger, where that is what was seen."""
         return NAMES[(stake >= len(LAMBDAS)) + (stake >= len(LAMBDAS) + len(RATIOS))]
 
-    def spread(self, n: float, x: float, phi: float, table: Floats) -> tuple[float, float]:
+    def spread(self, sums: Floats, phi: float, table: Floats) -> tuple[float, float]:
         """Return the 90 % interval of a mean, its standard deviation in proportion to it as in the baseline."""
+        n, x, _ = sums.tolist()
         half = Z_90 * float(table[-1]) * x / n * float(np.sqrt(phi / n))
         return max(x / n - half, 0.0), x / n + half
 
-    def sequence(self, n: float, x: float, phi: float, table: Floats) -> tuple[float, float]:
+    def sequence(self, sums: Floats, phi: float, table: Floats) -> tuple[float, float]:
         """Return the 95 % interval of a mean that may be looked at at any time, likewise."""
+        n, x, _ = sums.tolist()
         half = half_width(n / phi, float(table[-1]) * x / n)
         return max(x / n - half, 0.0), x / n + half
 

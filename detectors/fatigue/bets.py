@@ -163,12 +163,13 @@ class BetKind(Kind):
 
     def _opened(self, crossing: Crossing, reading: Reading) -> Turn | None:
         m, row, bet, track = self.panel.monitors, crossing.row, self.bet, self.panel.tracks[0]
-        n, x, expected = m.since[row, crossing.stake].tolist()
+        sums = m.since[row, crossing.stake]
+        n, x, expected = sums.tolist()
         if n <= 0 or not bet.gate(n, bet.effect(x / n, expected / n, UP), track.tolerance):
             return None
         value, lo, hi, size = m.base[row].tolist()
         fit, phi = Fit(null=m.null[row].copy(), value=value, lo=lo, hi=hi, n=size), float(m.phi[row])
-        current = Estimate(x / n, *bet.spread(n, x, phi, self.panel.tables[row]), n)
+        current = Estimate(x / n, *bet.spread(sums, phi, self.panel.tables[row]), n)
         baseline = Estimate(expected / n, *bet.interval(fit, expected / n, track.tolerance), size)
         unit, onset = self.units[int(m.slot[row])], int(m.onset[row, crossing.stake])
         key = self.panel.key(row, unit)

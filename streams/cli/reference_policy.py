@@ -48,6 +48,9 @@ baseline = 0.9
 [models.legal.checks.citation_accuracy]
 zero_tolerance = true
 [models.fraud.watch.abstention]             # naming a family turns it on
+[models.fraud.watch.gap]                    # does a group fare worse than the rest?
+dimensions = ["country"]
+baseline = 0.05                             # by more than 5 points; leave it out: by more than it did
 [models.fraud.watch.fpr]
 detector = "adwin"                          # one of River's instead of the evidence bank
 delta = 0.002
@@ -123,8 +126,13 @@ def families() -> list[tuple[str, str, str]]:
     from detectors.families import families as watched
     from schemas.policy_models import DEFAULT_FAMILIES, FAMILIES
 
-    nouns = {name: family.noun for name, (family, _) in watched().items()}
-    return [(f"`{name}`", "on" if name in DEFAULT_FAMILIES else "", nouns.get(name, "accepted; not watched yet")) for name in FAMILIES]
+    nouns: dict[str, list[str]] = {}
+    for name, (family, _) in watched().items():
+        nouns.setdefault(family.watch or name, []).append(family.noun)
+    return [
+        (f"`{name}`", "on" if name in DEFAULT_FAMILIES else "", ", ".join(nouns.get(name, ["accepted; not watched yet"])))
+        for name in FAMILIES
+    ]
 
 
 def detectors() -> str:

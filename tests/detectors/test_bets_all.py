@@ -24,6 +24,9 @@ def observation(bet, n, rate, *, p=0.3):
     x = float(round(n * rate))
     if bet.name == "rates":
         return np.array([float(n), x])
+    if bet.name == "gap":  # a failure is one of the group; the rest, three times as many, stays as it was
+        rest = 3.0 * n
+        return np.array([n, x, rest, round(0.32 * rest), round(0.32 * rest) / 3, n / 3])
     if bet.name == "scores":  # a failure is a high score
         return np.array([(n - x) * (cell == 4) + x * (cell == 15) for cell in range(20)])
     if bet.name.startswith("claim_"):  # what counts for the claim against what does not: tp or tn, fp or fn
@@ -58,7 +61,7 @@ class TestEveryBet:
         assert there.max() > 10
         leading = int(there.argmax())
         tally = bet.tally(observation(bet, 1000, 0.32 + 0.2 * direction)[None], table)[0]
-        n, x, expected = tally[min(leading, len(tally) - 1)]
+        n, x, expected = tally[min(leading, len(tally) - 1), :3]
         assert bet.effect(x / n, expected / n, direction) > each.tolerance
 
     def test_halves_of_a_pane_add_up_to_the_whole(self, bet, each, direction):
@@ -240,8 +243,8 @@ def test_families_are_the_policys():
     from schemas.policy_models import CLAIMS, FAMILIES, OPT_IN_FAMILIES
 
     watched = {name: each for name, (each, _) in families().items() if each.kind != "claim"}
-    assert set(watched) <= set(FAMILIES)
-    assert {name for name, each in watched.items() if each.opt_in} <= set(OPT_IN_FAMILIES)
+    assert {each.watch or name for name, each in watched.items()} <= set(FAMILIES)
+    assert {each.watch or name for name, each in watched.items() if each.opt_in} <= set(OPT_IN_FAMILIES)
     claims = {name for name, (each, _) in families().items() if each.kind == "claim"}
     assert claims == set(CLAIMS) - {"ece"}  # a calibration error is no mean: reported, not bet against
 

@@ -269,7 +269,8 @@ def test_every_family_has_a_sentence_a_person_can_act_on(family):
     )
     text = message("opened", "car-loan 1", lead, lead.current, (4,), naming={4: "country=DE"}.get)
     assert "country=DE" in text
-    assert ("0.1000 (0.0800\u20130.1200)" if family == "cost" else "10.0 % (8.0\u201312.0)") in text
+    written = {"cost": "0.1000 (0.0800\u20130.1200)", "gap": "10.0 points (8.0 to 12.0)"}
+    assert written.get(families()[family][0].kind, "10.0 % (8.0\u201312.0)") in text
     assert "since 10 February 1970" in text
     assert ("at age 30 days" in text) == families()[family][0].needs_labels
     assert families()[family][0].look in text
