@@ -4,7 +4,8 @@ Usual are the first prediction of a request, an outcome that comes before it, an
 nothing else, each the only one so far, in either order. A predicted number that meets an outcome is left to the rule.
 """
 
-from typing import NamedTuple
+from operator import eq
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -58,7 +59,7 @@ def join_usual(packed: Frames, logs: Logs, contexts: Contexts, builder: RowsBuil
 
     """
     frames = packed.frames
-    first = np.fromiter((log == own for log, own in zip(logs, frames, strict=True)), np.bool_, len(frames))
+    first = np.fromiter(map(eq, logs, frames), np.bool_, len(frames))
     where = np.flatnonzero(first)
     if packed.made is not None:
         _add_predictions(packed, where, packed.made.pick(where), contexts, builder)
@@ -76,42 +77,37 @@ def join_usual(packed: Frames, logs: Logs, contexts: Contexts, builder: RowsBuil
     return [Unusual(i, logs[i]) for i in np.flatnonzero(~first).tolist()]
 
 
-def _alone(log: bytes | None, own: bytes) -> int:
-    """Return where an arrival's own frame begins if one frame stands before it, else 0."""
-    if log is None:
-        return 0
-    begin = len(log) - len(own)
-    return begin if begin > 0 and FRAME_BYTES + int.from_bytes(log[:2], "little") == begin and log[begin:] == own else 0
+def _met_alone(packed: Frames, logs: Logs, where: Ints, head: np.dtype[Any], form: tuple[int, int]) -> tuple[Ints, list[bytes], Column]:
+    """Return which of some arrivals meet one frame and nothing else, their logs, and the head of the entry that they meet.
+
+    ``form`` is what the first byte of that entry must be, and which of its bits count.
+    """
+    chosen = where.tolist()
+    owns, found = [packed.frames[i] for i in chosen], [logs[i] or b"" for i in chosen]
+    sizes = np.fromiter(map(len, found), np.int64, len(found))
+    text = np.frombuffer(b"".join(found), np.uint8)
+    starts, before = np.cumsum(sizes) - sizes, sizes - np.fromiter(map(len, owns), np.int64, len(owns))
+    usual = np.flatnonzero(np.fromiter(map(bytes.endswith, found, owns), np.bool_, len(owns)) & (before >= FRAME_BYTES + head.itemsize))
+    at = starts[usual]
+    first = FRAME_BYTES + text[at].astype(np.int64) + (text[at + 1].astype(np.int64) << 8)
+    usual = usual[(first == before[usual]) & (text[at + FRAME_BYTES] & form[1] == form[0])]
+    heads = text[(starts[usual] + FRAME_BYTES)[:, None] + np.arange(head.itemsize)].view(head)[:, 0]
+    return where[usual], [found[i] for i in usual.tolist()], heads
 
 
 def _with_prediction(packed: Frames, logs: Logs, where: Ints, contexts: Contexts) -> tuple[Ints, Made]:
     """Return which of some outcomes meet nothing but a prediction, and those predictions."""
-    met, heads, codes = [], [], []
-    for i in where.tolist():
-        log = logs[i]
-        begin = _alone(log, packed.frames[i])
-        if log is not None and begin > _HEADED and log[FRAME_BYTES] & (0xC0 | VALUED) == PREDICTION_FORM:
-            code = contexts[log[_HEADED:begin]]
-            if code != UNREADABLE:
-                met.append(i)
-                heads.append(log[FRAME_BYTES:_HEADED])
-                codes.append(code)
-    head = np.frombuffer(b"".join(heads), dtype=PREDICTION_HEAD)
-    flags = head["form"].astype(np.int64) & 0x3F
-    made = Made(read_48(head, "at"), head["score"], flags, read_48(head, "amount"), np.array(codes, dtype=np.int64))
-    return np.array(met, dtype=np.int64), made
+    met, met_logs, head = _met_alone(packed, logs, where, PREDICTION_HEAD, (PREDICTION_FORM, 0xC0 | VALUED))
+    codes = np.array([contexts[log[_HEADED:-_LABEL]] for log in met_logs], dtype=np.int64)  # their own frame is a label's
+    made = Made(read_48(head, "at"), head["score"], head["form"].astype(np.int64) & 0x3F, read_48(head, "amount"), codes)
+    readable = np.flatnonzero(codes != UNREADABLE)
+    return met[readable], made.pick(readable)
 
 
 def _with_label(packed: Frames, logs: Logs, where: Ints) -> tuple[Ints, Ints, Ints]:
     """Return which of some predictions meet nothing but a label, since when it is known, and the label."""
-    met, heads = [], []
-    for i in where.tolist():
-        log = logs[i]
-        if log is not None and _alone(log, packed.frames[i]) == _LABEL and log[FRAME_BYTES] & ~1 == LABEL_FORM:
-            met.append(i)
-            heads.append(log[FRAME_BYTES:_LABEL])
-    head = np.frombuffer(b"".join(heads), dtype=LABEL_HEAD)
-    return np.array(met, dtype=np.int64), read_48(head, "at"), head["form"].astype(np.int64) & 1
+    met, _, head = _met_alone(packed, logs, where, LABEL_HEAD, (LABEL_FORM, 0xFE))
+    return met, read_48(head, "at"), head["form"].astype(np.int64) & 1
 
 
 def _add_predictions(packed: Frames, where: Ints, made: Made, contexts: Contexts, builder: RowsBuilder) -> None:

@@ -9,7 +9,7 @@ It takes two steps, with the pending table between them: ``prepare`` reads, chec
 What comes out is the same whenever the same source records are joined again, in whatever batches.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ import numpy as np
 from detectors.bulk_packing import RAW, USUAL, Arrivals, Frames, Shapes, labels_only, pack_outcomes, pack_predictions, shaped, times_ms
 from detectors.contexts import MOST, Contexts
 from detectors.control_desk import read_policy
-from detectors.entries import Keys
+from detectors.entries import Keys, PlainKeys
 from detectors.fixed import Ints
 from detectors.join_columns import join_usual
 from detectors.join_rows import Row
@@ -43,6 +43,7 @@ KINDS: dict[str, type[Prediction] | type[Outcome] | type[Control]] = {"predictio
 MOST_TOLD = 2_000  # characters of what is wrong with a policy
 _MAX_HELD = 10_000
 _ELEMENT_BITS = 20
+_BLOCK = 8_192  # messages
 _DEAD_LETTER = Row("", status=int(Status.DEAD_LETTER))
 _LOG_FULL = f"Expected at most {MAX_ENTRIES} records and {MAX_BYTES} bytes of them for one request"
 
@@ -99,7 +100,7 @@ class Joiner:
     policy
         What entries and times to live are made by. For another policy make another joiner.
     secret
-        Key of the hash that hides request ids; the same for the life of the table.
+        Key of the hash that hides request ids; the same for the life of the table. None: they are not hidden, for a table in memory.
     limits
         Of source messages.
     max_skew_ms
@@ -132,7 +133,7 @@ class Joiner:
     def __init__(
         self,
         policy: Policy,
-        secret: bytes,
+        secret: bytes | None,
         limits: Limits = LIMITS,
         *,
         max_skew_ms: int = DAY_MS,
@@ -142,7 +143,7 @@ class Joiner:
         max_rows: int = 8_000,
     ) -> None:
         self._policy = policy
-        self._key = Keys(secret)
+        self._key = PlainKeys() if secret is None else Keys(secret)
         self._limits = limits
         self._max_skew_ms = max_skew_ms
         self._max_age_ms = max_age_ms
@@ -186,7 +187,8 @@ class Joiner:
         for topic in ("predictions", "outcomes"):
             chosen = [i for i, batch in enumerate(batches) if batch.origin.topic == topic]
             if chosen:
-                self._take(prepared, _Read.of(KINDS[topic], batches, chosen), sources)
+                for read in _Read.of(KINDS[topic], batches, chosen).blocks():
+                    self._take(prepared, read, sources)
         return prepared
 
     def finish(self, prepared: Prepared, logs: Logs) -> Joined:
@@ -362,6 +364,12 @@ class _Read(NamedTuple):
             np.concatenate([np.asarray(batches[i].offsets, dtype=np.int64) for i in chosen]),
             np.concatenate([np.asarray(batches[i].timestamps, dtype=np.int64) for i in chosen]),
         )
+
+    def blocks(self) -> Iterator["_Read"]:
+        """Yield the messages in parts that a processor's cache holds, with all that is made of them."""
+        for begin in range(0, len(self.values), _BLOCK):
+            part = slice(begin, begin + _BLOCK)
+            yield _Read(self.kind, self.values[part], self.number[part], self.batch[part], self.offset[part], self.kafka_ms[part])
 
 
 def _order(message: Any, element: Any) -> Any:

@@ -93,23 +93,29 @@ class DictTable:
     def exchange_now(self, lookups: Lookups) -> Logs:
         """Answer lookups without an event loop."""
         out: Logs = []
-        logs = self._logs
+        logs, longest, most = self._logs, min(self._max_bytes, LARGEST_FRAME), self._max_bytes if self._max_entries > 1 else 0
         for key, new in zip(lookups.keys, lookups.frames, strict=True):
             log = logs.get(key)
-            if log is None and self._max_entries and len(new) <= min(self._max_bytes, LARGEST_FRAME):
-                logs[key] = new
-                out.append(new)
-                continue
-            log = log or b""
-            end, entries, found = scan(log, new[2:FRAME_BYTES])
-            if found:
-                out.append(log[:end])
-            elif entries >= self._max_entries or len(log) + len(new) > self._max_bytes or len(new) > LARGEST_FRAME:
-                out.append(None)
+            if log is None:
+                answer = new if len(new) <= longest and self._max_entries else None
+            elif FRAME_BYTES + (log[0] | log[1] << 8) == len(log) <= most - len(new) and log[2:FRAME_BYTES] != new[2:FRAME_BYTES]:
+                answer = log + new if len(new) <= LARGEST_FRAME else None  # one frame stood there, the usual case
             else:
-                logs[key] = log + new
-                out.append(logs[key])
+                out.append(self._answer(key, log, new))
+                continue
+            if answer is not None:
+                logs[key] = answer
+            out.append(answer)
         return out
+
+    def _answer(self, key: bytes, log: bytes, new: bytes) -> bytes | None:
+        end, entries, found = scan(log, new[2:FRAME_BYTES])
+        if found:
+            return log[:end]
+        if entries >= self._max_entries or len(log) + len(new) > self._max_bytes or len(new) > LARGEST_FRAME:
+            return None
+        self._logs[key] = log + new
+        return log + new
 
 
 def origin_prefix(origin: Origin) -> bytes:

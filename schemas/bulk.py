@@ -107,26 +107,43 @@ def _decode(values: Sequence[bytes | None], start: int, stop: int, how: How, int
 
 
 def _together(values: Sequence[bytes | None], how: How) -> list[Any] | None:
-    """Return one record per message, or None where a message is anything but one good object within its limits.
+    """Return one record per message, or None where a message is anything but one good object within its limits."""
+    if not values:
+        return []
+    joined = joined_lines(values, how.limits.max_bytes)
+    if joined is None or not _is_text(joined.lines):
+        return None
+    records = (_lines(joined.lines, how, how.usual) if how.usual else None) or _lines(joined.lines, how, ())
+    # Fields that we do not know may be nested without end, those that we know are not.
+    if records is None and _shallow(np.frombuffer(joined.lines, np.uint8), joined.longest, how.limits.max_depth):
+        records = _lines(joined.lines, how, None)
+    return records if records is not None and len(records) == len(values) else None
+
+
+class Lines(NamedTuple):
+    """Messages one to a line, and how many bytes the longest has."""
+
+    lines: bytes
+    longest: int
+
+
+def joined_lines(values: Sequence[bytes | None], max_bytes: int) -> Lines | None:
+    """Return messages one to a line, or None if one cannot be an object, or is too long.
 
     JSON knows no line break in a string, and after the ``}`` of an inner object no ``{`` without a comma: so where every message begins
     with one and ends with the other, no value spans two messages, and as many values as messages means one in each.
     """
-    if not values or None in values:
-        return None if values else []
+    if None in values:
+        return None
     sizes = np.fromiter(map(len, values), np.int64, len(values))  # type: ignore[arg-type]  # none is None
-    if not sizes.min() or sizes.max() > how.limits.max_bytes:
+    if not sizes.min(initial=1) or sizes.max(initial=0) > max_bytes:
         return None
     lines = b"\n".join(values)  # type: ignore[arg-type]
     text = np.frombuffer(lines, np.uint8)
     ends = np.cumsum(sizes + 1) - 1
-    if (text[ends - sizes] != _OPEN).any() or (text[ends - 1] != _CLOSE).any() or not _is_text(lines):
+    if (text[ends - sizes] != _OPEN).any() or (text[ends - 1] != _CLOSE).any():
         return None
-    records = (_lines(lines, how, how.usual) if how.usual else None) or _lines(lines, how, ())
-    # Fields that we do not know may be nested without end, those that we know are not.
-    if records is None and _shallow(text, int(sizes.max()), how.limits.max_depth):
-        records = _lines(lines, how, None)
-    return records if records is not None and len(records) == len(values) else None
+    return Lines(lines, int(sizes.max(initial=0)))
 
 
 def _lines(lines: bytes, how: How, only: tuple[str, ...] | None) -> list[Any] | None:

@@ -28,7 +28,7 @@ from streams.logs import UNREADABLE, Log, ReplayError, read_log
 __all__ = ["ReplayError", "Replayed", "replay"]
 
 TIMED = ("predictions", "outcomes")
-CHUNK = 4_096  # records that are joined and folded together, then the watermark moves
+CHUNK = 65_536  # records that are joined and folded together, then the watermark moves
 _POLICY = Origin("control", "replay", 1)  # beside the log, which is partition 0
 
 Progress = Callable[[int, int], None]  # records done, records in all
@@ -74,7 +74,7 @@ def replay(
 
     """
     policy = policy or Policy()
-    joiner, table = Joiner(policy, b"replay"), DictTable()
+    joiner, table = Joiner(policy, None), DictTable()
     watch = Watch(distinct_scores=REPLAY_SCORES, statistics_every_ms=None)
     result = Replayed(report=Report(), watch=watch)
     logs = {"predictions": read_log(predictions).ordered(ties="bytes"), "outcomes": read_log(outcomes).ordered(ties="bytes")}
@@ -130,7 +130,7 @@ def _chunks(logs: dict[str, Log], started_ms: int) -> Iterator[tuple[list[Source
             first, offset[name] = offset[name], offset[name] + count
             if count:
                 values = logs[name].lines[first : offset[name]]
-                batches.append(SourceBatch(origin(name), range(first, offset[name]), [started_ms] * count, values))
+                batches.append(SourceBatch(origin(name), np.arange(first, offset[name]), np.full(count, started_ms), values))
         high = int(times[chunk[-1]])
         yield batches, high if UNREADABLE < high <= started_ms else None
 

@@ -7,10 +7,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.logs import START_MS, prediction, write_lines
 
 from schemas.codec import Reason, decode_records
 from schemas.prediction import Prediction
+from streams import logs
 from streams.logs import UNREADABLE, ReplayError, read_log
 
 
@@ -149,3 +152,33 @@ def test_what_is_no_log_is_refused_by_name(tmp_path, name, make):
     make(tmp_path / name)
     with pytest.raises(ReplayError, match=name):
         read_log(tmp_path / name)
+
+
+LINES = [b'{"timestamp": %d}' % at for at in (0, 5, -7, 2**61)]
+ODD_LINES = [
+    b"{",
+    b'{"timestamp": 1.5}',
+    b'{"timestamp": "2026-01-02T03:04:05Z", "id": "a"}',
+    b'{"at": 7}',
+    b"{}",
+    b'{"timestamp": %d}' % 2**62,
+    b'{"timestamp": %d}' % 2**64,
+    b'{"timestamp": 3} ',
+    b'[{"timestamp": 9}, {"timestamp": 4}]',
+    b"[]",
+    b'{"timestamp": 8, "x": {}',  # this and the next would make one object
+    b'{"y": 1}}',
+    b'{"timestamp": 1}{"timestamp": 2}',  # two in a line
+]
+
+
+@given(st.lists(st.sampled_from(LINES * 12 + ODD_LINES), max_size=30))
+def test_times_of_many_lines_are_those_of_each(lines):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(logs, "_BLOCK", 7)
+        assert logs.times_of(lines).tolist() == list(map(logs._time, lines))
+
+
+def test_ordinary_lines_are_read_together(monkeypatch):
+    monkeypatch.setattr(logs, "_time", lambda _: pytest.fail("one by one"))
+    assert logs.times_of(LINES).tolist() == [0, 5, -7, 2**61]
