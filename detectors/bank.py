@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -70,10 +70,12 @@ class Bank:
 
     """
 
+    part: ClassVar[float] = 1.0  # of the model's budget: what its monitors may spend, by which their bounds are as strict
+
     def __init__(self, *, policy: ModelPolicy) -> None:
         check_detectors(policy)
         self.policy = policy
-        self.rule = enough_for(policy)
+        self.rule = enough_for(policy, self.part)
         self.budget = Budget(pages=policy.budget.pages, days=policy.budget.days)
         self.panels: dict[int, list[Panel]] = {}
         self.mature: dict[int, bool] = {}

@@ -24,6 +24,7 @@ from detectors.reading import Reading
 from detectors.signals import Alarm, Cleared, Estimate, Moved, Signal
 from detectors.tracks import Track
 
+PART = 0.1  # of the model's budget, for each companion that watches rates by name
 SHARE_BITS = 20
 SHARE_UNIT = 2.0**-SHARE_BITS  # of an event's failed share
 
@@ -62,6 +63,8 @@ class NamedRateBet(RateBet):
 
 class NamedBank(Bank):
     """A bank whose panels are made as names appear; who inherits says by which rule each is watched."""
+
+    part = PART
 
     @abstractmethod
     def track(self, name: str) -> Track | None:

@@ -8,6 +8,7 @@ from detectors.companions import Companion
 from detectors.fixed import Ints
 from detectors.ladder import DAY_MS
 from detectors.model_version import ModelVersion
+from detectors.named_rates import PART
 from detectors.rate_watch import RateWatch
 from detectors.reading import BEFORE
 from detectors.segments import OTHER
@@ -19,7 +20,6 @@ from schemas.policy_models import ModelPolicy
 from schemas.scored import Rows
 
 STATE_VERSION = 1
-PART = 0.1  # of the model's budget, from the first event on
 SHARING_DAYS = 30  # as of the banks: a version without predictions for so long leaves its part to the others
 MOST_VERSIONS = 200
 

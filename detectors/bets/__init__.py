@@ -69,15 +69,15 @@ class Enough:
     seasonal: bool = True  # learn the hour of the week where a bet can follow it
 
 
-def enough_for(policy: ModelPolicy) -> Enough:
-    """Return what a policy asks of baselines.
+def enough_for(policy: ModelPolicy, part: float = 1.0) -> Enough:
+    """Return what a policy asks of baselines whose monitors may spend a part of its budget.
 
     >>> from schemas.policy_models import Budget
-    >>> enough_for(ModelPolicy(budget=Budget(pages=0.5, days=30))).share
-    0.5
+    >>> enough_for(ModelPolicy(budget=Budget(pages=0.5, days=30))).share, enough_for(ModelPolicy(), part=0.2).share
+    (0.5, 0.2)
     """
     learn, budget = policy.baseline, policy.budget
-    share = min(1.0, 30 * budget.pages / budget.days)
+    share = min(1.0, part * 30 * budget.pages / budget.days)
     return Enough(labels=learn.labels, failures=learn.failures, days=learn.days, seasonal=learn.seasonal, share=share)
 
 

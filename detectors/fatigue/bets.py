@@ -75,16 +75,22 @@ class BetKind(Kind):
         self._start_anew()
 
     def _start_anew(self) -> None:
-        policy, promised = self.policy, self.promised()
-        rule = enough_for(policy)
+        self.panel = self._new_panel()
+        self.budget = UnitBudget(pages=self.policy.budget.pages, days=self.policy.budget.days)
+
+    def _new_panel(self) -> UnitPanel:
+        promised = self.promised()
         tolerance = self.family.tolerance if promised is None else 0.0
         track = Track(family=self.family, direction=UP, tolerance=tolerance, contract=promised)
-        self.panel = UnitPanel(self.bet, [track], rung=0, rule=rule)
-        self.budget = UnitBudget(pages=policy.budget.pages, days=policy.budget.days)
+        return UnitPanel(self.bet, [track], rung=0, rule=enough_for(self.policy, WEIGHT))
 
     @abstractmethod
     def promised(self) -> float | None:
         """Return the null that the policy declares; None: each unit's own past."""
+
+    def declared(self) -> float | None:
+        """Return the threshold that the policy sets; where it sets another, what was weighed before says nothing of it."""
+        return self.promised()
 
     @abstractmethod
     def observe(self, start_ms: int, end_ms: int) -> tuple[Ints, Floats]:
@@ -232,10 +238,13 @@ class BetKind(Kind):
 
     def use(self, policy: ModelPolicy) -> bool:
         """Follow another policy; a new threshold starts the evidence anew."""
-        old, on = self.promised(), self.policy.fatigue.enabled
+        old, on = self.declared(), self.policy.fatigue.enabled
         self.policy = policy
         self.budget.rate = UnitBudget(pages=policy.budget.pages, days=policy.budget.days).rate
-        if self.promised() == old and policy.fatigue.enabled == on:
+        if self.declared() == old and policy.fatigue.enabled == on:
+            state, self.panel = self.panel.to_state(), self._new_panel()
+            self.budget.standing[:] = 0
+            self.panel.load(state, self.budget)
             return False
         now = self.budget.now
         self._start_anew()

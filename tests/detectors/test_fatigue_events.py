@@ -9,6 +9,7 @@ from support.wards import HOUR_MS, MINUTE_MS, alert, floods, outcome, ward_days,
 
 from detectors.companions.fatigue import Fatigue
 from detectors.fatigue import Kind
+from detectors.fatigue.bets import BetKind
 from detectors.watch import Watch
 from detectors.watch_report import report
 from schemas.control import Control, ControlType
@@ -16,7 +17,7 @@ from schemas.fatigue import FatigueData
 from schemas.fields import rfc3339
 from schemas.findings import Event, EventType
 from schemas.policy import parse_policy
-from schemas.policy_models import ModelPolicy
+from schemas.policy_models import Budget, ModelPolicy
 from streams.checkpoint import Position, pack, unpack
 
 SHORT = "[models.m]\nages = ['1d']\nbaseline = { days = 7, labels = 100, failures = 10 }\n"
@@ -261,6 +262,27 @@ def test_a_policy_that_no_longer_watches_closes_what_is_open() -> None:
     assert closed.type == EventType.FATIGUE_CLEARED
     assert not fatigue.open
     assert fatigue.use(policy) == []
+
+
+def test_another_policy_is_followed_as_after_a_restart_and_another_threshold_starts_anew() -> None:
+    fatigue = member(told(ward_days(3), SHORT + "[models.m.fatigue]\nresponse_time = '20m'\n", chunk=400, close=False)[0])
+    kind = fatigue.kinds["response_time"]
+    assert isinstance(kind, BetKind)
+    assert kind.panel.monitors.count
+    policy = msgspec.structs.replace(fatigue.policy, budget=Budget(pages=0.1, days=30))
+    fatigue.use(policy)
+    state = fatigue.to_state()
+    again = Fatigue("m", policy)
+    again.load(state)  # type: ignore[arg-type]
+    assert again.to_state() == state
+    for name, each in again.kinds.items():
+        live = fatigue.kinds[name]
+        if isinstance(each, BetKind) and isinstance(live, BetKind):
+            assert live.panel.learner.rule == each.panel.learner.rule
+            assert live.panel.learner.rule.share == pytest.approx(0.02)
+            assert (live.budget.standing == each.budget.standing).all()
+    fatigue.use(msgspec.structs.replace(policy, fatigue=msgspec.structs.replace(policy.fatigue, response_ms=60_000)))
+    assert not kind.panel.monitors.count
 
 
 @pytest.mark.parametrize("cut", [300, 1_500])

@@ -41,6 +41,10 @@ class ResponseTime(BetKind):
         """Return a half, if the policy says of what."""
         return None if self.policy.fatigue.response_ms is None else _HALF
 
+    def declared(self) -> float | None:
+        """Return the policy's median."""
+        return self.policy.fatigue.response_ms
+
     def observe(self, start_ms: int, end_ms: int) -> tuple[Ints, Floats]:
         """Return (responses, slow ones) of each unit whose median is known."""
         unit, cell, rows = in_time(self.ledger, "responses", start_ms, end_ms)
