@@ -98,7 +98,7 @@ class Fatigue(Companion):
             else:
                 kind.read_to = max(kind.read_to, self.now_ms)
         ledger.recent.forget(self.now_ms - max(kind.reach_ms for kind in self.kinds.values()))
-        ledger.merge(min(kind.read_to for kind in self.kinds.values() if kind.name not in _EXACT) - DAY_MS)
+        ledger.merge(min(kind.reads_from(self.now_ms) for kind in self.kinds.values() if kind.name not in _EXACT) - DAY_MS)
         fresh = bool(len(settled.time)) and int(settled.time.max()) >= settled.since_ms
         moved = [kind.moved() for kind in self.kinds.values()]
         if turns or fresh or any(moved):

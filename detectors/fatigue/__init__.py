@@ -55,6 +55,10 @@ class Kind(ABC):
     def step(self, settled: Settled, until_ms: int) -> list[Turn]:
         """Read what lies before ``until_ms`` and was not read before; ``settled`` are the latest alerts one by one."""
 
+    def reads_from(self, now_ms: int) -> int:
+        """Return from which event time on it may still read the sums of single hours; it grows with time, however the log is cut."""
+        return self.read_to
+
     def moved(self) -> bool:
         """Say whether a step without a turn has changed more than how far time has come, since this was asked last."""
         return False

@@ -110,10 +110,7 @@ class BetKind(Kind):
     def step(self, settled: Settled, until_ms: int) -> list[Turn]:
         """Read every pane that is due."""
         age, since = self.age(), self.ledger.disposed_ms
-        if since is None:
-            self.read_to = max(self.read_to, floor_to(until_ms, PANE_MS))
-            return []
-        if age is None or age[1] > until_ms:
+        if since is None or age is None or age[1] > until_ms:
             return []
         end = floor_to(until_ms - age[0], PANE_MS)
         if end <= self.read_to:
@@ -153,6 +150,11 @@ class BetKind(Kind):
         cleared = [self._cleared(signal, reading) for signal in signals if isinstance(signal, Cleared)]
         opened = [turn for crossing in crossings if (turn := self._opened(crossing, reading)) is not None]
         return cleared + opened
+
+    def reads_from(self, now_ms: int) -> int:
+        """Return where it goes on; before the first disposition, nothing that lies in the past will be read."""
+        since = self.ledger.disposed_ms
+        return now_ms if since is None else max(self.read_to, since)
 
     def moved(self) -> bool:
         """Say whether a pane was read."""

@@ -131,7 +131,10 @@ class Ledger:
             self.arrivals.add(known_at // HOUR_MS, sign[:, np.newaxis])
 
     def _start(self, ms: Ints) -> Ints:
-        return np.asarray(np.where(ms < self.merged_ms, floor_to(ms, WEEK_MS), ms))
+        """Return where the sums of an alert stand: in its hour, its week, or with those of long ago."""
+        week = floor_to(ms, WEEK_MS)
+        old = ms < self.merged_ms - WEEKS * WEEK_MS
+        return np.asarray(np.where(old, floor_to(week, _OLDEST_MS), np.where(ms < self.merged_ms, week, ms)))
 
     def since_ms(self) -> int | None:
         """Return the end of the hour in which the first disposition became known; None: there is none."""
@@ -144,7 +147,8 @@ class Ledger:
         """Note what can change no more now that the watermark has passed ``until_ms``."""
         since = self.since_ms()
         if self.disposed_ms is None and since is not None and since <= until_ms:
-            self.disposed_ms, self.arrivals = since, SumTable(_N)
+            passed = -(-self.recent.settled_ms // HOUR_MS) * HOUR_MS  # one that is late does not bring back what was left unread
+            self.disposed_ms, self.arrivals = max(since, passed), SumTable(_N)
 
     def end_ms(self) -> int:
         """Return the end of the latest hour that is known of."""
@@ -168,12 +172,10 @@ class Ledger:
         if week <= self.merged_ms:
             return
         self.merged_ms = week
-        old = week - WEEKS * WEEK_MS
         for table in self.tables.values():
             stop = table.span(0, key_of(week, 0)).stop
             hour, unit, cell = parts_of(table.keys[:stop])
-            start = np.where(hour < old, floor_to(hour, _OLDEST_MS), floor_to(hour, WEEK_MS))
-            table.rekey(0, stop, key_of(start, unit, cell))
+            table.rekey(0, stop, key_of(self._start(hour), unit, cell))
         n = int(np.searchsorted(self.hours.keys, week // HOUR_MS))
         if n > 2:  # of the past only the first and the last hour matter
             there = np.flatnonzero(self.hours.rows[:n, 0] > 0)

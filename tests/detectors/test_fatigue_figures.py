@@ -3,11 +3,13 @@
 import random
 
 import msgspec
+import numpy as np
 import pytest
-from support.stories import fold
+from support.stories import DAY_MS, START_MS, Record, fold, tick
 from support.stories import story as plain
-from support.wards import Wards, chatters, floods, reckoned, stale, wards
+from support.wards import HOUR_MS, Wards, alert, chatters, floods, outcome, reckoned, stale, wards
 
+from detectors.companions.fatigue import Fatigue
 from detectors.watch import Watch
 from detectors.watch_report import report
 from schemas.fatigue import AlertFigures, FatigueFigures
@@ -64,7 +66,7 @@ def test_floods_chatter_and_stale_alerts_are_what_a_walk_through_time_finds(seed
     assert told.overall.stale == stale(story.alerts, until=end) > 0
 
 
-def outcome(story: Wards, policy: Policy, order: list[int], chunk: int, *, ticks: bool) -> tuple[bytes, list[bytes]]:
+def ended(story: Wards, policy: Policy, order: list[int], chunk: int, *, ticks: bool) -> tuple[bytes, list[bytes]]:
     watch, events = fold([story.records[i] for i in order], policy=policy, chunk=chunk, ticks=ticks)
     return msgspec.json.encode(figures(watch)), [to_json(event) for event in events if fatigue(event)]
 
@@ -79,13 +81,13 @@ def test_neither_order_nor_batches_nor_repeats_change_figures_or_events(seed: in
     text = "[models.m]\nages = ['3d']\nbaseline = { days = 2, labels = 40, failures = 5 }\n[models.m.fatigue]\noverride = 0.3\nppv = 0.6\n"
     policy = parse_policy(text)
     order = list(range(len(story.records)))
-    told, events = outcome(story, policy, order, 40, ticks=True)
+    told, events = ended(story, policy, order, 40, ticks=True)
     kinds = {msgspec.json.decode(event)["data"]["kind"] for event in events}
     assert kinds >= {"flood", "chatter", "stale", "override", "ppv"}
-    assert outcome(story, policy, order, 7, ticks=True) == (told, events)
+    assert ended(story, policy, order, 7, ticks=True) == (told, events)
     twice = [i for i in order for _ in range(1 + i % 2)]
     shuffled = random.Random(seed).sample(twice, len(twice))
-    assert outcome(story, policy, shuffled, 100, ticks=False) == (told, events)
+    assert ended(story, policy, shuffled, 100, ticks=False) == (told, events)
 
 
 def test_late_alerts_correct_the_figures_and_nothing_else() -> None:
@@ -105,3 +107,35 @@ def test_late_alerts_correct_the_figures_and_nothing_else() -> None:
 def test_a_model_without_units_keys_or_dispositions_has_no_fatigue() -> None:
     watch, _ = fold(plain(seed=1, days=2))
     assert report([watch]).models[0].fatigue is None
+
+
+def sparse(seed: int) -> list[Record]:
+    """A ward over twenty weeks, without an answer in the first three; labels come after up to nineteen weeks."""
+    rng = np.random.default_rng(seed)
+    records = []
+    for i, at in enumerate(np.sort(START_MS + rng.integers(0, 140 * DAY_MS, 560)).tolist()):
+        records.append(alert(i, at, "icu" if i % 3 else "er", f"bed {i % 5}"))
+        records.append(outcome(i, at + int(rng.uniform(0.1, 130) * DAY_MS), true_label=i % 2))
+        if at > START_MS + 21 * DAY_MS:
+            action = "acted" if rng.random() < (0.8 if at < START_MS + 80 * DAY_MS else 0.1) else "dismissed"
+            records.append(outcome(i, at + int(rng.uniform(0.1, 30) * HOUR_MS), action_taken=action, review_seconds=30.0))
+    end = START_MS + 140 * DAY_MS
+    return [record for record in sorted(records, key=lambda record: record[0]) if record[0] < end]
+
+
+@pytest.mark.parametrize("days", [22, 140])
+@pytest.mark.parametrize("rule", ["ages = ['3d']", "horizon = '98d'\non_timeout = 'negative'"])
+def test_state_and_events_do_not_hang_on_how_the_log_is_cut_into_messages_and_ticks(rule: str, days: int) -> None:
+    policy = parse_policy(f"[models.m]\n{rule}\nbaseline = {{ days = 7, labels = 20, failures = 5 }}\n[models.m.fatigue]\noverride = 0.5\n")
+    records = [record for record in sparse(11) if record[0] < START_MS + days * DAY_MS]
+    found = []
+    for chunk, ticks in ((5, True), (60, True), (400, True), (60, False)):
+        watch, events = fold(records, policy=policy, chunk=chunk, ticks=ticks, close=False)
+        events += [] if ticks else watch.apply(tick(max(at for at, _, _ in records)))
+        companion = watch.companions["m"].members["fatigue"]
+        assert isinstance(companion, Fatigue)
+        found.append((msgspec.msgpack.encode(companion.to_state()), [to_json(event) for event in events if fatigue(event)]))
+    if days == 140:
+        assert any(msgspec.json.decode(event)["data"]["kind"] == "override" for event in found[0][1])
+        assert companion.ledger.merged_ms > START_MS + 30 * DAY_MS
+    assert all(each == found[0] for each in found[1:])
