@@ -6,7 +6,7 @@ be when it failed: what was appended is found again. Works on one server and on 
 
 import asyncio
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha1
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -151,8 +151,9 @@ class RedisTable:
             raise StoreReplyInvalid(f"expected {len(calls)} replies, got {len(replies)}")
         for (echo, positions), reply in zip(calls, replies, strict=True):
             _check(reply, echo, len(positions))
-            for position, log in zip(positions, itertools.islice(reply, 1, None), strict=True):
-                answers[position] = lookups.frames[position] if log == b"" else _whole(log, lookups.frames[position])
+            frames = [lookups.frames[position] for position in positions]
+            for position, answer in zip(positions, _answers(itertools.islice(reply, 1, None), frames), strict=True):
+                answers[position] = answer
         return answers
 
     async def _drop_connections(self) -> None:
@@ -231,15 +232,19 @@ def _ttls(ttls_ms: Sequence[int]) -> bytes:
 def _check(reply: Any, echo: bytes, n: int) -> None:
     if not isinstance(reply, list) or not reply or reply[0] != echo:
         raise StoreReplyInvalid(f"expected the reply to call {echo.decode()}, got another's; the connection is dropped")
-    if len(reply) != n + 1 or not {type(log) for log in reply} <= {bytes, type(None)}:
+    if len(reply) != n + 1 or not set(map(type, reply)) <= {bytes, type(None)}:
         raise StoreReplyInvalid(f"expected {n} logs as bytes, got {len(reply) - 1}; is the client made with decode_responses?")
 
 
-def _whole(log: bytes | None, frame: bytes) -> bytes | None:
-    """Return the log up to and including a lookup's frame, of what the script says: that, or what stood before the frame."""
-    if log is None:
-        return None
-    return log if scan(log, frame[2:FRAME_BYTES])[2] else log + frame
+def _answers(logs: Iterable[bytes | None], frames: Sequence[bytes]) -> Iterator[bytes | None]:
+    """Yield the log up to and including each lookup's frame, of what the script says: that, or what stood before the frame."""
+    for log, frame in zip(logs, frames, strict=True):
+        if not log:
+            yield None if log is None else frame
+        elif FRAME_BYTES + (log[0] | log[1] << 8) == len(log):  # one frame, the usual case
+            yield log if log[2:FRAME_BYTES] == frame[2:FRAME_BYTES] else log + frame
+        else:
+            yield log if scan(log, frame[2:FRAME_BYTES])[2] else log + frame
 
 
 def _translated(error: Exception) -> StoreError:
