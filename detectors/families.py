@@ -3,9 +3,9 @@
 import difflib
 from dataclasses import replace
 
-from detectors.bets import Bet, Family, discover
+from detectors.bets import DOWN, UP, Bet, Family, discover
 
-CHECK, PROBE = "check", "probe"
+CHECK, PROBE, CHALLENGER = "check", "probe", "challenger"
 NAMED = {  # families of which there is one for every name that arrives: "check:citation"
     CHECK: Family(
         name="{}",
@@ -18,6 +18,16 @@ NAMED = {  # families of which there is one for every name that arrives: "check:
         kind=PROBE,
         noun="detection rate of the probe {}",
         look="Look at probes that pass unseen: real ones of their kind do as well.",
+    ),
+    CHALLENGER: Family(
+        name="{}",
+        kind=CHALLENGER,
+        noun="share of the mistakes that only one version made, against version {}",
+        look="Look at requests that the two versions answer differently.",
+        directions=(UP, DOWN),
+        groups=False,
+        opt_in=True,
+        mature_only=True,
     ),
 }
 

@@ -16,6 +16,7 @@ from detectors.bank import Bank
 from detectors.baselines.coverage import CoverageGuard
 from detectors.bets import Family
 from detectors.bets.rates import RateBet
+from detectors.cells import BIN, KNOWN, MADE
 from detectors.families import family
 from detectors.fixed import Floats, Ints
 from detectors.monitors import ACTIVE
@@ -34,6 +35,27 @@ class RateReading(Reading):
     """What a rung sees of one pane: by name, (events, failed shares in ``SHARE_UNIT``) of each segment, shape (s, 2)."""
 
     counts: Mapping[str, Ints] = field(default_factory=dict)
+
+
+def rate_reading(
+    *, rung: int, age_ms: int, start_ms: int, end_ms: int, mature: bool, segments: Ints, counts: Mapping[str, Ints]
+) -> RateReading:
+    """Return what a rung sees of one pane, given by name; of the sums that other bets read there are none."""
+    none = np.zeros((0, 0, BIN.width), dtype=np.int64)
+    return RateReading(
+        rung=rung,
+        age_ms=age_ms,
+        start_ms=start_ms,
+        end_ms=end_ms,
+        due_ms=end_ms + age_ms,
+        mature=mature,
+        segments=segments,
+        made=MADE.zeros(0),
+        known=KNOWN.zeros(0),
+        made_bins=none,
+        known_bins=none,
+        counts=counts,
+    )
 
 
 class NamedRateBet(RateBet):

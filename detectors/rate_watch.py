@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from detectors.bank import StepContext
-from detectors.cells import BIN, KNOWN, MADE, Layout
+from detectors.cells import Layout
 from detectors.control_desk import decide_incidents, is_reset
 from detectors.findings import drift_data
 from detectors.incident_events import IncidentEvent
 from detectors.incidents import Incidents
 from detectors.ladder import DAY_MS
-from detectors.named_rates import NamedBank, RateReading, as_told, passed
+from detectors.named_rates import NamedBank, RateReading, as_told, passed, rate_reading
 from detectors.panes import SEGMENT_BITS, SumTable
 from detectors.rate_panes import RatePanes, by_name
 from detectors.segments import OTHER, Segments
@@ -100,7 +100,7 @@ class RateWatch(ABC):
         for due_ms, rung, start_ms in self.panes.due(watermark_ms):
             self.stepped = True
             signals = self.bank.step(
-                self._reading(due_ms, rung, start_ms), StepContext(share=share(due_ms), outcome_days=self._outcome_days(due_ms))
+                self._reading(rung, start_ms), StepContext(share=share(due_ms), outcome_days=self._outcome_days(due_ms))
             )
             self.learnt.add(signals, self.segments.name, self.panes.ages_ms.__getitem__)
             if signals or self.incidents.open:
@@ -117,21 +117,15 @@ class RateWatch(ABC):
         """Return what else the watermark brings, that needs no evidence."""
         return []
 
-    def _reading(self, due_ms: int, rung: int, start_ms: int) -> RateReading:
+    def _reading(self, rung: int, start_ms: int) -> RateReading:
         segments, counts = by_name(*self.panes.read(rung, start_ms))
-        none = np.zeros((0, 0, BIN.width), dtype=np.int64)
-        return RateReading(
+        return rate_reading(
             rung=rung,
             age_ms=self.panes.ages_ms[rung],
             start_ms=start_ms,
             end_ms=start_ms + self.panes.widths_ms[rung],
-            due_ms=due_ms,
             mature=rung == len(self.panes.ages_ms) - 1,
             segments=segments,
-            made=MADE.zeros(0),
-            known=KNOWN.zeros(0),
-            made_bins=none,
-            known_bins=none,
             counts={f"{self.prefix}:{self.names[number]}": sums for number, sums in counts.items()},
         )
 

@@ -30,6 +30,7 @@ class Kind(StrEnum):
     CLAIM = "claim"
     CHECK = "check"
     PROBE = "probe"
+    CHALLENGER = "challenger"
 
 
 class Scope(StrEnum):

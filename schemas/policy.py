@@ -187,6 +187,9 @@ def _resolve_watch(given: dict[str, Any], values: dict[str, float], path: str, f
                     faults.unknown(at, key, known)
                 elif key in LISTS and not isinstance(watch[family].parameters[key], list):
                     faults.add(join(at, key), f"expected a list of names, got {shown(watch[family].parameters[key])}")
+            champion = watch[family].parameters.get("champion", "")
+            if family == "challenger" and not isinstance(champion, str):
+                faults.add(join(at, "champion"), f"expected the name of a version, got {shown(champion)}")
     return watch
 
 

@@ -188,6 +188,23 @@ class Decay(msgspec.Struct, frozen=True, kw_only=True):
     crosses: Time | None = None  # when the line meets the limit, past or future; null without a limit, or a slope towards it
 
 
+class Comparison(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A version beside another of its model, over the requests that both answered and whose label is known."""
+
+    rival: Name
+    n: Count64
+    error: Figure = None  # share of its answers that were wrong
+    rival_error: Figure = None
+    difference: Interval | None = None  # of the two, negative where the version is better; 95 %, valid however often it is looked at
+    alone: Count64 = 0  # it was wrong and the rival right
+    rival_alone: Count64 = 0
+    scored: Count64 = 0  # both have a score of one kind
+    brier: Figure = None  # over these
+    rival_brier: Figure = None
+    brier_difference: Interval | None = None
+    state: Name = "off"  # watching, alarm; off: the rival is not the champion, or nothing is watched
+
+
 class ModelReport(msgspec.Struct, frozen=True, kw_only=True):
     """One version of one model."""
 
@@ -205,6 +222,7 @@ class ModelReport(msgspec.Struct, frozen=True, kw_only=True):
     probes: list[ProbeWatch] = msgspec.field(default_factory=list)  # synthetic traffic by kind, apart from the real
     amounts: list[AmountBand] = msgspec.field(default_factory=list)  # mistakes by the amount at stake
     decay: list[Decay] = msgspec.field(default_factory=list)  # figures by the age of the model
+    comparisons: list[Comparison] = msgspec.field(default_factory=list)  # with versions that answered the same requests
     labels: LabelReport | None = None  # where they are missing and how long they take; null: no prediction but abstained ones
 
 

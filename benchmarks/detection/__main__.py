@@ -3,7 +3,7 @@
 import argparse
 import time
 
-from benchmarks.detection import bank_rows, bets_rows, fatigue_rows, fold_rows, generator_rows, rates_rows
+from benchmarks.detection import bank_rows, bets_rows, fatigue_rows, fold_rows, generator_rows, pair_rows, rates_rows
 from benchmarks.detection.table import Table
 
 ROWS = {
@@ -11,6 +11,7 @@ ROWS = {
     **{row.__name__: row for row in (bets_rows.calibration, bets_rows.cost, bets_rows.score, bets_rows.clear)},
     **{row.__name__: row for row in (bank_rows.budget, bank_rows.dependence, bank_rows.label_delay)},
     **{row.__name__: row for row in (generator_rows.generators, fold_rows.fold, fold_rows.thinned)},
+    **{row.__name__: row for row in (pair_rows.challenger,)},
     **{row.__name__: row for row in (fatigue_rows.wards, fatigue_rows.fleet)},
 }
 

@@ -129,6 +129,7 @@ def families() -> list[tuple[str, str, str]]:
     nouns: dict[str, list[str]] = {}
     for name, (family, _) in watched().items():
         nouns.setdefault(family.watch or name, []).append(family.noun)
+    nouns["challenger"] = ["which of two versions is better, on the requests that both answered; [how to](how-to/compare-versions.md)"]
     return [
         (f"`{name}`", "on" if name in DEFAULT_FAMILIES else "", ", ".join(nouns.get(name, ["accepted; not watched yet"])))
         for name in FAMILIES

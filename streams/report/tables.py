@@ -1,4 +1,4 @@
-"""Checks, probes and mistakes by amount of one model version, as tables."""
+"""Checks, probes, mistakes by amount and other versions beside one model version, as tables."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,8 +28,30 @@ def tables(model: ModelReport) -> list[Table]:
     >>> tables(ModelReport(model_id="m", model_version="1"))
     []
     """
-    made = [_checks(model), _probes(model.probes), _amounts(model)]
+    made = [_comparisons(model), _checks(model), _probes(model.probes), _amounts(model)]
     return [Table(one.title, one.note, one.headings, one.rows[:MOST_ROWS], max(len(one.rows) - MOST_ROWS, 0)) for one in made if one.rows]
+
+
+def _comparisons(model: ModelReport) -> Table:
+    rows = [
+        (
+            one.rival,
+            thousands(one.n),
+            f"{figure(one.error)} against {figure(one.rival_error)}",
+            interval(one.difference),
+            f"{thousands(one.alone)} against {thousands(one.rival_alone)}",
+            interval(one.brier_difference),
+            one.state,
+        )
+        for one in model.comparisons
+    ]
+    return Table(
+        "Beside other versions",
+        "Requests that both versions answered and whose label is known; differences below zero speak for this version, with 95 % "
+        "intervals that hold however often one looks.",
+        ("Version", "Requests", "Wrong", "Difference", "Wrong alone", "Difference of Brier scores", "State"),
+        rows,
+    )
 
 
 def _checks(model: ModelReport) -> Table:

@@ -4,6 +4,7 @@ import html
 import re
 
 from support.documents import documents, payments
+from support.rivals import rivals
 from support.stories import fold
 
 from detectors.watch_report import report
@@ -46,6 +47,16 @@ def test_probes_and_misses_stand_by_amount() -> None:
     assert len(bands) == len(model.probes[0].bands)
     misses = _rows(page, "Misses by amount")
     assert [row[2] for row in misses] == [f"{band.fn} of {band.positives}" for band in model.amounts]
+
+
+def test_versions_stand_beside_each_other() -> None:
+    watch, events = fold(rivals(seed=1, errors={"1.4": 0.1, "1.5": 0.05}, days=5, per_day=60))
+    page = render(report([watch]), [watch], events, generated_at_ms=0)
+    [found] = report([watch]).models[0].comparisons
+    row = _rows(page, "Beside other versions")[0]
+    assert row[:2] == ["1.5", "300"]
+    assert row[4] == f"{found.alone} against {found.rival_alone}"
+    assert row[6] == "off"
 
 
 def test_a_long_table_is_cut_and_says_so() -> None:

@@ -1,0 +1,141 @@
+"""Champion and challengers: versions of one model that answered the same requests, compared request by request.
+
+Every pair is compared in the report. Where the policy names the family ``challenger``, each version that answered with the champion gathers
+evidence that it is better, or worse; see ``detectors.pair_watch``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from detectors.families import CHALLENGER
+from detectors.findings import interval
+from detectors.ladder import DAY_MS
+from detectors.pair_panes import PAIR, pair_sums
+from detectors.pair_watch import VersionPairs, brier_difference, difference, first_of
+from detectors.rate_companion import MOST_VERSIONS, SHARING_DAYS, RateCompanion
+from detectors.segments import OTHER
+from schemas.report import Comparison
+from schemas.scored import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from detectors.fixed import Ints
+    from detectors.model_version import ModelVersion
+    from schemas.findings import Event
+    from schemas.scored import Rows
+
+
+class Challengers(RateCompanion):
+    """All pairs of versions of a model.
+
+    The evidence costs a tenth of the model's budget once the first label of a pair is known, by event time. Challengers with predictions
+    of late share it evenly.
+    """
+
+    name = "comparisons"
+    versions: dict[str, VersionPairs]
+
+    def new(self, name: str) -> VersionPairs:
+        """Return the pairs of a version that has had none."""
+        return VersionPairs(self.model_id, name, self.policy, self.watermark_ms)
+
+    def picked(self, rows: Rows, where: Ints) -> Ints:
+        """Return the PAIR rows."""
+        return np.asarray(where[rows.column("kind")[where] == Kind.PAIR]) if "rival" in rows.columns else where[:0]
+
+    def add(self, rows: Rows, where: Ints) -> None:
+        """Add the pairs among the picked rows: each to both of its versions, to the second with the sides exchanged."""
+        where = self.picked(rows, where)
+        if not len(where):
+            return
+
+        def column(name: str) -> Ints:
+            return np.asarray(rows.column(name)[where].astype(np.int64))
+
+        version, rival, made, known = column("version"), column("rival"), column("predicted_at"), column("known_at")
+        sides = column("predicted"), column("label"), column("loss"), column("rival_loss")
+        swapped = sides[1], sides[0], sides[3], sides[2]
+        for code in np.unique(version * len(rows.texts) + rival).tolist():
+            mine = (version == code // len(rows.texts)) & (rival == code % len(rows.texts))
+            one, other = rows.versions[code // len(rows.texts)], rows.texts[code % len(rows.texts)]
+            for name, against, side in ((one, other, sides), (other, one, swapped)):
+                sums = pair_sums(column("sign")[mine], *(values[mine] for values in side))
+                self._pairs(name).add_pairs(against, made[mine], known[mine], sums)
+        if self._watched:
+            self.first_ms = min(self.first_ms, int(known.min()))
+
+    def _pairs(self, name: str) -> VersionPairs:
+        if name not in self.versions and len(self.versions) >= MOST_VERSIONS:
+            name = OTHER
+        if name not in self.versions:
+            self.versions[name] = self.new(name)
+        return self.versions[name]
+
+    @property
+    def _watched(self) -> bool:
+        watch = self.policy.watch.get(CHALLENGER)
+        return watch is not None and watch.enabled
+
+    def advance(self, watermark_ms: int, versions: Mapping[str, ModelVersion], found: Sequence[Event]) -> list[Event]:
+        """Read what is due by the watermark."""
+        events: list[Event] = []
+        self.watermark_ms = max(self.watermark_ms, watermark_ms)
+        if not self._watched:
+            return events
+        for name in sorted(self.versions):
+            mine = self.versions[name]
+            mine.settle(versions)
+            share = self._part(name, versions)
+            version = versions.get(name, versions.get(OTHER))
+            events += mine.read_due(self.watermark_ms, share, lambda due_ms: self._champion(versions, due_ms), version)
+            self.moved, mine.stepped = self.moved or mine.stepped, False
+        return events
+
+    def _champion(self, versions: Mapping[str, ModelVersion], due_ms: int) -> str:
+        named = self.policy.watch[CHALLENGER].parameters.get("champion")
+        return str(named) if named is not None else first_of(versions, due_ms - SHARING_DAYS * DAY_MS, due_ms)
+
+    def _part(self, name: str, versions: Mapping[str, ModelVersion]) -> Callable[[int], float]:
+        def part(due_ms: int) -> float:
+            since_ms, champion = due_ms - SHARING_DAYS * DAY_MS, self._champion(versions, due_ms)
+            others = [version for other, version in versions.items() if other not in {name, champion}]
+            return self.weight(due_ms) / (1 + sum(version.sums.active(since_ms, due_ms) for version in others))
+
+        return part
+
+    def report(self, version: ModelVersion) -> list[Comparison] | None:
+        """Return a version beside each of its rivals, in the order of their names, over all labels known so far."""
+        mine = self.versions.get(version.name)
+        if mine is None:
+            return None
+        found = [_comparison(mine, rival, mine.totals.dense(len(mine.names))[number]) for number, rival in enumerate(mine.names)]
+        return sorted((each for each in found if each is not None), key=lambda each: each.rival) or None
+
+
+def _comparison(mine: VersionPairs, rival: str, sums: Ints) -> Comparison | None:
+    n, scored = int(sums[PAIR.at["n"]]), int(sums[PAIR.at["scored"]])
+    if n <= 0:
+        return None
+    loss, rival_loss = (float(PAIR.total(sums, name)) / scored if scored > 0 else None for name in ("loss", "rival_loss"))
+    return Comparison(
+        rival=rival,
+        n=n,
+        error=int(sums[PAIR.at["wrong"]]) / n,
+        rival_error=int(sums[PAIR.at["rival_wrong"]]) / n,
+        difference=interval(difference(sums)),
+        alone=max(int(sums[PAIR.at["alone"]]), 0),
+        rival_alone=max(int(sums[PAIR.at["rival_alone"]]), 0),
+        scored=max(scored, 0),
+        brier=loss,
+        rival_brier=rival_loss,
+        brier_difference=interval(brier_difference(sums)) if scored > 0 else None,
+        state=mine.state_against(rival),
+    )
+
+
+COMPANION = Challengers

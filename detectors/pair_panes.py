@@ -1,0 +1,165 @@
+"""Panes of what labels say of a version and its rivals, until the age at which they are read is known and reached."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from detectors.cells import Layout
+from detectors.fixed import SCORE_UNIT, Ints, to_fixed
+from detectors.ladder import PANE_SHARE
+from detectors.panes import CLASS_BITS, MAX_CLASS, PANE_MS, SumTable, floor_to, pane_index, widest
+from detectors.rate_panes import NAME_BITS
+from detectors.version_sums import BEGINNING
+
+# Of requests that a version and a rival both answered: how many, which of the two was wrong, and alone so; of those with two scores the
+# squared errors, and the square of their difference.
+PAIR = Layout(
+    counts=("n", "wrong", "rival_wrong", "alone", "rival_alone", "scored"),
+    sums={"loss": SCORE_UNIT, "rival_loss": SCORE_UNIT, "squares": SCORE_UNIT},
+)
+NARROWEST_MS = 300_000
+_BITS = NAME_BITS + CLASS_BITS
+
+
+def pair_sums(sign: Ints, wrong: Ints, rival_wrong: Ints, loss: Ints, rival_loss: Ints) -> Ints:
+    """Return the sums of PAIR rows, shape (n, width); all given as shape (n,), losses as the rows have them.
+
+    >>> one = np.array([1])
+    >>> row = pair_sums(one, one, 0 * one, one << 39, one << 38)
+    >>> row[0, :6].tolist(), PAIR.total(row, "squares").tolist()
+    ([1, 1, 0, 1, 0, 1], [0.0625])
+    """
+    scored = (loss >= 0) & (rival_loss >= 0)
+    out = PAIR.zeros(len(sign))
+    counts = (np.ones_like(sign), wrong, rival_wrong, wrong & ~rival_wrong & 1, rival_wrong & ~wrong & 1, scored.astype(np.int64))
+    for i, count in enumerate(counts):
+        out[:, i] = sign * count
+    squares = to_fixed(((loss - rival_loss) * SCORE_UNIT) ** 2, SCORE_UNIT)
+    for name, values in (("loss", loss), ("rival_loss", rival_loss), ("squares", squares)):
+        out[:, PAIR.at[name] + 1] = sign * scored * values
+    return out
+
+
+class PairPanes:
+    """What has not been read yet of each rival. Integer sums by (pane, rival, age class of the label): additive and revertible.
+
+    A pair of versions is read at one age, the older of the two at which the versions' labels are mature, which may not be known yet.
+
+    Parameters
+    ----------
+    ages_ms
+        Ascending: where labels are told apart by how long they took.
+
+    Examples
+    --------
+    >>> panes = PairPanes((3_600_000, 86_400_000))
+    >>> panes.add(1, np.array([0]), np.array([60_000]), pair_sums(*np.ones((5, 1), dtype=np.int64)))
+    >>> panes.due(10**9, {1: "champion"})
+    []
+    >>> panes.settle(1, 3_600_000, 0)
+    >>> [(due, rival, start)] = panes.due(10**9, {1: "champion"})
+    >>> due, panes.read(rival, start)[:3].tolist()
+    (3900000, [1, 1, 1])
+
+    """
+
+    def __init__(self, ages_ms: Sequence[int]) -> None:
+        self.ages_ms = tuple(ages_ms)
+        self.table = SumTable(PAIR)
+        self.width_ms = NARROWEST_MS  # of what is kept
+        self.settled: dict[int, tuple[int, int]] = {}  # by rival: the age at which it is read, and since when that is known; ms
+        self.read_to: dict[int, int] = {}  # by rival: panes that begin before it have been read
+
+    def add(self, rival: int, predicted_at: Ints, delay: Ints, sums: Ints) -> None:
+        """Add pairs with a rival; a pane that has been read takes no more.
+
+        Parameters
+        ----------
+        rival
+            Its number.
+        predicted_at, delay
+            When the later prediction was made, and how much later the label was known, ms; shape (n,).
+        sums
+            In the layout ``PAIR``, shape (n, width).
+
+        """
+        kept = floor_to(predicted_at, self.width_of(rival)) >= self.read_to.get(rival, BEGINNING)
+        if kept.any():
+            age_class = 1 + np.searchsorted(self.ages_ms, delay[kept], side="left")
+            pane = pane_index(floor_to(predicted_at[kept], self.width_ms))
+            self.table.add(pane << _BITS | rival << CLASS_BITS | age_class, sums[kept])
+
+    def width_of(self, rival: int) -> int:
+        """Return how wide the panes are that are read of a rival, as far as that is known."""
+        age_ms, _ = self.settled.get(rival, (0, 0))
+        return max(NARROWEST_MS, widest(PANE_SHARE * age_ms))
+
+    def settle(self, rival: int, age_ms: int, since_ms: int) -> None:
+        """Read a rival at this age, from ``since_ms`` on; what is overdue then is due then."""
+        self.settled.setdefault(rival, (age_ms, since_ms))
+
+    def widen(self, width_ms: int) -> None:
+        """Keep panes of this width: no rival will be read by narrower ones."""
+        width_ms = max(width_ms, NARROWEST_MS)
+        if width_ms > self.width_ms:
+            self.width_ms = width_ms
+            rest, pane = self.table.keys & ((1 << _BITS) - 1), self.table.keys >> _BITS
+            self.table.rekey(0, len(self.table.keys), pane_index(floor_to(pane * PANE_MS, width_ms)) << _BITS | rest)
+
+    def _rivals(self) -> Ints:
+        return self.table.keys >> CLASS_BITS & ((1 << NAME_BITS) - 1)
+
+    def due(self, watermark_ms: int, names: dict[int, str]) -> list[tuple[int, int, int]]:
+        """Return (due, rival, start) of every pane that is due by a time, in due order, then in that of the rivals' names; all ms."""
+        steps = []
+        rivals = self._rivals()
+        for rival, (age_ms, since_ms) in self.settled.items():
+            width = self.width_of(rival)
+            for start in np.unique(floor_to((self.table.keys[rivals == rival] >> _BITS) * PANE_MS, width)).tolist():
+                due_ms = max(start + width + age_ms, since_ms)
+                if due_ms <= watermark_ms:
+                    steps.append((due_ms, names[rival], start, rival))
+        return [(due_ms, rival, start) for due_ms, _, start, rival in sorted(steps)]
+
+    def read(self, rival: int, start_ms: int) -> Ints:
+        """Return what a pane holds of a rival with the labels known by its age, shape (width,), and let the pane go."""
+        end_ms = start_ms + self.width_of(rival)
+        top = int(np.searchsorted(self.ages_ms, self.settled[rival][0], side="right"))
+        keys = self.table.keys
+        mine: npt.NDArray[np.bool_] = (
+            (self._rivals() == rival) & (keys >> _BITS >= pane_index(start_ms)) & (keys >> _BITS < pane_index(end_ms))
+        )
+        known = PAIR.zeros(1)
+        for row in self.table.rows[mine & (keys & MAX_CLASS <= top)]:
+            known = known + row
+        self.table.keys, self.table.rows = keys[~mine], self.table.rows[~mine]
+        return np.asarray(known[0])
+
+    def passed(self, watermark_ms: int) -> None:
+        """Close what the watermark has passed: what comes later for it is late."""
+        for rival, (age_ms, since_ms) in self.settled.items():
+            if watermark_ms >= since_ms:
+                read_to = floor_to(watermark_ms - age_ms, self.width_of(rival))
+                self.read_to[rival] = max(self.read_to.get(rival, BEGINNING), int(read_to))
+
+    def to_state(self) -> dict[str, Any]:
+        """Return the state as plain values and bytes."""
+        return {
+            "ages": list(self.ages_ms),
+            "table": self.table.to_state(),
+            "width_ms": self.width_ms,
+            "settled": [[rival, *times] for rival, times in sorted(self.settled.items())],
+            "read_to": sorted(self.read_to.items()),
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> "PairPanes":
+        """Return the panes that ``to_state`` wrote."""
+        panes = cls(state["ages"])
+        panes.table = SumTable.from_state(PAIR, state["table"])
+        panes.width_ms = state["width_ms"]
+        panes.settled = {rival: (age_ms, since_ms) for rival, age_ms, since_ms in state["settled"]}
+        panes.read_to = {rival: ms for rival, ms in state["read_to"]}  # noqa: C416  pairs come back as lists
+        return panes

@@ -1,0 +1,279 @@
+"""A version against its rivals: the other versions of its model that answered the same requests.
+
+Where two versions answered one request and one was right and the other wrong, the label is a coin between them. "No difference" says that
+the coin is fair: then a bet ``(q/½)**w * ((1-q)/½)**(n-w)`` on ``w`` of ``n`` is fair too, however the two versions' mistakes hang
+together. It is the bet on a rate with the contract ½, in both directions (McNemar's test, made sequential); requests on which both
+were right or both wrong say nothing about which is better.
+
+Evidence is read at the age at which the labels of both versions are mature, not before: labels that are known early are a selected part
+of all (often the negatives), and the version that says "negative" more often would look the better one there.
+
+References
+----------
+McNemar, Psychometrika 12 (1947). Waudby-Smith et al., Annals of Statistics 52 (2024): the interval of the difference.
+
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from detectors.bank import StepContext
+from detectors.baselines.wilson import half_width, wilson
+from detectors.families import CHALLENGER, family
+from detectors.incident_events import CLEARED, day, percent, span
+from detectors.ladder import DAY_MS, Ladder
+from detectors.named_rates import SHARE_BITS, NamedBank, NamedRateBet, RateReading, rate_reading
+from detectors.pair_panes import PAIR, PairPanes
+from detectors.panel import Panel
+from detectors.panes import SumTable
+from detectors.rate_watch import RateWatch
+from detectors.signals import Estimate
+from detectors.tracks import Track
+from schemas.policy_models import ModelPolicy, WatchPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from detectors.fixed import Ints
+    from detectors.incident_events import IncidentEvent
+    from detectors.model_version import ModelVersion
+    from schemas.findings import Event
+
+RUNG = 1  # of the bank: there is one age
+EVEN = 0.5
+_DAY_BITS = 33
+_HALF = 1 << (_DAY_BITS - 1)
+
+
+class PairBank(NamedBank):
+    """The evidence of a version against the champion that its policy names."""
+
+    def track(self, name: str) -> Track | None:
+        """Return how a rival is watched in one direction; None: it is not the champion, or nothing is watched."""
+        watch = self.policy.watch.get(CHALLENGER, WatchPolicy(enabled=False))
+        if not watch.enabled or watch.parameters.get("champion") != name.removeprefix(f"{CHALLENGER}:"):
+            return None
+        watched = family(name)
+        tolerance = watched.tolerance if watch.tolerance is None else watch.tolerance
+        return Track(family=watched, direction=watched.directions[0], tolerance=tolerance, contract=EVEN)
+
+    def _build(self, rung: int, mature: bool, names: Sequence[str] = ()) -> list[Panel]:
+        panels = []
+        for name in names:
+            track = self.track(name)
+            if track is not None:
+                both = [replace(track, direction=direction) for direction in track.family.directions]
+                panels.append(Panel(NamedRateBet(name), both, rung=rung, rule=self.rule))
+        return panels
+
+
+class VersionPairs(RateWatch):
+    """One version against every rival: sums for the report, evidence against the champion."""
+
+    prefix = CHALLENGER
+    champion = ""  # that the bank goes by
+
+    def __init__(self, model_id: str, name: str, policy: ModelPolicy, watermark_ms: int) -> None:
+        super().__init__(model_id, name, policy, (), watermark_ms)
+        self.pairs = PairPanes(Ladder(policy.ages_ms, policy.horizon_ms).ages)
+        self.totals = SumTable(PAIR)  # by rival
+        self.history = SumTable(PAIR)  # of what was read, by rival and day of the prediction
+
+    def new_bank(self, policy: ModelPolicy) -> NamedBank:
+        """Return the bank of a policy, against the champion in force."""
+        return PairBank(policy=against(policy, self.champion))
+
+    def add_pairs(self, rival: str, predicted_at: Ints, known_at: Ints, sums: Ints) -> None:
+        """Add what labels say of this version and a rival; sums in the layout ``PAIR``, shape (n, width)."""
+        number = self.number(rival)
+        self.totals.add(np.full(len(sums), number, dtype=np.int64), sums)
+        if self.watched:
+            self.pairs.add(number, predicted_at, known_at - predicted_at, sums)
+
+    @property
+    def watched(self) -> bool:
+        """Whether the policy asks for evidence."""
+        return self.policy.watch.get(CHALLENGER, WatchPolicy(enabled=False)).enabled
+
+    def settle(self, versions: Mapping[str, ModelVersion]) -> None:
+        """Find the ages at which rivals are read, where the label delays of both versions have shown them by now."""
+        mine, narrowest = versions.get(self.name), []
+        for number, rival in enumerate(self.names):
+            other = versions.get(rival)
+            if number in self.pairs.settled:
+                narrowest.append(self.pairs.width_of(number))
+            elif mine is not None and other is not None:
+                ladders = mine.ladder, other.ladder
+                ages = [(ladder.age_ms(top), ladder.enabled_ms[top - 1]) for ladder in ladders if (top := ladder.mature) is not None]
+                if len(ages) == len(ladders):
+                    self.pairs.settle(number, *map(max, zip(*ages, strict=True)))
+                    self.stepped = True
+                    narrowest.append(self.pairs.width_of(number))
+                else:
+                    narrowest.append(max(_narrowest(ladder) for ladder in ladders))
+        self.pairs.widen(min(narrowest, default=0))
+
+    def read_due(
+        self, watermark_ms: int, share: Callable[[int], float], champion: Callable[[int], str], version: ModelVersion | None
+    ) -> list[Event]:
+        """Read every pane that is due by the watermark, in due order; ``champion`` says against whom at a time."""
+        events: list[Event] = []
+        for due_ms, rival, start_ms in self.pairs.due(watermark_ms, dict(enumerate(self.names))):
+            self.stepped = True
+            events += self._follow(champion(due_ms), due_ms)
+            sums = self.pairs.read(rival, start_ms)
+            self.history.add(np.array([rival << _DAY_BITS | (start_ms // DAY_MS + _HALF)]), sums[np.newaxis])
+            signals = self.bank.step(self._pane(due_ms, rival, start_ms, sums), StepContext(share=share(due_ms)))
+            found = self.incidents.apply(signals, due_ms, self.segment_text) if signals or self.incidents.open else []
+            events += self.told(found, version)
+        self.passed(watermark_ms)
+        return events
+
+    def _follow(self, champion: str, due_ms: int) -> list[Event]:
+        if champion == self.champion:
+            return []
+        self.champion = champion
+        return self.use(self.policy, due_ms)
+
+    def _pane(self, due_ms: int, rival: int, start_ms: int, sums: Ints) -> RateReading:
+        # A correction can outrun what it corrects, where two workers wrote them.
+        alone, other = (max(int(sums[PAIR.at[name]]), 0) for name in ("alone", "rival_alone"))
+        counts = np.array([[alone + other, alone << SHARE_BITS]])
+        reading = rate_reading(
+            rung=RUNG,
+            age_ms=self.pairs.settled[rival][0],
+            start_ms=start_ms,
+            end_ms=start_ms + self.pairs.width_of(rival),
+            mature=True,
+            segments=np.zeros(1, dtype=np.int64),
+            counts={f"{CHALLENGER}:{self.names[rival]}": counts},
+        )
+        return replace(reading, due_ms=due_ms)  # what was overdue when the age was settled is read later
+
+    def passed(self, watermark_ms: int) -> None:
+        """Close what the watermark has passed: what comes later for it is late."""
+        self.pairs.passed(watermark_ms)
+
+    def use(self, policy: ModelPolicy, due_ms: int) -> list[Event]:
+        """Follow another policy, or champion, from here on; incidents of what it drops are closed."""
+        self.policy = policy
+        self.bank = PairBank.from_state(self.bank.to_state(), policy=against(policy, self.champion))
+        return self.told(self.incidents.keep(self.bank.active(), due_ms, self.segment_text), None)
+
+    def worded(self, event: IncidentEvent) -> IncidentEvent:
+        """Say which version is better, by how much, on how many outcomes: of the requests since the day of the onset."""
+        rival = event.metric.partition(":")[2]
+        sums = self._since(self.number(rival), event.onset_ms)
+        n = max(int(sums[PAIR.at["n"]]), 0)
+        if not n:
+            return event
+        own, theirs = (_rate(n, int(sums[PAIR.at[name]])) for name in ("wrong", "rival_wrong"))
+        gap = difference(sums)
+        about = (
+            f"{percent(own)} of its answers were wrong, of the champion's {percent(theirs)}, in {n:,} requests since {day(event.onset_ms)} "
+            f"that both answered, read at age {span(round(event.age_s * 1000))}; "
+            f"the difference is {100 * gap.value:+.2f} points ({100 * gap.lo:+.2f} to {100 * gap.hi:+.2f})"
+        )
+        who = f"Version {self.name} of {self.model_id}"
+        if event.event == CLEARED:
+            said = f"{who} and the champion {rival} no longer differ as they did: {about}."
+        elif event.direction == "down":
+            said = f"{who} is better than the champion {rival}: {about}. Consider it in the champion's place."
+        else:
+            said = f"{who} is worse than the champion {rival}: {about}. Keep the champion."
+        because = f" {event.why[0].upper()}{event.why[1:]}." if event.why else ""
+        return replace(event, baseline=theirs, current=own, message=said + because)
+
+    def _since(self, rival: int, onset_ms: int) -> Ints:
+        first = rival << _DAY_BITS
+        within = self.history.span(first | (onset_ms // DAY_MS + _HALF), first + (1 << _DAY_BITS))
+        return np.asarray(self.history.rows[within].sum(axis=0))
+
+    def state_against(self, rival: str) -> str:
+        """Return what the evidence on a rival is at."""
+        panel = next((p for panels in self.bank.panels.values() for p in panels if p.bet.name == f"{CHALLENGER}:{rival}"), None)
+        if panel is None:
+            return "watching" if self.new_bank(self.policy).track(f"{CHALLENGER}:{rival}") is not None else "off"
+        return "alarm" if panel.active else "watching"
+
+    def to_state(self) -> dict[str, Any]:
+        """Return the state as plain values and bytes."""
+        own = {"pairs": self.pairs.to_state(), "totals": self.totals.to_state(), "history": self.history.to_state()}
+        return super().to_state() | own | {"champion": self.champion}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take back what ``to_state`` gave."""
+        super().load(state)
+        self.champion = state["champion"]
+        self.bank = PairBank.from_state(state["bank"], policy=against(self.policy, self.champion))
+        self.pairs = PairPanes.from_state(state["pairs"])
+        self.totals, self.history = SumTable.from_state(PAIR, state["totals"]), SumTable.from_state(PAIR, state["history"])
+
+
+def against(policy: ModelPolicy, champion: str) -> ModelPolicy:
+    """Return a policy that names the champion in force."""
+    watch = policy.watch.get(CHALLENGER, WatchPolicy(enabled=False))
+    if "champion" in watch.parameters:
+        return policy
+    named = msgspec.structs.replace(watch, parameters={"champion": champion})
+    return msgspec.structs.replace(policy, watch={**policy.watch, CHALLENGER: named})
+
+
+def first_of(versions: Mapping[str, ModelVersion], since_ms: int, due_ms: int) -> str:
+    """Return the version that predicted first, to ten seconds, of those with predictions since a time; of a tie the lowest name."""
+    seen = [(version.learning.first_ms, name) for name, version in versions.items() if version.learning.first_ms is not None]
+    seen = [(first_ms, name) for first_ms, name in seen if first_ms < due_ms]
+    lately = [each for each in seen if versions[each[1]].sums.active(since_ms, due_ms)]
+    return min(lately or seen, key=lambda each: (each[0], natural(each[1])), default=(0, ""))[1]
+
+
+def natural(name: str) -> list[tuple[int, int, str]]:
+    """Return a key that sorts numbers in names as numbers.
+
+    >>> sorted(["1.10", "1.9", "v2"], key=natural)
+    ['1.9', '1.10', 'v2']
+    """
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.findall(r"\d+|\D+", name)]
+
+
+def difference(sums: Ints) -> Estimate:
+    """Return by how much the error rate is above the rival's, with a 95 % interval that may be looked at at any time.
+
+    >>> sums = PAIR.zeros(1)[0]
+    >>> sums[[PAIR.at["n"], PAIR.at["alone"], PAIR.at["rival_alone"]]] = 10_000, 200, 400
+    >>> [round(x, 4) for x in difference(sums)[:3]]
+    [-0.02, -0.0282, -0.0118]
+    """
+    n, alone, other = (float(sums[PAIR.at[name]]) for name in ("n", "alone", "rival_alone"))
+    return _mean(n, alone - other, alone + other)
+
+
+def brier_difference(sums: Ints) -> Estimate:
+    """Return by how much the Brier score is above the rival's, likewise."""
+    total = float(PAIR.total(sums, "loss")) - float(PAIR.total(sums, "rival_loss"))
+    return _mean(float(sums[PAIR.at["scored"]]), total, float(PAIR.total(sums, "squares")))
+
+
+def _mean(n: float, total: float, squares: float) -> Estimate:
+    mean = total / n
+    # one pair more of each sign: few pairs that all agree are no certainty
+    sigma = math.sqrt(max((squares + 1) / (n + 1) - mean * mean, 0.0))
+    half = half_width(n, sigma)
+    return Estimate(mean, max(mean - half, -1.0), min(mean + half, 1.0), n)
+
+
+def _rate(n: int, wrong: int) -> Estimate:
+    wrong = min(max(wrong, 0), n)
+    return Estimate(wrong / n, *wilson(n, wrong), n)
+
+
+def _narrowest(ladder: Ladder) -> int:
+    rungs = [ladder.mature] if ladder.mature is not None else ladder.undecided()
+    return min((ladder.width_ms(rung) for rung in rungs), default=0)
