@@ -36,7 +36,7 @@ def families() -> dict[str, tuple[Family, Bet]]:
     """Return every family by name with the bet that watches it.
 
     >>> [name for name, (family, _) in families().items() if family.opt_in and family.kind != "claim"]
-    ['gap_error', 'gap_fpr', 'gap_fnr', 'abstention']
+    ['regression', 'gap_error', 'gap_fpr', 'gap_fnr', 'abstention']
     """
     return {family.name: (family, bet) for bet in discover().values() for family in bet.families}
 

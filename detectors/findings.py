@@ -9,8 +9,10 @@ import msgspec
 import numpy as np
 
 from detectors.cells import BIN, GRID, MADE
+from detectors.error_cells import FINE, FINE_BITS
 from detectors.figures import Figures, Review, many_figures
 from detectors.incident_events import MOST_EVIDENCE
+from detectors.statistics.regression import regression_figures
 from schemas.drift import Direction, DriftData, GroupRates, Impact, Interval, Kind, Monitor, Scope, Severity, Window
 from schemas.fields import rfc3339
 from schemas.figures import SegmentFigures, StatisticsData
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 PUBLISHED_MONITORS = 20  # of an incident, in its events
 PUBLISHED_GROUPS = 20  # groups, by size, in statistics events
+_OF_INTERVALS = ("accuracy", "fpr", "fnr", "ppv", "npv", "f1", "nne", "base_rate", "selective_risk", "net_benefit")
 _FIFTEEN = ("ece_15", "rms_ce_15", "mce_15")  # not to be had from a grid of 20
 
 
@@ -123,7 +126,9 @@ def total_figures(version: ModelVersion, chosen: Ints, *, intervals: bool = True
         review=_review(version),
         intervals=intervals,
     )
-    return [_figures(version, segment, one) for segment, one in zip(chosen.tolist(), figures, strict=True)]
+    return [
+        _figures(version, segment, one | _numbers(version, segment, bins)) for segment, one in zip(chosen.tolist(), figures, strict=True)
+    ]
 
 
 def mature_figures(version: ModelVersion, chosen: Ints) -> list[SegmentFigures]:
@@ -141,6 +146,16 @@ def mature_figures(version: ModelVersion, chosen: Ints) -> list[SegmentFigures]:
         review=_review(version),
     )
     return [_figures(version, segment, one | dict.fromkeys(_FIFTEEN)) for segment, one in zip(chosen.tolist(), figures, strict=True)]
+
+
+def _numbers(version: ModelVersion, segment: int, bins: Ints) -> Figures:
+    """Return a segment's figures of predicted numbers, {} where there are none; without intervals nothing can be right or wrong."""
+    table = version.sums.tables["total_errors"]
+    within = table.span(segment << FINE_BITS, (segment + 1) << FINE_BITS)
+    found = regression_figures(bins[segment], table.keys[within] & (FINE - 1), table.rows[within])
+    if found is None:
+        return {}
+    return {"regression": found} | ({} if found.coverage else dict.fromkeys(_OF_INTERVALS))
 
 
 def _review(version: ModelVersion) -> Review:

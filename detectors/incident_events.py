@@ -14,6 +14,7 @@ _MONTHS = ("January", "February", "March", "April", "May", "June", "July", "Augu
 _SPANS = ((86_400_000, "day"), (3_600_000, "hour"), (60_000, "minute"), (1_000, "second"))
 MOST_EVIDENCE = math.log(1e300)
 _NAMED = 5  # groups named in a sentence
+_SHARES = {"score": "Scores", "regression": "Absolute errors"}  # kinds that speak of a share of the events
 
 Naming = Callable[[int], str]
 
@@ -156,13 +157,13 @@ read at age 190 days; no group stands out. Look at positives that the model miss
     if event == CLEARED:
         if closed:
             return f"Closed: {what.noun} of {whom}.{_because(closed)}"
-        noun = f"share of {lead.how}" if what.kind == "score" else what.noun
+        noun = f"share of {lead.how}" if what.kind in _SHARES else what.noun
         return f"{_subject(noun, whom)} is back: {now} lately, against a baseline of {base}.{_because(why)}"
     if what.kind == "calibration":
         words = {"up": "that turned out positive", "down": "that turned out negative"}.get(lead.direction, "that went against the score")
         change = f"Calibration of {whom} changed: {lead.how}. The share of outcomes {words} is {now} where {base} was to be expected"
-    elif what.kind == "score":
-        change = f"Scores of {whom} shifted: the share of {lead.how} rose from {base} to {now}"
+    elif what.kind in _SHARES:
+        change = f"{_SHARES[what.kind]} of {whom} shifted: the share of {lead.how} rose from {base} to {now}"
     elif what.kind == "claim":
         change = f"Claimed {what.noun} of {whom} {100 * lead.baseline.value:g} %, production says {now}"
     elif gap:

@@ -27,7 +27,7 @@ from schemas.findings import Event
 from schemas.policy_models import ModelPolicy
 from schemas.scored import Rows
 
-STATE_VERSION = 3
+STATE_VERSION = 4
 MAX_NOTES = 1_000
 END = -BEGINNING  # a watermark after everything
 
@@ -183,7 +183,7 @@ class ModelVersion:
         return max(step.start_ms, self.read_to[step.rung]), step.start_ms + self.ladder.width_ms(step.rung)
 
     def _reading(self, step: Step, pane: Pane) -> Reading:
-        segments, made, known, made_bins, known_bins, costs, twins = pane
+        segments, made, known, made_bins, known_bins, costs, twins, errors = pane
         start, end = self._span(step)
         if self._times_out(step.rung):
             known, known_bins = time_out(made, known, made_bins, known_bins)
@@ -210,6 +210,7 @@ class ModelVersion:
             made_bins=made_bins,
             known_bins=known_bins,
             costs=costs,
+            errors=errors,
         )
 
     def _learnt(self, reading: Reading) -> bool:

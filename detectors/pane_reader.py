@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from detectors.cells import BIN, KNOWN, MADE, PANE_GRID
-from detectors.cost_cells import COST, PAIRS
+from detectors.cells import KNOWN, MADE, PANE_GRID
+from detectors.cost_cells import PAIRS
+from detectors.error_cells import ROWS
 from detectors.fixed import Ints, carry
 from detectors.panes import BIN_BITS, CLASS_BITS, MAX_CLASS, PANE_MS, SEGMENT_BITS, SumTable, cell_key, grouped, pane_index, pane_of
 from detectors.segments import Segments
@@ -26,7 +27,7 @@ class Step:
 
 
 class Pane(NamedTuple):
-    """What a span of time holds of real traffic, as in ``Reading``. ``costs`` and ``twins`` are empty where no costs are known at all."""
+    """What a span of time holds of real traffic, as in ``Reading``; ``costs``, ``twins`` and ``errors`` are empty where there are none."""
 
     segments: Ints
     made: Ints
@@ -35,6 +36,7 @@ class Pane(NamedTuple):
     known_bins: Ints
     costs: Ints
     twins: Ints
+    errors: Ints
 
 
 def read_panes(tables: Mapping[str, SumTable], segments: Segments, spans: list[Span], top_class: int) -> list[Pane]:
@@ -46,17 +48,15 @@ def read_panes(tables: Mapping[str, SumTable], segments: Segments, spans: list[S
     known = KNOWN.zeros(len(keys))
     _place(known, keys, *_grouped(tables["known"], starts, ends, top_class))
     cells = [_cells(keys, PANE_GRID, *_grouped(tables[name], starts, ends, top_class)) for name in ("made_bins", "known_bins")]
-    costs = [np.zeros((0, 0, 0), dtype=np.int64)] * 2
+    empty = np.zeros((0, 0, 0), dtype=np.int64)
     costed = bool(len(tables["cost_cells"].keys) or len(tables["cost_twins"].keys))
-    if costed:
-        costs = [_cells(keys, PAIRS, *_grouped(tables[name], starts, ends, top_class)) for name in ("cost_cells", "cost_twins")]
+    rare = [("cost_cells", PAIRS, costed), ("cost_twins", PAIRS, costed), ("error_cells", ROWS, bool(len(tables["error_cells"].keys)))]
+    more = [_cells(keys, n, *_grouped(tables[name], starts, ends, top_class)) if there else empty for name, n, there in rare]
     edges = np.searchsorted(keys >> SEGMENT_BITS, np.arange(len(spans) + 1))
     numbers, panes = keys & ((1 << SEGMENT_BITS) - 1), []
     for first, last in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
         each = slice(first, last)
-        panes.append(
-            Pane(numbers[each], made[each], known[each], *(bins[each] for bins in cells), *(c[each] if costed else c for c in costs))
-        )
+        panes.append(Pane(numbers[each], made[each], known[each], *(cell[each] for cell in (*cells, *more))))
     return panes
 
 
@@ -79,7 +79,7 @@ def read_ahead(
 
 def _grouped(table: SumTable, starts: Ints, ends: Ints, top_class: int) -> tuple[Ints, Ints]:
     """Return the sums by (span, segment), or by (span, segment, cell), packed into one key each, ascending."""
-    bits = BIN_BITS if table.layout is BIN or table.layout is COST else 0
+    bits = 0 if table.layout is MADE or table.layout is KNOWN else BIN_BITS
     within = table.span(cell_key(pane_index(int(starts[0])), 0) << bits, cell_key(pane_index(int(ends[-1])), 0) << bits)
     keys, rows = table.keys[within], table.rows[within]
     at = pane_of(keys, bits) * PANE_MS

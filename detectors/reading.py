@@ -16,8 +16,8 @@ class Reading:
     ``segments`` holds the segments (indexes; 0 is the aggregate) with any prediction in the pane, ascending, shape (s,). ``made`` has the
     layout ``cells.MADE``, shape (s, width); ``known`` the layout ``cells.KNOWN``; ``made_bins`` and ``known_bins`` the layout
     ``cells.BIN``, shape (s, 20, width): predictions, and labels, by cell of the score. ``costs`` has the layout ``cost_cells.COST``, shape
-    (s, 32, width), or is empty. At rungs from the horizon on with timeouts as negatives, ``known``, ``known_bins`` and ``costs`` hold the
-    timed-out ones too, so no reader needs to know.
+    (s, 32, width), or is empty, and so ``errors`` has the layout ``error_cells.ERRORS``. At rungs from the horizon on with timeouts as
+    negatives, ``known``, ``known_bins`` and ``costs`` hold the timed-out ones too, so no reader needs to know.
     """
 
     rung: int  # index into the ladder; 0 is age 0, before any label
@@ -32,3 +32,4 @@ class Reading:
     made_bins: Ints
     known_bins: Ints
     costs: Ints = field(default_factory=lambda: np.zeros((0, 0, 0), dtype=np.int64))
+    errors: Ints = field(default_factory=lambda: np.zeros((0, 0, 0), dtype=np.int64))

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from detectors.cells import BIN, CONFUSION, GRID, KNOWN, MADE, PANE_GRID, Layout, grid_cell
 from detectors.cost_cells import COST, cost_rows
+from detectors.error_cells import ERRORS, FINE_BITS, TOTAL, by_quarter, error_rows
 from detectors.fixed import Ints
 from detectors.ladder import DAY_MS, Ladder
 from detectors.pane_reader import Pane, read_panes
@@ -46,8 +47,10 @@ _TABLES: dict[str, Layout] = {
     "label_days": _DAY,  # by day on which labels became known, and segment
     "cost_cells": COST,
     "cost_twins": COST,  # of negatives, less those of labelled ones; where labels time out
+    "error_cells": ERRORS,  # of predicted numbers
+    "total_errors": TOTAL,
 }
-_PANES = ("made", "known", "made_bins", "known_bins", "cost_cells", "cost_twins")
+_PANES = ("made", "known", "made_bins", "known_bins", "cost_cells", "cost_twins", "error_cells")
 
 
 class VersionSums:
@@ -109,6 +112,8 @@ class VersionSums:
             self.tables["total_bins"].merge(*sums_by(segment << TOTAL_BIN_BITS | cell[at], at, bins))
             self.scores.update_many(cells.matrix(scored), score[scored], rows.column("label")[where][scored], sign[scored])
         self._add_costs(rows, where, cells)
+        if "error" in rows.columns:
+            self._add_errors(rows, where, cells)
         mine = labelled[cells.at]
         days, day = np.unique(known_at // DAY_MS, return_inverse=True)
         code, sums = sums_by(day[cells.at[mine]] * cells.segments + cells.segment[mine], cells.at[mine], sign[:, np.newaxis])
@@ -121,12 +126,15 @@ class VersionSums:
 
     def _add_costs(self, rows: Rows, where: Ints, cells: "_Cells") -> None:
         for table, at, pair, sums in cost_rows(rows, where, self.cost, timeouts=self.timeouts):
-            place = np.full(len(where), -1, dtype=np.int64)
-            place[at] = np.arange(len(at))
-            mine = place[cells.at]
-            chosen = mine >= 0
-            picked = mine[chosen]
+            chosen, picked = cells.of(at, len(where))
             self.tables[table].add(cells.keys()[chosen] << BIN_BITS | pair[picked], sums[picked])
+
+    def _add_errors(self, rows: Rows, where: Ints, cells: "_Cells") -> None:
+        for at, cell, sums in error_rows(rows, where):
+            chosen, picked = cells.of(at, len(where))
+            row, counts = by_quarter(cell, sums[:, TOTAL.at["n"]])
+            self.tables["error_cells"].add(cells.keys()[chosen] << BIN_BITS | row[picked], counts[picked])
+            self.tables["total_errors"].add(cells.segment[chosen] << FINE_BITS | cell[picked], sums[picked])
 
     def pane_start(self, ms: Ints) -> Ints:
         """Return the start of the pane that holds each time, as panes are merged now."""
@@ -228,6 +236,13 @@ class _Cells:
     def keys(self) -> Ints:
         """Return the cell of each membership, shape (m,)."""
         return self._keys(self._code)
+
+    def of(self, rows: Ints, n: int) -> tuple[npt.NDArray[np.bool_], Ints]:
+        """Return which memberships are of some of n rows, and for each of those which of these rows it is of."""
+        place = np.full(n, -1, dtype=np.int64)
+        place[rows] = np.arange(len(rows))
+        mine = place[self.at]
+        return mine >= 0, mine[mine >= 0]
 
     def summed(self, rows: Ints) -> tuple[Ints, Ints]:
         """Return the cells, ascending, and the sums of their rows, given as shape (n, width)."""

@@ -31,6 +31,7 @@ class Kind(StrEnum):
     CHECK = "check"
     PROBE = "probe"
     CHALLENGER = "challenger"
+    REGRESSION = "regression"
 
 
 class Scope(StrEnum):

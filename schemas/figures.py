@@ -34,11 +34,25 @@ class CheckFigures(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     documents_failed: Count64 = 0  # with a failure
 
 
+class RegressionFigures(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """How far the numbers of a regression model are off, over predictions whose true value is known; in the unit of the numbers."""
+
+    n: Count64
+    coverage: Interval | None = None  # share of intervals that hold the true value, with a 90 % interval
+    level: Figure = None  # mean of the levels that the intervals state
+    mae: Figure = None  # mean absolute error
+    rmse: Figure = None  # root mean square error
+    mean_error: Figure = None  # bias: mean of predicted - true value; positive: too high
+    median_absolute_error: Figure = None  # quantiles by cells: within 3.6 % of an error that was seen
+    p90_absolute_error: Figure = None
+
+
 class SegmentFigures(msgspec.Struct, frozen=True, kw_only=True):
     """Figures of a segment: all predictions, a subgroup, or an intersection of subgroups.
 
     Rates are over labelled predictions that were not abstained, unless said otherwise. For labels other than 0 and 1 the positive class
-    is "the predicted label is right" and the score is the confidence in it.
+    is "the predicted label is right" and the score is the confidence in it; for numbers it is "the interval holds the true value", and the
+    score is the interval's level.
     """
 
     segment: Segment = msgspec.field(default_factory=dict)  # dimension -> value; empty: all predictions
@@ -123,6 +137,9 @@ class SegmentFigures(msgspec.Struct, frozen=True, kw_only=True):
     mean_review_s: Figure = None  # of a person's time, per document reviewed
     review_saved_s: Figure = None  # the policy's baseline less that; negative: it takes longer than without the model
     checks: dict[Name, CheckFigures] = msgspec.field(default_factory=dict)  # verification by name
+
+    # Numbers, where a regression model predicts them; the rest of the figures is of its intervals then
+    regression: RegressionFigures | None = None
 
 
 class AgedFigures(SegmentFigures, frozen=True, kw_only=True):

@@ -14,6 +14,7 @@ from detectors.reading import Reading
 RATIOS = np.array([1.25, 1.5, 2.0, 3.0, 6.0])
 _LABELLED = {"known.tp": 1, "known.fp": 1, "known.tn": 1, "known.fn": 1}
 _EDGE = 1e-6
+_OF_BINARY = ("fpr", "fnr", "prior")  # where y is "the prediction was right", these say nothing that the error rate does not
 _BACK = np.array([0.0, 0.5, 1.0])  # of the way back to the baseline, in log odds: the clear test's null, and what it bets on
 
 
@@ -114,10 +115,14 @@ class RateBet(Bet):
 
     def observe(self, reading: Reading, families: Sequence[Family]) -> Floats:
         """Return (events, failures), shape (families, segments, 2): one product of the counts with the families' coefficients."""
-        matrix, alerts = _coefficients(tuple(family.name for family in families))
+        names = tuple(family.name for family in families)
+        matrix, alerts = _coefficients(names)
         made, known = len(MADE.counts), len(KNOWN.counts)
         flat = reading.made[:, :made] @ matrix[:made] + reading.known[:, :known] @ matrix[made:]
         out = flat.reshape(len(reading.segments), len(families), 2).transpose(1, 0, 2).astype(np.float64)
+        top_label = (MADE.count(reading.made, "positive") > 0) & (MADE.count(reading.made, "binary") == 0)
+        if top_label.any():
+            out[np.ix_([name in _OF_BINARY for name in names], top_label)] = 0.0
         if alerts >= 0:  # an abstained prediction may have alerted a person as well
             np.minimum(out[alerts, :, 1], out[alerts, :, 0], out=out[alerts, :, 1])
         return out

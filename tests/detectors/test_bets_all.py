@@ -9,6 +9,7 @@ import pytest
 from detectors.baselines.wilson import wilson
 from detectors.bets import DOWN, UP, discover, odds
 from detectors.bets.costs import LAMBDAS, CostBet
+from detectors.bets.errors import ErrorBet
 from detectors.bets.rates import RATIOS, RateBet
 from detectors.bets.scores import ScoreBet
 from detectors.cost_cells import CELLS, LOWER_ENDS, cost_cell
@@ -27,8 +28,8 @@ def observation(bet, n, rate, *, p=0.3):
     if bet.name == "gap":  # a failure is one of the group; the rest, three times as many, stays as it was
         rest = 3.0 * n
         return np.array([n, x, rest, round(0.32 * rest), round(0.32 * rest) / 3, n / 3])
-    if bet.name == "scores":  # a failure is a high score
-        return np.array([(n - x) * (cell == 4) + x * (cell == 15) for cell in range(20)])
+    if bet.name in ("scores", "errors"):  # a failure is a high score, a large error
+        return np.array([(n - x) * (cell == 4) + x * (cell == 15) for cell in range(bet.width)])
     if bet.name.startswith("claim_"):  # what counts for the claim against what does not: tp or tn, fp or fn
         right, wrong = (2, 1) if bet.name == "claim_specificity" else (0, 1) if bet.name == "claim_ppv" else (0, 3)
         cells = np.zeros(4)
@@ -140,13 +141,15 @@ def test_calibration_factors_are_fair_for_every_truth_in_the_band():
             assert (expectation <= 1 + 1e-9).all(), (p, tau, truth)
 
 
-def test_score_factors_are_fair_for_every_share_in_the_band():
-    """Exact expectation of one score per alternative, at the upper edge of its set's share and below it."""
-    bet, total = ScoreBet(), np.arange(20.0, 0.0, -1.0) * 30
+@pytest.mark.parametrize("bet", [ScoreBet(), ErrorBet()], ids=["scores", "errors"])
+def test_factors_of_shares_are_fair_for_every_share_in_the_band(bet):
+    """Exact expectation of one event per alternative, at the upper edge of its set's share and below it."""
+    total = np.arange(float(bet.width), 0.0, -1.0) * 30
     fit = bet.fit(total, phi=1.0, tolerance=0.05, direction=UP, parent=None)
     table = bet.table(fit.null, UP)[None]
-    one = np.exp(bet.log_factors(np.eye(20), table.repeat(20, axis=0)))  # by cell of the score, by alternative
-    inside = bet.tally(np.eye(20), table.repeat(20, axis=0))[..., 1] > 0
+    each, tables = np.eye(bet.width), table.repeat(bet.width, axis=0)
+    one = np.exp(bet.log_factors(each, tables))  # by cell, by alternative
+    inside = bet.tally(each, tables)[..., 1] > 0
     bets = [j for j in range(bet.stakes) if inside[:, j].any() and (one[:, j] != 1).any()]
     assert len(bets) > 20
     for j in bets:
@@ -278,3 +281,11 @@ def test_counts_of_a_family(reading):
     for name, counts in expected.items():
         np.testing.assert_array_equal(bet.observe(r, [family(name)])[0], counts, err_msg=name)
     np.testing.assert_array_equal(bet.observe(r, [family(name) for name in expected]), list(expected.values()))
+
+
+def test_where_being_right_is_the_label_only_the_error_rate_is_a_rate(reading):
+    bet, names = BETS["rates"], ["error", "fpr", "fnr", "prior"]
+    made = {"n": [10, 10], "positive": [10, 6], "negative": [0, 4], "binary": [0, 10]}
+    obs = bet.observe(reading(0, segments=[0, 3], tp=[7, 3], fp=[3, 3], tn=[0, 2], fn=[0, 2], made=made), [family(name) for name in names])
+    np.testing.assert_array_equal(obs[:, 0], [[10, 3], [0, 0], [0, 0], [0, 0]])
+    np.testing.assert_array_equal(obs[:, 1], [[10, 5], [5, 3], [5, 2], [10, 5]])
