@@ -14,6 +14,7 @@ from detectors.entries import (
     ABSTAINED,
     ALERTED,
     BINARY,
+    FEATURED_FORM,
     LABEL_FORM,
     LABEL_HEAD,
     LEAST_48,
@@ -29,9 +30,11 @@ from detectors.entries import (
     encode_entry,
     encode_tail,
     encode_value,
+    framed,
     prediction_entry,
     split_48,
 )
+from detectors.feature_packing import pack_features, wanted
 from detectors.fixed import Ints
 from detectors.packing import MONEY, claim, number, pack_outcome, pack_subgroups, particulars
 from detectors.pending import FRAME_BYTES, MAX_ENTRY, frame
@@ -90,10 +93,12 @@ class Made(NamedTuple):
     flags: Ints
     amount: Ints
     context: Ints  # the number of each one's tail
+    features: list[bytes]  # the values of each one's features; empty where none are watched
 
     def pick(self, chosen: Ints) -> "Made":
         """Return some of them."""
-        return Made(self.at[chosen], self.score[chosen], self.flags[chosen], self.amount[chosen], self.context[chosen])
+        features = [self.features[i] for i in chosen.tolist()] if self.features else []
+        return Made(self.at[chosen], self.score[chosen], self.flags[chosen], self.amount[chosen], self.context[chosen], features)
 
 
 @dataclass(frozen=True)
@@ -156,6 +161,7 @@ class Shaped(NamedTuple):
 
     codes: Ints  # the number of each one's shape, -1 where its subgroups cannot be read; shape (n,)
     claims: dict[int, tuple[float | None, int]]  # score and flags of those whose claim is more than a score
+    features: list[bytes]  # the values of each one's features; empty where none are watched
 
 
 def shaped(records: Sequence[Any], held: Held, shapes: Shapes) -> Shaped:
@@ -163,6 +169,7 @@ def shaped(records: Sequence[Any], held: Held, shapes: Shapes) -> Shaped:
     n = len(records)
     more: list[Any] = []
     claims: dict[int, tuple[float | None, int]] = {}
+    features: list[bytes] = []
     columns = [[getattr(record, name) for record in records] for name in held_by(records, _PARTICULAR)]
     if any(column.count(None) < n for column in columns):
         more = [None] * n
@@ -170,11 +177,29 @@ def shaped(records: Sequence[Any], held: Held, shapes: Shapes) -> Shaped:
             score, flags, label = claim(records[i], held(records[i].model_id)[0])
             more[i] = (label, *particulars(records[i]))
             claims[i] = score, flags
+        features = _features(records, held, more)
     given = [record.subgroups for record in records]
     json = [bytes(value) if type(value) is msgspec.Raw else b"" if value is None else _encode_json(value) for value in given]
     models, versions = [record.model_id for record in records], [record.model_version for record in records]
     codes = [shapes[shape] for shape in zip(models, versions, json, more or [None] * n, strict=True)]
-    return Shaped(np.array(codes, dtype=np.int64), claims)
+    return Shaped(np.array(codes, dtype=np.int64), claims, features)
+
+
+def _features(records: Sequence[Any], held: Held, more: list[Any]) -> list[bytes]:
+    """Return the values of the features that policies watch, and add their names to what repeats."""
+    models: dict[str, list[int]] = {}
+    for i, record in enumerate(records):
+        if record.features:
+            models.setdefault(record.model_id, []).append(i)
+    values: list[bytes] = []
+    for model, places in models.items():
+        names = wanted(held(model)[0])
+        if names is None:
+            continue
+        values = values or [b""] * len(records)
+        for i, (sent, packed) in zip(places, pack_features([records[i].features for i in places], names), strict=True):
+            more[i], values[i] = (*more[i], sent), packed
+    return values
 
 
 def pack_predictions(arrivals: Arrivals, sources: npt.NDArray[Any], what: Shaped, shapes: Shapes) -> Frames:
@@ -197,7 +222,7 @@ def pack_predictions(arrivals: Arrivals, sources: npt.NDArray[Any], what: Shaped
     amount = np.zeros(len(records), dtype=np.int64)
     if amounts.count(None) < len(amounts):
         amount = np.rint(np.nan_to_num(np.array(amounts, dtype=np.float64)) * MONEY).astype(np.int64)
-    made = Made(arrivals.at_ms, score, flags, amount, shapes.column(3)[codes])
+    made = Made(arrivals.at_ms, score, flags, amount, shapes.column(3)[codes], what.features)
     heads = np.empty(len(records), dtype=PREDICTION_FRAME)
     heads["form"] = PREDICTION_FORM | flags
     heads["score"] = score
@@ -206,14 +231,22 @@ def pack_predictions(arrivals: Arrivals, sources: npt.NDArray[Any], what: Shaped
     numbers = {i: number(records[i]) for i, (_, flag) in what.claims.items() if flag & VALUED}
     for i, given in numbers.items():
         tails[i] = encode_value(*given) + tails[i]
+    whole = set(_beyond_48(arrivals.at_ms))  # no head can hold them
+    if what.features:
+        featured = np.array(list(map(bool, what.features)))
+        heads["form"] = np.where(featured, FEATURED_FORM | flags, heads["form"])
+        tails = [framed(values) + tail for values, tail in zip(what.features, tails, strict=True)]
+        whole |= set(np.flatnonzero(featured & (flags & VALUED != 0)).tolist())
     size = np.fromiter(map(len, tails), np.int64, len(tails)) + PREDICTION_HEAD.itemsize
     data = _placed(heads, arrivals, sources, size)
     width = heads.itemsize
     frames = [data[start : start + width] + tail for start, tail in zip(range(0, len(data), width), tails, strict=True)]
-    for i in _beyond_48(arrivals.at_ms):
+    for i in sorted(whole):
         digest, tail = heads["digest"][i].tobytes(), decode_tail(shapes.tails[codes[i]])
         own = (float(score[i]), int(amount[i]), *numbers.get(i, ()))
         entry = prediction_entry(int(arrivals.at_ms[i]), digest, int(flags[i]), own, tail)
+        if what.features:
+            entry = msgspec.structs.replace(entry, feature_values=what.features[i])
         frames[i] = frame(frames[i][2:FRAME_BYTES], encode_entry(entry))
     return Frames(arrivals, frames, shapes.column(2)[codes].tolist(), made=made)
 

@@ -7,16 +7,20 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors.entries import Tail, decode_tail, subgroup_pairs
+from detectors.feature_packing import unpack_names
 
 UNREADABLE = -1
 MOST = 100_000  # distinct tails; then whoever holds them begins anew
 
-# columns of ``Contexts.columns``; the first six are numbers of ``Names``
-FIELDS = ("model", "version", "unit", "alert_key", "probe", "subgroups", "money", "features", "missing", "label_0", "label_1")
+# columns of ``Contexts.columns``; the first seven are numbers of ``Names``
+FIELDS = (
+    *("model", "version", "unit", "alert_key", "probe", "subgroups", "feature_names"),
+    *("money", "features", "missing", "label_0", "label_1"),
+)
 
 
 class Names:
-    """Numbers texts, and the subgroups of entries, in order of their first use; 0 is the empty one of each.
+    """Numbers texts, and the subgroups and names of features of entries, in order of their first use; 0 is the empty one of each.
 
     >>> names = Names()
     >>> names.number("a"), names.number(""), names.texts
@@ -26,8 +30,10 @@ class Names:
     def __init__(self) -> None:
         self.texts = [""]
         self.subgroups: list[list[tuple[str, str]]] = [[]]  # (dimension, value), in the order of the dimensions' names
+        self.feature_names: list[list[str]] = [[]]
         self._numbers = {"": 0}
         self._blobs = {b"": 0}
+        self._feature_blobs = {b"": 0}
 
     def number(self, text: str) -> int:
         """Return the number of a text, new or known."""
@@ -41,6 +47,13 @@ class Names:
         number = self._blobs.setdefault(blob, len(self.subgroups))
         if number == len(self.subgroups):
             self.subgroups.append(subgroup_pairs(blob))
+        return number
+
+    def feature_names_number(self, blob: bytes) -> int:
+        """Return the number of packed names of features, new or known."""
+        number = self._feature_blobs.setdefault(blob, len(self.feature_names))
+        if number == len(self.feature_names):
+            self.feature_names.append(unpack_names(blob))
         return number
 
 
@@ -83,6 +96,7 @@ class Contexts(dict[bytes, int]):
         return (
             *map(number, (tail.model, tail.version, tail.unit, tail.alert_key, tail.probe)),
             self.names.subgroups_number(tail.subgroups),
+            self.names.feature_names_number(tail.feature_names),
             tail.compute_cost,
             tail.features,
             tail.missing,

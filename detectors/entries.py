@@ -2,13 +2,15 @@
 
 An entry holds just what scored rows need, some 75 bytes for a prediction with three subgroups. What a policy decides (threshold, positive
 label, dimensions) is decided when the entry is made and kept with it, so that reading a stored entry again never depends on the policy of
-the day. There are three forms, told apart by their first byte:
+the day. There are four forms, told apart by their first byte:
 
 - a prediction, 0x40 to 0x7f, six bits of it the flags: a head of fixed width, which many entries at once are read from as columns,
   then a tail that repeats from one prediction to the next (a msgpack array: model, version, subgroups ...), so that each distinct one is
   read once; where a number is predicted, it and its interval stand between the two;
+- a prediction whose features the policy watches, 0x20 to 0x3f, five bits of it flags: the same with the features' values before the tail,
+  two bytes for their length before them; values do not repeat, the features' names do and stand in the tail;
 - the ordinary outcome, a label 0 or 1 and nothing else, 0x80 or 0x81: a head;
-- any other outcome, and a prediction of a time beyond 48 bits, from 0x90 on: a msgpack array.
+- any other outcome, a prediction of a time beyond 48 bits, and one of a number whose features are watched, from 0x90 on: a msgpack array.
 
 Fields are only ever added at the end of an array, with a default: old entries stay readable, and so do newer ones. Two wider forms that
 came before those of a head, 0x01 and 0x02, stay readable too.
@@ -24,10 +26,14 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from detectors.feature_packing import check_values
+
 BINARY, POSITIVE, ABSTAINED, ALERTED, MAPPED, VALUED = 1, 2, 4, 8, 16, 32  # bits of ``PredictionEntry.flags``; VALUED: of a number
 KEY_BYTES = 16
 PREDICTION_FORM, LABEL_FORM = 0x40, 0x80  # first byte of an entry, with its flags or its label in the lower bits
 OTHER_FORM = 0x90  # and above: an array
+FEATURED_FORM = 0x20
+FORMS = 0xE0  # bits of the first byte that tell the two forms of predictions whose flags are not VALUED
 _WIDE_PREDICTION, _WIDE_LABEL = 1, 2  # forms that are read, and made no more
 MOST_48, LEAST_48 = 2**47 - 1, -(2**47)  # what 48 bits hold; every amount of money, and times until the year 6429
 # Integers of 48 bits are (low, high), see ``split_48``. A score of NaN stands for none.
@@ -58,6 +64,8 @@ class PredictionEntry(msgspec.Struct, frozen=True, array_like=True, tag=0, gc=Fa
     value: float | None = None  # VALUED: the number predicted ...
     lower: float | None = None  # ... and its interval, whose level is the score
     upper: float | None = None
+    feature_names: bytes = b""  # see ``feature_packing``; empty: none are watched
+    feature_values: bytes = b""
 
 
 class OutcomeEntry(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
@@ -97,6 +105,7 @@ class Tail(msgspec.Struct, frozen=True, array_like=True, gc=False):
     unit: str = ""
     alert_key: str = ""
     probe: str = ""
+    feature_names: bytes = b""
 
 
 class _StoredTail(Tail, frozen=True, array_like=True, gc=False):
@@ -130,12 +139,25 @@ def encode_entry(entry: Entry) -> bytes:
     if not LEAST_48 <= entry.at <= MOST_48:
         return _encode(entry)
     if isinstance(entry, PredictionEntry):
-        score = float("nan") if entry.score is None else entry.score
-        head = _prediction_head.pack(PREDICTION_FORM | entry.flags, *at, digest, score, *_halves(entry.amount))
-        return head + encode_value(entry.value, entry.lower, entry.upper) + encode_tail(Tail(*(getattr(entry, name) for name in _TAIL)))
+        if entry.feature_values and entry.flags & VALUED:
+            return _encode(entry)
+        score, form = float("nan") if entry.score is None else entry.score, FEATURED_FORM if entry.feature_values else PREDICTION_FORM
+        head = _prediction_head.pack(form | entry.flags, *at, digest, score, *_halves(entry.amount))
+        head += framed(entry.feature_values) + encode_value(entry.value, entry.lower, entry.upper)
+        return head + encode_tail(Tail(*(getattr(entry, name) for name in _TAIL)))
     if entry == OutcomeEntry(entry.at, entry.digest, entry.label) and entry.label in (0, 1):
         return _label_head.pack(LABEL_FORM | int(entry.label), *at, digest)
     return _encode(entry)
+
+
+def framed(values: bytes) -> bytes:
+    """Return features' values as they stand between head and tail; no bytes where there are none."""
+    return len(values).to_bytes(2, "little") + values if values else b""
+
+
+def tail_at(raw: bytes, head: int) -> int:
+    """Return where the tail of a ``FEATURED_FORM`` begins, in bytes that hold its head up to ``head``; past the end if they are damaged."""
+    return head + 2 + int.from_bytes(raw[head : head + 2], "little")
 
 
 def encode_value(value: float | None, lower: float | None, upper: float | None) -> bytes:
@@ -176,6 +198,13 @@ def decode_entry(raw: bytes) -> Entry:
             numbers += _value.unpack_from(raw, end)
             end += _value.size
         return prediction_entry(_whole(low, high), _digest(digest), form & 0x3F, numbers, decode_tail(raw[end:]))
+    if form & FORMS == FEATURED_FORM and n > _prediction_head.size:
+        _, low, high, digest, score, *halves = _prediction_head.unpack_from(raw)
+        end = tail_at(raw, _prediction_head.size)
+        tail, values = decode_tail(raw[end:]), raw[_prediction_head.size + 2 : end]
+        check_values(tail.feature_names, values)
+        made = prediction_entry(_whole(low, high), _digest(digest), form & ~FORMS, [score, _whole(*halves)], tail)
+        return msgspec.structs.replace(made, feature_values=values)
     if form == _WIDE_LABEL and n == _wide_label_head.size:
         _, label, at, digest = _wide_label_head.unpack(raw)
         return OutcomeEntry(at, _digest(digest), label)
@@ -203,11 +232,11 @@ def prediction_entry(at: int, digest: bytes, flags: int, numbers: Sequence[Any],
 
     ``numbers`` are score and amount, then the number predicted and its interval where there is one; what is not there is NaN or None.
     """
-    score, amount, *value = numbers
+    score, amount, *number = numbers
     rest = (tail.compute_cost, tail.features, tail.missing, tail.unit, tail.alert_key, tail.probe)
-    claimed = _known(score)
-    number = map(_known, value)
-    return PredictionEntry(tail.model, tail.version, at, claimed, flags, tail.label, digest, amount, tail.subgroups, *rest, *number)
+    value, lower, upper = map(_known, number or (None, None, None))
+    more = (value, lower, upper, tail.feature_names)
+    return PredictionEntry(tail.model, tail.version, at, _known(score), flags, tail.label, digest, amount, tail.subgroups, *rest, *more)
 
 
 def split_48(heads: Column, name: str, values: Column) -> None:

@@ -15,6 +15,8 @@ from detectors.entries import (
     ABSTAINED,
     ALERTED,
     BINARY,
+    FEATURED_FORM,
+    FORMS,
     LABEL_FORM,
     LABEL_HEAD,
     MAPPED,
@@ -24,6 +26,7 @@ from detectors.entries import (
     VALUED,
     Column,
     read_48,
+    tail_at,
 )
 from detectors.fixed import Ints
 from detectors.join_rows import LABEL, PREDICTION
@@ -77,10 +80,13 @@ def join_usual(packed: Frames, logs: Logs, contexts: Contexts, builder: RowsBuil
     return [Unusual(i, logs[i]) for i in np.flatnonzero(~first).tolist()]
 
 
-def _met_alone(packed: Frames, logs: Logs, where: Ints, head: np.dtype[Any], form: tuple[int, int]) -> tuple[Ints, list[bytes], Column]:
+Form = tuple[tuple[int, ...], int]
+
+
+def _met_alone(packed: Frames, logs: Logs, where: Ints, head: np.dtype[Any], form: Form) -> tuple[Ints, list[bytes], Column]:
     """Return which of some arrivals meet one frame and nothing else, their logs, and the head of the entry that they meet.
 
-    ``form`` is what the first byte of that entry must be, and which of its bits count.
+    ``form`` is what the first byte of that entry may be, and which of its bits count.
     """
     chosen = where.tolist()
     owns, found = [packed.frames[i] for i in chosen], [logs[i] or b"" for i in chosen]
@@ -90,29 +96,36 @@ def _met_alone(packed: Frames, logs: Logs, where: Ints, head: np.dtype[Any], for
     usual = np.flatnonzero(np.fromiter(map(bytes.endswith, found, owns), np.bool_, len(owns)) & (before >= FRAME_BYTES + head.itemsize))
     at = starts[usual]
     first = FRAME_BYTES + text[at].astype(np.int64) + (text[at + 1].astype(np.int64) << 8)
-    usual = usual[(first == before[usual]) & (text[at + FRAME_BYTES] & form[1] == form[0])]
+    usual = usual[(first == before[usual]) & np.isin(text[at + FRAME_BYTES] & form[1], form[0])]
     heads = text[(starts[usual] + FRAME_BYTES)[:, None] + np.arange(head.itemsize)].view(head)[:, 0]
     return where[usual], [found[i] for i in usual.tolist()], heads
 
 
 def _with_prediction(packed: Frames, logs: Logs, where: Ints, contexts: Contexts) -> tuple[Ints, Made]:
     """Return which of some outcomes meet nothing but a prediction, and those predictions."""
-    met, met_logs, head = _met_alone(packed, logs, where, PREDICTION_HEAD, (PREDICTION_FORM, 0xC0 | VALUED))
-    codes = np.array([contexts[log[_HEADED:-_LABEL]] for log in met_logs], dtype=np.int64)  # their own frame is a label's
-    made = Made(read_48(head, "at"), head["score"], head["form"].astype(np.int64) & 0x3F, read_48(head, "amount"), codes)
+    met, met_logs, head = _met_alone(packed, logs, where, PREDICTION_HEAD, ((PREDICTION_FORM, FEATURED_FORM), FORMS))
+    featured = head["form"] & FORMS == FEATURED_FORM
+    starts = [tail_at(log, _HEADED) if at else _HEADED for log, at in zip(met_logs, featured.tolist(), strict=True)]
+    codes = np.array(
+        [contexts[log[at:-_LABEL]] for log, at in zip(met_logs, starts, strict=True)], dtype=np.int64
+    )  # behind: a label's frame
+    made = Made(read_48(head, "at"), head["score"], head["form"].astype(np.int64) & 0x1F, read_48(head, "amount"), codes, [])
     readable = np.flatnonzero(codes != UNREADABLE)
     return met[readable], made.pick(readable)
 
 
 def _with_label(packed: Frames, logs: Logs, where: Ints) -> tuple[Ints, Ints, Ints]:
     """Return which of some predictions meet nothing but a label, since when it is known, and the label."""
-    met, _, head = _met_alone(packed, logs, where, LABEL_HEAD, (LABEL_FORM, 0xFE))
+    met, _, head = _met_alone(packed, logs, where, LABEL_HEAD, ((LABEL_FORM,), 0xFE))
     return met, read_48(head, "at"), head["form"].astype(np.int64) & 1
 
 
 def _add_predictions(packed: Frames, where: Ints, made: Made, contexts: Contexts, builder: RowsBuilder) -> None:
     columns = _made_columns(made, contexts)
     columns |= {name: contexts.column(name)[made.context] for name in ("alert_key", "money", "features", "missing")}
+    if made.features:
+        columns["feature_names"] = contexts.column("feature_names")[made.context]
+        columns["feature_values"] = builder.keep(made.features)
     columns["kind"] = np.full(len(where), PREDICTION)
     columns["status"] = np.full(len(where), _PREDICTION)
     binary, positive = made.flags & BINARY, made.flags & POSITIVE

@@ -48,6 +48,8 @@ class Row(NamedTuple):
     loss: int = -1
     rival_loss: int = -1
     error: float | None = None  # of a number: predicted - true value
+    feature_names: bytes = b""  # see ``feature_packing``
+    feature_values: bytes = b""
 
 
 def prediction_row(made: PredictionEntry, status: int = NONE) -> Row:
@@ -86,6 +88,8 @@ def prediction_row(made: PredictionEntry, status: int = NONE) -> Row:
         0,
         0,
         made.subgroups,
+        feature_names=made.feature_names,
+        feature_values=made.feature_values,
     )
 
 
@@ -212,4 +216,5 @@ def _squared_error(row: Row) -> int:
 
 
 def _side_row(made: PredictionEntry, kind: int, outcome: OutcomeEntry) -> Row:
-    return prediction_row(made)._replace(kind=kind, known_at=outcome.at, money=0, features=0, missing=0, alert_key="")
+    row = prediction_row(made)._replace(kind=kind, known_at=outcome.at, money=0, features=0, missing=0, alert_key="")
+    return row._replace(feature_names=b"", feature_values=b"")

@@ -8,6 +8,7 @@ import msgspec
 from xxhash import xxh3_64_intdigest
 
 from detectors.entries import ABSTAINED, ALERTED, BINARY, MAPPED, POSITIVE, VALUED, OutcomeEntry, PredictionEntry, encode_entry
+from detectors.feature_packing import pack_features, wanted
 from schemas.fields import epoch_ms, label_value, segment
 from schemas.outcome import Outcome
 from schemas.policy_models import ModelPolicy
@@ -51,6 +52,8 @@ def pack_prediction(record: Prediction, raw: bytes, policy: ModelPolicy, at_ms: 
         flags |= ABSTAINED
     # where no label counts as positive, every prediction would count as an alert
     alerted = flags & (BINARY | POSITIVE | ABSTAINED) == BINARY | POSITIVE if record.alerted is None else record.alerted
+    named = wanted(policy)
+    [features] = [(b"", b"")] if named is None else pack_features([record.features], named)
     entry = PredictionEntry(
         record.model_id,
         record.model_version,
@@ -63,6 +66,7 @@ def pack_prediction(record: Prediction, raw: bytes, policy: ModelPolicy, at_ms: 
         pack_subgroups(record.subgroups, policy),
         *particulars(record),
         *number(record),
+        *features,
     )
     return encode_entry(entry)
 

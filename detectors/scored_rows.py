@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors.contexts import Names
+from detectors.feature_packing import feature_columns
 from detectors.fixed import Ints
 from detectors.join_rows import Row
 from schemas.scored import COLUMNS, Origin, Rows
@@ -55,6 +56,7 @@ class RowsBuilder:
         self._number = np.array([numbers[origin] for origin in origins], dtype=np.int64)  # of the origin, by position
         self._names = names or Names()
         self._max_rows = max_rows
+        self._values = [b""]
         self._parts: list[dict[str, Column]] = []
         self._rows: list[Row] = []
         self._places: list[tuple[int, int, int, int]] = []
@@ -68,10 +70,16 @@ class RowsBuilder:
     def add_columns(self, order: Ints, origin: Ints, offset: Ints, index: Ints, columns: Mapping[str, Column]) -> None:
         """Add rows, one per element: columns by the names of ``schemas.scored.COLUMNS``, those left out being absent everywhere.
 
-        Texts (also "model" and "subgroups") are numbers of ``Names``.
+        Texts (also "model", "subgroups" and "feature_names") are numbers of ``Names``, "feature_values" what ``keep`` returned.
         """
         if len(order):
             self._parts.append({"order": order, "origin": origin, "offset": offset, "index": index, **columns})
+
+    def keep(self, values: Sequence[bytes]) -> Ints:
+        """Keep the values of features until messages are made; return what stands for them in a column, shape of ``values``."""
+        begin = len(self._values)
+        self._values += values
+        return np.arange(begin, len(self._values))
 
     def build(self) -> list[Rows]:
         """Return the messages, models in the order of their names, each model's rows in the order of their records."""
@@ -104,6 +112,11 @@ class RowsBuilder:
         for name in _NUMBERED:
             columns[name] = np.array([self._names.number(text) for text in fields[name]], dtype=np.int64)
         columns["subgroups"] = np.array([self._names.subgroups_number(blob) for blob in fields["subgroups"]], dtype=np.int64)
+        if any(fields["feature_names"]):
+            columns["feature_names"] = np.array(
+                [self._names.feature_names_number(blob) for blob in fields["feature_names"]], dtype=np.int64
+            )
+            columns["feature_values"] = self.keep(fields["feature_values"])
         for name in _PLAIN:
             columns[name] = np.array(fields[_FIELD.get(name, name)], dtype=np.float64 if name in _FLOATS else np.int64)
         return columns
@@ -139,8 +152,20 @@ class RowsBuilder:
             if name in columns and columns[name].any():
                 local[name] = _codes(texts, columns[name], names.texts)
         dimensions = _dimensions(columns.get("subgroups", zero), names.subgroups, texts)
+        features = self._features(columns, n, texts) if columns.get("feature_names", zero).any() else {}
         packed = {name: column.astype(COLUMNS[name][0]).tobytes() for name, column in local.items() if _present(name, column, [0])[0]}
-        return Rows(model, [self._origins[i] for i in used.tolist()], n, packed, list(versions), list(texts), dimensions)
+        return Rows(model, [self._origins[i] for i in used.tolist()], n, packed, list(versions), list(texts), dimensions, features)
+
+    def _features(self, columns: Mapping[str, Column], n: int, texts: dict[str, int]) -> dict[str, bytes]:
+        """Return a column of codes per feature."""
+        names, kept = columns["feature_names"], columns["feature_values"]
+        used, which = _distinct(names)
+        groups = []
+        for place, number in enumerate(used):
+            if number:
+                rows = np.flatnonzero(which == place)
+                groups.append((self._names.feature_names[number], rows, [self._values[i] for i in kept[rows].tolist()]))
+        return feature_columns(groups, n, lambda word: texts.setdefault(word, len(texts)))
 
 
 def _present(name: str, column: Column, starts: Any) -> Any:

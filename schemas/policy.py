@@ -16,6 +16,8 @@ from schemas.drift import Severity
 from schemas.policy_models import (
     DEFAULT_FAMILIES,
     FAMILIES,
+    MAX_FEATURE_NAME,
+    MAX_FEATURES,
     BaselinePolicy,
     Budget,
     CheckPolicy,
@@ -190,7 +192,17 @@ def _resolve_watch(given: dict[str, Any], values: dict[str, float], path: str, f
             champion = watch[family].parameters.get("champion", "")
             if family == "challenger" and not isinstance(champion, str):
                 faults.add(join(at, "champion"), f"expected the name of a version, got {shown(champion)}")
+            if family == "covariate":
+                _check_features(watch[family].parameters.get("features", []), join(at, "features"), faults)
     return watch
+
+
+def _check_features(named: Any, path: str, faults: Faults) -> None:
+    """Note what of a list of features could not be watched."""
+    if isinstance(named, list) and any(len(name) > MAX_FEATURE_NAME for name in named):
+        faults.add(path, f"expected names of at most {MAX_FEATURE_NAME} characters, got {shown(named)}")
+    elif isinstance(named, list) and len(named) > MAX_FEATURES:
+        faults.add(path, f"expected at most {MAX_FEATURES} names, got {len(named)}")
 
 
 def _check(policy: ModelPolicy, path: str, faults: Faults) -> None:

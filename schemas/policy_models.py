@@ -12,6 +12,8 @@ FAMILIES = DEFAULT_FAMILIES + OPT_IN_FAMILIES
 CLAIMS = ("f1", "accuracy", "sensitivity", "specificity", "ppv", "ece")
 DECAY = ("error", "f1", "brier", "cost")  # what may have a limit that decay is held against
 MAX_AGES = 20
+MAX_FEATURES = 100  # of a model that are watched
+MAX_FEATURE_NAME = 64  # characters; one with a longer name is not watched
 DAY_MS = 86_400_000
 
 Scalar = bool | int | float | str

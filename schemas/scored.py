@@ -12,6 +12,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from schemas.feature_codes import codes_of
+
 
 class Kind(IntEnum):
     """What a row adds to."""
@@ -88,7 +90,8 @@ class Rows(msgspec.Struct, frozen=True, tag="rows"):
     """The rows of one model from one join batch, as columns of equal length ``n``.
 
     ``columns`` holds a column's bytes by name; one that is everywhere at its absent value is left out. ``dimensions`` holds one
-    ``<u4`` column of indexes into ``texts`` per subgroup dimension. ``texts[0]`` is the empty string: absent.
+    ``<u4`` column of indexes into ``texts`` per subgroup dimension. ``texts[0]`` is the empty string: absent. ``features`` holds the codes
+    of one feature of the predictions by name, where the policy watches it: see ``schemas.feature_codes``.
     """
 
     model_id: str  # empty: rows that belong to no known model
@@ -98,6 +101,7 @@ class Rows(msgspec.Struct, frozen=True, tag="rows"):
     versions: list[str] = msgspec.field(default_factory=list)
     texts: list[str] = msgspec.field(default_factory=lambda: [""])
     dimensions: dict[str, bytes] = msgspec.field(default_factory=dict)
+    features: dict[str, bytes] = msgspec.field(default_factory=dict)
 
     def column(self, name: str) -> npt.NDArray[Any]:
         """Return a column, shape (n,), in its wire type; read-only.
@@ -112,6 +116,10 @@ class Rows(msgspec.Struct, frozen=True, tag="rows"):
     def dimension(self, name: str) -> npt.NDArray[np.uint32]:
         """Return the indexes into ``texts`` of one subgroup dimension, shape (n,)."""
         return _column(self.dimensions.get(name), "<u4", 0, self.n)
+
+    def feature(self, name: str) -> npt.NDArray[np.int64]:
+        """Return the codes of one feature, shape (n,)."""
+        return codes_of(self.features.get(name), self.n)
 
 
 class Tick(msgspec.Struct, frozen=True, tag="tick"):
@@ -167,6 +175,9 @@ def decode(data: bytes) -> Scored:
         for name, column in record.dimensions.items():
             if len(column) != 4 * record.n:
                 raise msgspec.ValidationError(f"dimension {name!r}: expected {record.n} values, got {len(column)} bytes")
+        for name, column in record.features.items():
+            if len(column) not in (2 * record.n, 4 * record.n):
+                raise msgspec.ValidationError(f"feature {name!r}: expected {record.n} values, got {len(column)} bytes")
     return record
 
 

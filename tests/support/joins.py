@@ -21,10 +21,14 @@ from detectors.join_rule import contributions, difference
 from detectors.joiner import Joiner, SourceBatch
 from detectors.pending import DictTable, Logs, Lookups, entries_of, scan
 from detectors.scored_rows import RowsBuilder
+from schemas.feature_codes import TEXT
 from schemas.policy import parse_policy
 from schemas.scored import COLUMNS, Kind, Origin, Rows, Status, decode, encode
 
-POLICY = parse_policy('[models.B]\npositive_label = "yes"\nintersections = [["sex", "site"]]\n')
+POLICY = parse_policy(
+    '[models.A.watch.covariate]\n[models.B]\npositive_label = "yes"\nintersections = [["sex", "site"]]\n'
+    '[models.B.watch.covariate]\nfeatures = ["b", "c"]\n'
+)
 OTHER_POLICY = parse_policy("[defaults]\nthreshold = 0.2\n[models.A]\npositive_label = 0\n")
 TEXTS = ("probe", "unit", "alert_key", "action", "rival")
 Multiset = Counter[tuple[Any, ...]]
@@ -109,11 +113,13 @@ def message_rows(rows: Rows) -> list[tuple[str, int, tuple[int, int], tuple[Any,
     columns["version"] = [rows.versions[i] for i in columns["version"]]
     for name in ("score", "error"):
         columns[name] = [None if value != value else value for value in columns[name]]  # noqa: PLR0124 - NaN is not itself
+    given = {name: [rows.texts[code - TEXT] if code >= TEXT else code for code in rows.feature(name).tolist()] for name in rows.features}
     groups = {dimension: [rows.texts[i] for i in rows.dimension(dimension).tolist()] for dimension in sorted(rows.dimensions)}
     names = [name for name in columns if name not in {"origin", "offset", "index", "sign", "status", "count"}]
     out = []
     for i in range(rows.n):
-        what = (rows.model_id, *(columns[name][i] for name in names), *((d, v[i]) for d, v in groups.items() if v[i]))
+        beside = ((d, v[i]) for side in (groups, given) for d, v in side.items() if v[i])
+        what = (rows.model_id, *(columns[name][i] for name in names), *beside)
         place = (columns["offset"][i], columns["index"][i])
         origin = rows.origins[columns["origin"][i]]
         out.append((origin, columns["kind"][i], place, what, columns["sign"][i], columns["status"][i], columns["count"][i]))
@@ -188,6 +194,9 @@ def source_records(r: random.Random) -> Iterator[tuple[str, dict[str, Any]]]:
         for model in r.sample(["A", "B"], r.choice([1, 2])):
             for _ in range(r.choice([1, 1, 2])):
                 record = {"request_id": f"r{i}", "model_id": model, "model_version": r.choice("112"), "timestamp": r.randrange(3)}
+                if r.random() < 0.3:
+                    values = [None, 1, -2.5, "x", "y" * 70, True, ""]
+                    record["features"] = {name: r.choice(values) for name in r.sample("abc", r.randrange(4))}
                 record |= {"score": r.choice([0.1, 0.3, 0.9]), "amount": r.randrange(3), "subgroups": {"sex": r.choice("fm"), "site": 1}}
                 if r.random() < 0.2:
                     del record["score"]
