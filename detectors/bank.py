@@ -18,12 +18,14 @@ from detectors.kernel import mix
 from detectors.monitors import ARMED
 from detectors.panel import Crossing, Panel
 from detectors.reading import Reading
+from detectors.reference import Shipped
 from detectors.signals import REFINED, Alarm, Estimate, Key, Note, Signal
 from detectors.tracks import check_detectors, tracks_of
 from detectors.warmup import DEFAULT, WarmUp
 from schemas.policy_models import ModelPolicy
 
-STATE_VERSION = 3
+STATE_VERSION = 4
+Naming = Callable[[int], Mapping[str, str]]
 MOST_GROUPS = 200
 
 
@@ -81,6 +83,8 @@ class Bank:
         self.mature: dict[int, bool] = {}
         self.guards: dict[int, CoverageGuard] = {}
         self.warm_up = WarmUp()
+        self.shipped: Shipped | None = None  # what a reference set has counted
+        self.naming: Naming = lambda segment: {}  # of segments; never part of the state
         self.segments: list[int] = [0]  # by slot; 0 is the aggregate
         self._slot_of = np.zeros(1, dtype=np.int64)  # -1: not watched; -2: not met yet
 
@@ -100,8 +104,25 @@ class Bank:
             crossings += self._river(panel, obs, reading, signals)
             signals += self._alarms(panel, crossings, reading, guard)
             for row, fit, first in news:
-                signals += self._armed(panel, row, fit, reading, first=first)
+                signals += self._armed(panel, row, fit, reading.due_ms, first=first)
         return signals
+
+    def ship(self, shipped: Shipped, due_ms: int) -> list[Signal]:
+        """Take the baselines of a reference set, for the monitors there are and those to come; return notes on those that stand by it.
+
+        It holds for families that need no label at age 0, for the others at the mature rung. A monitor past an alarm keeps its own.
+        """
+        self.shipped = shipped
+        return [
+            note
+            for _, panels in sorted(self.panels.items())
+            for panel in panels
+            for row, fit in panel.ship(self.budget)
+            for note in self._armed(panel, row, fit, due_ms, first=True)
+        ]
+
+    def _counted(self, family: str, slot: int) -> tuple[Floats, float] | None:
+        return None if self.shipped is None else self.shipped.find(family, self.naming(self.segments[slot]))
 
     def relearn(self, keys: list[Key]) -> None:
         """Let monitors learn a new baseline from the next pane on: what they see now was accepted as normal."""
@@ -114,6 +135,7 @@ class Bank:
     def reset(self) -> None:
         """Let every monitor learn a new baseline from the next pane on."""
         self.guards.clear()
+        self.shipped = None
         for panel in (panel for panels in self.panels.values() for panel in panels):
             for row in range(panel.monitors.count):
                 panel.forget(row, self.budget)
@@ -139,7 +161,12 @@ class Bank:
         if reading.rung not in self.panels:
             self.panels[reading.rung] = self._build(reading.rung, reading.mature)
             self.mature[reading.rung] = reading.mature
+            self._bind(self.panels[reading.rung])
         return self.panels[reading.rung]
+
+    def _bind(self, panels: Sequence[Panel]) -> None:
+        for panel in panels:
+            panel.shipped = self._counted
 
     def _build(self, rung: int, mature: bool, names: Sequence[str] = ()) -> list[Panel]:
         """Return the panels of a rung; ``names`` are those of the panels that were saved."""
@@ -194,19 +221,19 @@ class Bank:
                 signals.append(Note(what="warm_up", key=panel.key(row, 0), due_ms=reading.due_ms, text=text))
         return crossings
 
-    def _armed(self, panel: Panel, row: int, fit: Fit, reading: Reading, *, first: bool) -> list[Signal]:
+    def _armed(self, panel: Panel, row: int, fit: Fit, due_ms: int, *, first: bool) -> list[Signal]:
         key = panel.key(row, self.segments[int(panel.monitors.slot[row])])
         track = panel.tracks[int(panel.monitors.track[row])]
         figures = {"value": fit.value, "lo": fit.lo, "hi": fit.hi, "n": fit.n, "phi": float(panel.monitors.phi[row])}
         if not first:
             text = f"the baseline of the {track.family.noun} was estimated anew, from more data"
-            return [Note(what=REFINED, key=key, due_ms=reading.due_ms, text=text, figures=figures)]
+            return [Note(what=REFINED, key=key, due_ms=due_ms, text=text, figures=figures)]
         if key.segment == 0 and track.paged_by == "bank":
             self.warm_up.drop(key.family, panel.rung)
         text = f"the baseline of the {track.family.noun} stands"
-        notes: list[Signal] = [Note(what="armed", key=key, due_ms=reading.due_ms, text=text, figures=figures)]
+        notes: list[Signal] = [Note(what="armed", key=key, due_ms=due_ms, text=text, figures=figures)]
         if fit.remark and key.segment == 0:
-            notes.append(Note(what="miscalibrated", key=key, due_ms=reading.due_ms, text=fit.remark, figures=figures))
+            notes.append(Note(what="miscalibrated", key=key, due_ms=due_ms, text=fit.remark, figures=figures))
         return notes
 
     def _alarms(self, panel: Panel, crossings: list[Crossing], reading: Reading, guard: CoverageGuard | None) -> list[Signal]:
@@ -289,6 +316,7 @@ class Bank:
             "panels": [[rung, self.mature[rung], [[p.bet.name, p.to_state()] for p in panels]] for rung, panels in self.panels.items()],
             "guards": [[rung, guard.to_state()] for rung, guard in self.guards.items()],
             "warm_up": self.warm_up.to_state(),
+            "shipped": None if self.shipped is None else self.shipped.to_state(),
         }
 
     @classmethod
@@ -312,6 +340,7 @@ class Bank:
         for rung, mature, saved in state["panels"]:
             by_name = dict(saved)
             bank.mature[rung], bank.panels[rung] = mature, bank._build(rung, mature, tuple(by_name))
+            bank._bind(bank.panels[rung])
             for panel in bank.panels[rung]:
                 if panel.bet.name in by_name:
                     panel.load(by_name[panel.bet.name], bank.budget)
@@ -319,4 +348,5 @@ class Bank:
             bank.guards[rung] = CoverageGuard(days=policy.baseline.days)
             bank.guards[rung].load(guard)
         bank.warm_up.load(state["warm_up"])
+        bank.shipped = None if state["shipped"] is None else Shipped.from_state(state["shipped"], policy.cost)
         return bank

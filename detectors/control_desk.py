@@ -15,11 +15,12 @@ from detectors.model_companions import COMPANIONS
 from detectors.river.metrics import label_metric
 from detectors.signals import Key
 from detectors.tracks import check_detectors
-from schemas.control import RESET, Control, ControlType
+from schemas.control import REFERENCE, RESET, Control, ControlType
 from schemas.fields import Timestamp, epoch_ms
 from schemas.findings import Event
 from schemas.policy import Policy, PolicyError, decode_policy
 from schemas.policy_reader import join
+from schemas.reference import read_reference
 
 if TYPE_CHECKING:
     from detectors.model_version import ModelVersion
@@ -40,6 +41,11 @@ def decide(watch: Watch, control: Control) -> list[Event]:
         watch.ledger.policy(control, policy.toml)
         return watch.use(policy)
     watch.ledger.decision(control.model_id or EVERY_MODEL, control)
+    if control.type == ControlType.BASELINE and control.body["decision"] == REFERENCE:
+        watch.ship(control.model_id or "", read_reference(control.body), epoch_ms(control.at))
+        return []
+    if is_reset(control):
+        watch.forget_references(control.model_id)
     found: list[Event] = []
     for model_id in sorted(watch.models):
         if control.model_id is None and _concerns(watch.models[model_id].values(), control):

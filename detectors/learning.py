@@ -103,15 +103,31 @@ class Learner:
             m.series[row] = 0.0
         return fit
 
-    def _bounded(self, total: Floats, track: Track, phi: float, parent: Floats | None) -> Fit:
+    def counted(self, row: int, total: Floats, spread: float) -> Fit | None:
+        """Return the baseline that a reference set gives a monitor, and note its over-dispersion; None: it does not hold enough.
+
+        It is never estimated anew, so its bound is that of 95 % at every age; a group's asks for the aggregate's.
+        """
+        m, slot = self.monitors, int(self.monitors.slot[row])
+        track = self.tracks[int(m.track[row])]
+        parent = self._aggregate(row) if slot else -1
+        if slot and (parent < 0 or m.state[parent] == LEARNING):
+            return None
+        if not self.bet.enough(total, track.two_sided, slot == 0, self.rule):
+            return None
+        m.phi[row] = max(spread, float(m.phi[parent])) if slot else spread
+        return self._bounded(total, track, float(m.phi[row]), m.null[parent] if slot else None, bound=Z_90)
+
+    def _bounded(self, total: Floats, track: Track, phi: float, parent: Floats | None, *, bound: float | None = None) -> Fit:
         """Return the fit, whose null is bounded as strictly as the budget asks; what people see of it is an interval of 90 %."""
+        bound = self.bound if bound is None else bound
         given: dict[str, Any] = {"tolerance": track.tolerance, "direction": track.direction, "parent": parent}
         if self.rule.share >= 1:
-            return self.bet.fit(total, phi=phi, bound=self.bound, **given)
+            return self.bet.fit(total, phi=phi, bound=bound, **given)
         # Fewer events count, for every bound that a bet may have; that which is given comes out as strict as it should.
         wide = stricter(Z_90, self.rule.share) / Z_90
-        strict = self.bet.fit(total, phi=phi * wide * wide, bound=stricter(self.bound, self.rule.share) / wide, **given)
-        return replace(self.bet.fit(total, phi=phi, bound=self.bound, **given), null=strict.null)
+        strict = self.bet.fit(total, phi=phi * wide * wide, bound=stricter(bound, self.rule.share) / wide, **given)
+        return replace(self.bet.fit(total, phi=phi, bound=bound, **given), null=strict.null)
 
     def _add_season(self, rows: Ints, obs: Floats, reading: Reading) -> None:
         m, season = self.monitors, self.season

@@ -15,7 +15,7 @@ import msgspec
 from detectors.standing import Baseline
 from schemas.audit import FIRST, AuditLine, AuditType, sha256
 from schemas.codec import encode
-from schemas.control import Control
+from schemas.control import REFERENCE, Control
 from schemas.fields import epoch_ms, rfc3339
 from schemas.findings import Event, EventType, to_json
 
@@ -71,6 +71,8 @@ class Ledger:
         what = control.body.get("verdict", control.body.get("decision", ""))
         text = f"{control.by}: {control.type}{f' {what}' if what else ''}"
         about = f", incident {control.incident_id}" if control.incident_id else ""
+        if what == REFERENCE:
+            about = f" for {control.body.get('model_version') or 'every version'}, SHA-256 {str(control.body['sha256'])[:12]}"
         self._add(
             model_id,
             AuditType.DECISION,

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from detectors.bank import Bank, StepContext
@@ -17,6 +18,7 @@ from detectors.ladder import DAY_MS, LEARN_FROM, WEEK_MS, Ladder
 from detectors.pane_reader import Pane, Step, read_ahead
 from detectors.panes import WIDTHS_MS, SumTable, floor_to
 from detectors.reading import Reading
+from detectors.reference import Shipped
 from detectors.signals import REFINED, Alarm, Key, Moved, Note, Signal
 from detectors.spans import Spans
 from detectors.standing import Learnt
@@ -25,6 +27,7 @@ from detectors.unit_costs import PRICED, unit_cost
 from detectors.version_sums import BEGINNING, VersionSums
 from schemas.findings import Event
 from schemas.policy_models import ModelPolicy
+from schemas.reference import Reference
 from schemas.scored import Rows
 
 STATE_VERSION = 4
@@ -73,6 +76,7 @@ class ModelVersion:
         self.learning = Learning()
         self.read_to: dict[int, int] = {0: BEGINNING}  # by rung: panes that begin before it have been read
         self.stepped = False  # since it was last asked: more than the passing of time has changed the state; never part of it
+        self.bank.naming = self.sums.segments.name
         self.trace: Trace | None = None  # told of every step; never part of the state
         self.mature_sums = {"made": SumTable(MADE), "known": SumTable(KNOWN), "bins": SumTable(BIN), "weeks": SumTable(KNOWN)}
 
@@ -86,9 +90,22 @@ class ModelVersion:
         if policy == self.policy:
             return []
         self.bank = Bank.from_state(self.bank.to_state(), policy=policy)
+        self.bank.naming = self.sums.segments.name
         self.policy = policy
         events = self.incidents.keep(self.bank.active(), max(self.watermark_ms, BEGINNING), self.segment_text)
         return [drift_event(self, event) for event in events]
+
+    def ship(self, reference: Reference, at_ms: int) -> None:
+        """Take the baselines of a reference set; those of costs only where they go by the matrix that the evidence goes by."""
+        if self.policy.cost != self.sums.cost:
+            families = [each for each in reference.families if each.family != COST]
+            reference = msgspec.structs.replace(reference, families=families)
+        self._note(self.bank.ship(Shipped(reference, self.policy.cost), at_ms))
+
+    def _note(self, signals: list[Signal]) -> None:
+        notes = [signal for signal in signals if isinstance(signal, Note)]
+        self.notes = (self.notes + [note for note in notes if note.what != REFINED])[-MAX_NOTES:]
+        self.learnt.add(notes, self.sums.segments.name, self.ladder.age_ms)
 
     def advance(self, watermark_ms: int, share: Share) -> list[Event]:
         """Read every pane that is due by the watermark, in due order; return what the incidents say."""
@@ -131,9 +148,7 @@ class ModelVersion:
             signals = [self._priced(signal, reading) for signal in signals]
             if self.trace is not None:
                 self.trace(self, reading, signals)
-            notes = [signal for signal in signals if isinstance(signal, Note)]
-            self.notes = (self.notes + [note for note in notes if note.what != REFINED])[-MAX_NOTES:]
-            self.learnt.add(notes, self.sums.segments.name, self.ladder.age_ms)
+            self._note(signals)
             if signals or self.incidents.open:
                 events += [drift_event(self, event) for event in self.incidents.apply(signals, step.due_ms, self.segment_text)]
             if step.rung == 0 and self.ladder.learnt_ms is None and self._learnt(reading):
@@ -288,6 +303,7 @@ class ModelVersion:
         version.horizon_ms, version.on_timeout = state["horizon_ms"], state["on_timeout"]
         version.sums = VersionSums.from_state(state["sums"], distinct_scores)
         version.bank = Bank.from_state(state["bank"], policy=policy)
+        version.bank.naming = version.sums.segments.name
         version.incidents = Incidents.from_state(state["incidents"], model_id, name)
         version.notes = [Note(what=what, key=Key(*key), due_ms=due, text=text, figures=f) for what, key, due, text, f in state["notes"]]
         version.said = state["said"]

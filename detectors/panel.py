@@ -20,6 +20,7 @@ from detectors.reading import Reading
 from detectors.signals import Cleared, Key, Signal
 from detectors.tracks import Track
 
+Find = Callable[[str, int], "tuple[Floats, float] | None"]
 _HOT = np.log(0.5)  # evidence after which a baseline is not estimated again
 
 
@@ -40,7 +41,7 @@ class Panel:
     """
 
     def __init__(self, bet: Bet, tracks: Sequence[Track], *, rung: int, rule: Enough, mature: bool = False) -> None:
-        self.bet, self.tracks, self.rung = bet, tuple(tracks), rung
+        self.bet, self.tracks, self.rung, self.mature = bet, tuple(tracks), rung, mature
         self.families = tuple(dict.fromkeys(track.family.name for track in tracks))
         by_name = {track.family.name: track.family for track in tracks}
         self._families = [by_name[name] for name in self.families]
@@ -57,6 +58,7 @@ class Panel:
         self.rows = np.full((len(tracks), 1), -1, dtype=np.int64)
         self.tables = np.zeros((0, 0))
         self.active: dict[int, Active] = {}
+        self.shipped: Find | None = None  # what a reference set says of a family in a slot; of the bank, never part of the state
 
     def observe(self, reading: Reading, name: Callable[[int], Mapping[str, str]]) -> Floats:
         """Return the observations, shape (families, segments, width); zeros where groups of other dimensions are meant.
@@ -89,7 +91,8 @@ class Panel:
         tracks, places = np.nonzero(seen)
         if not len(tracks):
             return [], [], []
-        rows = self._rows(tracks, slots[places], budget)
+        fresh: list[tuple[int, Fit]] = []
+        rows = self._rows(tracks, slots[places], budget, fresh)
         mine = obs[self._family_of[tracks], places]
         state = self.monitors.state[rows]
         crossings: list[Crossing] = []
@@ -111,9 +114,9 @@ class Panel:
         for row, _, first in news:
             if first:
                 self.arm(row, budget)
-        return crossings, signals, news
+        return crossings, signals, [(row, fit, True) for row, fit in fresh] + news
 
-    def _rows(self, tracks: Ints, slots: Ints, budget: Budget) -> Ints:
+    def _rows(self, tracks: Ints, slots: Ints, budget: Budget, fresh: list[tuple[int, Fit]]) -> Ints:
         top = int(slots.max())
         if top >= self.rows.shape[1]:
             grown = np.full((len(self.tracks), max(top + 1, 2 * self.rows.shape[1])), -1, dtype=np.int64)
@@ -121,15 +124,43 @@ class Panel:
             self.rows = grown
         rows = self.rows[tracks, slots]
         for i in np.flatnonzero(rows < 0) if rows.min() < 0 else ():
-            rows[i] = self.rows[tracks[i], slots[i]] = self._add(int(tracks[i]), int(slots[i]), budget)
+            rows[i] = self.rows[tracks[i], slots[i]] = self._add(int(tracks[i]), int(slots[i]), budget, fresh)
         return np.asarray(rows)
 
-    def _add(self, track: int, slot: int, budget: Budget) -> int:
+    def _add(self, track: int, slot: int, budget: Budget, fresh: list[tuple[int, Fit]]) -> int:
         row = self.monitors.add(track=track, slot=slot)
+        self.rows[track, slot] = row
         fit = self._promised(row)
+        if fit is None and (fit := self._counted(row)) is not None:
+            fresh.append((row, fit))
         if fit is not None:
             self._keep_to(row, fit, budget)
         return row
+
+    def _counted(self, row: int) -> Fit | None:
+        """Return the baseline that a reference set gives a monitor; its over-dispersion is noted."""
+        m = self.monitors
+        track = self.tracks[int(m.track[row])]
+        if self.shipped is None or (track.family.needs_labels and not self.mature):
+            return None
+        found = self.shipped(track.family.name, int(m.slot[row]))
+        return None if found is None else self.learner.counted(row, *found)
+
+    def ship(self, budget: Budget) -> list[tuple[int, Fit]]:
+        """Arm every monitor that a reference set speaks of and that is past no alarm, the whole before groups; return rows and fits."""
+        fresh: list[tuple[int, Fit]] = []
+        m = self.monitors
+        for row in sorted(range(m.count), key=lambda row: (int(m.slot[row]), int(m.track[row]))):
+            fit = self._counted(row) if m.state[row] != ACTIVE and self._promised(row) is None else None
+            if fit is not None:
+                spread = float(m.phi[row])
+                if m.state[row] == ARMED:
+                    self._stand(row, budget, -1)
+                m.forget(row)
+                m.phi[row] = spread
+                self._keep_to(row, fit, budget)
+                fresh.append((row, fit))
+        return fresh
 
     def _promised(self, row: int) -> Fit | None:
         contract = self.tracks[int(self.monitors.track[row])].contract

@@ -25,15 +25,17 @@ from detectors.segments import OTHER
 from schemas.control import Control
 from schemas.findings import Event
 from schemas.policy import Policy, parse_policy
+from schemas.reference import Reference, read_reference
 from schemas.scored import Forwarded, Kind, Origin, Rows, Scored, Status, Tick
 
-STATE_VERSION = 7
+STATE_VERSION = 8
 LIVE_SCORES = 4_096  # distinct scores that the AUC counts exactly
 REPLAY_SCORES = 65_536
 SHARING_DAYS = 30  # a version without predictions for so long leaves its part of the budget to the others
 SOURCES = ("predictions", "outcomes")  # topics that the watch's time waits for
 MAX_MODELS = 1_000  # in a scored partition
 MAX_VERSIONS = 200  # of a model
+MAX_REFERENCES = 32  # that wait for their version
 
 Mark = tuple[int, int]  # offset, index in the message
 
@@ -78,6 +80,7 @@ class Watch:
         self.highs: dict[tuple[str, int], int] = {}  # greatest event time by source partition
         self.partitions: dict[str, int] = {}
         self.topic_ids: dict[str, str] = {}
+        self.references: dict[tuple[str, str], Reference] = {}  # by model and version, of versions to come; version "": of all
         self.changed: set[tuple[str, str]] = set()  # versions, and companions of a model, since the last checkpoint
         self.clock_ms = -END  # of the workers that write ticks
         self.news = News(statistics_every_ms)
@@ -169,6 +172,9 @@ class Watch:
             name = OTHER
         if name not in versions:
             versions[name] = ModelVersion(model_id, name, self.policy.for_model(model_id), self.distinct_scores)
+            reference = self.references.pop((model_id, name), self.references.get((model_id, "")))
+            if reference is not None:
+                versions[name].ship(reference, 0)  # there is no monitor yet that could stand at once
         return versions[name]
 
     def _tick(self, tick: Tick) -> list[Event]:
@@ -251,6 +257,24 @@ class Watch:
             self.changed.add((model_id, COMPANIONS))
         return found
 
+    def ship(self, model_id: str, reference: Reference, at_ms: int) -> None:
+        """Give a version the baselines of a reference set, kept until it comes; where none is named, all that have none of their own."""
+        named = reference.model_version
+        for name, version in self.models.get(model_id, {}).items():
+            own = version.bank.shipped is not None and version.bank.shipped.reference.model_version is not None
+            if name == named or (named is None and not own):
+                version.ship(reference, at_ms)
+                self.changed.add((model_id, name))
+        if named is None or named not in self.models.get(model_id, {}):
+            self.references.pop((model_id, named or ""), None)
+            self.references[model_id, named or ""] = reference
+            for oldest in list(self.references)[:-MAX_REFERENCES]:
+                del self.references[oldest]
+
+    def forget_references(self, model_id: str | None) -> None:
+        """Forget what was shipped for versions to come of a model; None: of all."""
+        self.references = {place: each for place, each in self.references.items() if model_id not in (None, place[0])}
+
     def withheld(self) -> int:
         """Return how many events a snooze has kept back since this object was made; never part of the state."""
         return sum(version.incidents.withheld for _, _, version in self._versions()) + sum(
@@ -277,6 +301,7 @@ class Watch:
             "clock_ms": self.clock_ms,
             "watermarks": [[model, name, version.watermark_ms] for model, name, version in self._versions()],
             "ledger": self.ledger.to_state(),
+            "references": [[*place, msgspec.to_builtins(each)] for place, each in self.references.items()],
             "news": self.news.to_state(),
         }
 
@@ -301,6 +326,7 @@ class Watch:
         self.partitions, self.topic_ids = dict(head["partitions"]), dict(head["topic_ids"])
         self.clock_ms = head["clock_ms"]
         self.ledger.load(head["ledger"])
+        self.references = {(model, name): read_reference(each) for model, name, each in head["references"]}
         self.news.load(head["news"])
         for (model, name), state in versions.items():
             policy = self.policy.for_model(model)

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from schemas.fields import Id, Record, Timestamp
+from schemas.reference import Reference, read_reference
 
 
 class ControlType(StrEnum):
@@ -15,7 +16,9 @@ class ControlType(StrEnum):
     ACK = "ack"  # someone has seen the incident
     SNOOZE = "snooze"  # body {"until": timestamp}
     VERDICT = "verdict"  # body {"verdict": "true" | "false"}: was the incident real
-    BASELINE = "baseline"  # body {"decision": "accept" | "reset"}: incidents have found what is normal, or learn all anew
+    # body {"decision": "accept" | "reset" | "reference"}: incidents have found what is normal, or learn all anew, or, with the fields of
+    # ``schemas.reference.Reference``, take what was counted in a reference set
+    BASELINE = "baseline"
     RETRAIN = "retrain"  # body {"decision": "ack" | "done" | "cancel", "request_id", "reason"}: answers the model's open request
 
 
@@ -53,11 +56,21 @@ class Control(Record, frozen=True, kw_only=True, gc=False, omit_defaults=True):
             raise ValueError(f"Invalid enum value: expected {' or '.join(words)} - at `$.body.{field}`")
         if self.type == ControlType.BASELINE and self.body["decision"] == RESET and self.incident_id is not None:
             raise ValueError("Expected no `incident_id`: a reset is of all baselines - at `$.incident_id`")
+        if self.type == ControlType.BASELINE and self.body["decision"] == REFERENCE:
+            if self.model_id is None:
+                raise ValueError("Object missing required field `model_id`")
+            read_reference(self.body)
 
 
-ACCEPT, RESET = "accept", "reset"
+def ship(model_id: str, reference: Reference, *, by: str, at_ms: int) -> Control:
+    """Return the record that gives a model, or one version of it, the baselines of a reference set."""
+    body: dict[str, Any] = msgspec.to_builtins(reference)
+    return Control(type=ControlType.BASELINE, by=by, at=at_ms, model_id=model_id, body={"decision": REFERENCE} | body)
+
+
+ACCEPT, RESET, REFERENCE = "accept", "reset", "reference"
 _ABOUT_INCIDENTS = frozenset({ControlType.ACK, ControlType.SNOOZE, ControlType.VERDICT})
 _DECISIONS: dict[ControlType, tuple[str, tuple[str, ...]]] = {
     ControlType.VERDICT: ("verdict", ("true", "false")),
-    ControlType.BASELINE: ("decision", (ACCEPT, RESET)),
+    ControlType.BASELINE: ("decision", (ACCEPT, RESET, REFERENCE)),
 }

@@ -86,6 +86,11 @@ def read_log(path: Path) -> Log:
     return Log(lines, times_of(lines), numbers)
 
 
+def log_of(lines: list[bytes]) -> Log:
+    """Return records as a log of their own, numbered by their places."""
+    return Log(lines, times_of(lines), np.arange(len(lines), dtype=np.int64))
+
+
 def _json_lines(path: Path) -> tuple[list[bytes], npt.NDArray[np.int64]]:
     data = path.read_bytes()
     if path.suffix == ".gz" and data:

@@ -5,7 +5,7 @@ order of their bytes, so that two files with the same lines give the same replay
 file. At the end of the logs the watermark goes to infinity, so every rung is read.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -17,10 +17,13 @@ from detectors.joiner import Joiner, SourceBatch
 from detectors.pending import DictTable
 from detectors.watch import REPLAY_SCORES, Watch
 from detectors.watch_report import report
+from schemas.codec import encode
+from schemas.control import ship
 from schemas.dead_letter import DeadLetter
 from schemas.fields import FIRST_MS, LAST_MS
 from schemas.findings import Event
 from schemas.policy import Policy, encode_policy
+from schemas.reference import Reference
 from schemas.report import Report
 from schemas.scored import Forwarded, Origin, Scored, Tick
 from streams.logs import UNREADABLE, Log, ReplayError, read_log
@@ -52,6 +55,7 @@ def replay(
     started_ms: int,
     policy: Policy | None = None,
     control: Path | None = None,
+    references: Sequence[tuple[str, Reference]] = (),
     progress: Progress = lambda done, total: None,
 ) -> Replayed:
     """Run logs through join and watch.
@@ -64,6 +68,8 @@ def replay(
         When the run began, epoch ms: no event time may lie more than a day after it.
     policy
         None: the defaults; nothing expires, ages are learnt.
+    references
+        Model, and what a reference set says of its versions: shipped with the policy.
     progress
         Called after every chunk.
 
@@ -80,10 +86,12 @@ def replay(
     logs = {"predictions": read_log(predictions).ordered(ties="bytes"), "outcomes": read_log(outcomes).ordered(ties="bytes")}
     if control is not None:
         logs["control"] = read_log(control).ordered(ties="place")
-    watch.apply(Forwarded(_POLICY, 0, 0, encode_policy(policy, by="replay", at=_first_ms(logs))))
+    first_ms = _first_ms(logs)
+    for index, decision in enumerate([encode_policy(policy, by="replay", at=first_ms), *_shipped(references, first_ms)]):
+        watch.apply(Forwarded(_POLICY, 0, index, decision))
     done, total = 0, sum(len(log.lines) for log in logs.values())
     progress(done, total)
-    for batches, high_ms in _chunks(logs, started_ms):
+    for batches, high_ms in chunks(logs, started_ms):
         prepared = joiner.prepare(batches)
         joined = joiner.finish(prepared, table.exchange_now(prepared.lookups))
         result.dead_letters += joined.dead_letters
@@ -112,7 +120,11 @@ def origin(topic: str) -> Origin:
     return Origin(topic, "replay", 0)
 
 
-def _chunks(logs: dict[str, Log], started_ms: int) -> Iterator[tuple[list[SourceBatch], int | None]]:
+def _shipped(references: Sequence[tuple[str, Reference]], at_ms: int) -> list[bytes]:
+    return [encode(ship(model_id, reference, by="replay", at_ms=at_ms)) for model_id, reference in references]
+
+
+def chunks(logs: dict[str, Log], started_ms: int) -> Iterator[tuple[list[SourceBatch], int | None]]:
     """Yield batches of ordered logs in order of event time, and the greatest time in them; None: a time that no clock may follow."""
     names = list(logs)
     times = np.concatenate([log.times for log in logs.values()])

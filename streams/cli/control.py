@@ -2,6 +2,7 @@
 # ruff: noqa: PLC0415  heavy imports stand where they are used, so that ``gnomon --help`` is quick
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
@@ -136,6 +137,56 @@ def reset(
             fail(f"no model {model!r} is watched; watched: {', '.join(sorted(known)) or 'none'}. To send it anyway: --force")
     record = {"type": "baseline", "model_id": model, "body": {"decision": "reset"}}
     announce(settings, record, by=by, as_json=as_json, then="Its open incidents will be closed, and all its monitors will learn anew.")
+
+
+@baseline.command()
+def ship(  # noqa: PLR0917  typer passes them by name
+    model: Annotated[str, typer.Argument(help="The model_id.", metavar="MODEL")],
+    version: Annotated[str, typer.Argument(help="The model_version; it may be one that has not been seen yet.", metavar="VERSION")],
+    table: Annotated[
+        Path | None, typer.Argument(help="A table of predictions with their true_label: .jsonl, .jsonl.gz or .parquet.", metavar="[TABLE]")
+    ] = None,
+    predictions: Annotated[Path | None, typer.Option("--predictions", help="Instead: a log of predictions.", metavar="FILE")] = None,
+    outcomes: Annotated[Path | None, typer.Option("--outcomes", help="And one of outcomes.", metavar="FILE")] = None,
+    policy: Annotated[Path | None, typer.Option("--policy", help="Policy to count by; default: the one in force.", metavar="FILE")] = None,
+    by: By = None,
+    as_json: Json = False,
+) -> None:
+    """Give a version baselines from a reference set, such as its validation set: its monitors are armed from its first predictions on.
+
+    Example: gnomon baseline ship fraud 1.5 validation.parquet --by ada
+
+    What the file says is counted here and sent as a record with the file's hash, so that the watch needs no file. It holds for families
+    that need no label as predictions are made, for the others at the oldest age; young ages learn, as the share of predictions with a
+    label does. The set must be like production. What was shipped stays until it is shipped anew, accepted or reset; a monitor past an alarm
+    keeps its own. Exit status: 0; 1 if Kafka does not take it; 2 if the file cannot be used.
+    """
+    both = predictions is not None and outcomes is not None
+    if (table is None) != both or (predictions is None) != (outcomes is None):
+        fail("expected one TABLE, or --predictions with --outcomes; try: gnomon baseline ship fraud 1.5 validation.parquet")
+    files = (predictions, outcomes) if predictions is not None and outcomes is not None else (table,) if table is not None else ()
+    settings = read_settings()
+    import msgspec
+
+    from schemas.policy import Policy, parse_policy
+    from streams.cli.policies import read_policy
+    from streams.cli.policy import in_force
+    from streams.logs import ReplayError
+    from streams.reference import count_reference
+
+    if policy is not None:
+        counted_by = read_policy(policy)
+    else:
+        found = None if settings.in_memory else in_force(settings)
+        counted_by = Policy() if found is None else parse_policy(found.toml)
+    try:
+        [reference] = count_reference(files, counted_by, model, version)
+    except ReplayError as error:
+        fail(clean(str(error)))
+    record = {"type": "baseline", "model_id": model, "body": {"decision": "reference"} | msgspec.to_builtins(reference)}
+    families = ", ".join(each.family for each in reference.families)
+    then = f"{reference.predictions:,} predictions, {reference.labelled:,} of them labelled: {families}."
+    announce(settings, record, by=by, as_json=as_json, then=then)
 
 
 def send(settings: "Settings", record: bytes) -> int:

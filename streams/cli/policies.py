@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from streams.cli.output import fail
+from streams.cli.output import clean, fail
 
 if TYPE_CHECKING:
     from schemas.policy import Policy
     from schemas.policy_models import WatchPolicy
+    from schemas.reference import Reference
 
 
 def read_policy(path: Path) -> "Policy":
@@ -17,6 +18,17 @@ def read_policy(path: Path) -> "Policy":
         listed = "\n".join(f"  {fault}" for fault in faults)
         fail(f"{path} is no policy that can be used:\n{listed}\nThe keys are listed in docs/policy.md; try again with: gnomon check {path}")
     return policy
+
+
+def read_references(policy: "Policy", path: Path) -> "list[tuple[str, Reference]]":
+    """Return what the files of ``baseline.file`` say, by model, or exit with what is wrong with them; ``path`` is the policy's."""
+    from streams.logs import ReplayError  # noqa: PLC0415  # heavy
+    from streams.reference import policy_references  # noqa: PLC0415  # heavy
+
+    try:
+        return policy_references(policy, path.parent)
+    except ReplayError as error:
+        fail(clean(f"baseline.file: {error}"))
 
 
 def try_policy(path: Path) -> tuple["Policy | None", list[str]]:
@@ -33,10 +45,10 @@ def try_policy(path: Path) -> tuple["Policy | None", list[str]]:
         return None, ["expected text in UTF-8"]
     except PolicyError as error:
         return None, error.faults
-    return policy, _names(policy)
+    return policy, _names(policy, path.parent)
 
 
-def _names(policy: "Policy") -> list[str]:
+def _names(policy: "Policy", folder: Path) -> list[str]:
     """Return the faults of what a policy names: detectors, their parameters, metrics, files."""
     from schemas.policy_reader import join  # noqa: PLC0415  # heavy
 
@@ -44,8 +56,15 @@ def _names(policy: "Policy") -> list[str]:
     for path, model in [("defaults", policy.defaults), *((join("models", name), model) for name, model in policy.models.items())]:
         faults += [f"{path}.watch.{family}: {fault}" for family, watch in model.watch.items() if (fault := _detector(family, watch))]
         faults += [f"{path}.metrics: {fault}" for metric in model.metrics if (fault := _metric(metric))]
-        if model.baseline.file is not None and not Path(model.baseline.file).is_file():
-            faults.append(f"{path}.baseline.file: expected a Parquet file, found none at {model.baseline.file!r}")
+        if model.baseline.file is not None and not (folder / model.baseline.file).is_file():
+            where = (
+                f"{model.baseline.file!r}, seen from the policy's folder"
+                if not Path(model.baseline.file).is_absolute()
+                else repr(model.baseline.file)
+            )
+            faults.append(f"{path}.baseline.file: expected a table of predictions with their true_label, found no file at {where}")
+        elif model.baseline.file is not None and path == "defaults":
+            faults.append("defaults.baseline.file: expected it under the model whose set it is, [models.NAME.baseline]")
     return list(dict.fromkeys(faults))
 
 

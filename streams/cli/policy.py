@@ -46,7 +46,7 @@ def apply(
 
     One that has a fault is refused whole, and all its faults are told. It is logged with who put it into force and when. The watch
     follows from its place in the log on; the join stores later records by it, and what is stored keeps its meaning. A version's ages stay
-    as they were when its first prediction came.
+    as they were when its first prediction came. What the files of `baseline.file` say is counted here, and sent after it.
 
     Example: gnomon policy apply policy.toml --by ada
 
@@ -54,11 +54,17 @@ def apply(
     """
     parsed = read_policy(file)
     settings, name = read_settings(), who(by)
+    from schemas.codec import encode
+    from schemas.control import ship
     from schemas.policy import encode_policy
     from streams.cli.control import send
+    from streams.cli.policies import read_references
 
+    references = read_references(parsed, file)
     at = int(time.time() * 1000)
     offset = send(settings, encode_policy(parsed, by=name, at=at))
+    for model_id, reference in references:
+        send(settings, encode(ship(model_id, reference, by=name, at_ms=at)))
     followed = _followed(settings, offset, wait) if wait > 0 and not settings.in_memory else None
     if as_json:
         import json
@@ -66,6 +72,9 @@ def apply(
         typer.echo(json.dumps({"type": "policy", "by": name, "at": at, "offset": offset, "followed": followed}))
     else:
         typer.echo(clean(f"The policy {file} is on {settings.topic('control')} at offset {offset}, by {name}."))
+        for model_id, reference in references:
+            of = f"{model_id} {reference.model_version or '(every version)'}"
+            typer.echo(clean(f"Its reference for {of} follows: {reference.predictions:,} predictions, {reference.labelled:,} labelled."))
         if followed:
             typer.echo("The join has read it: all join workers follow it within a second, the watch from this place in its log on.")
         typer.echo("Next: gnomon policy show")
@@ -83,7 +92,7 @@ def show(
     Example: gnomon policy show > policy.toml
     """
     settings = read_settings()
-    found = _in_force(settings)
+    found = in_force(settings)
     if as_json:
         import json
 
@@ -101,7 +110,7 @@ def show(
 def _followed(settings: "Settings", offset: int, wait_s: float) -> bool:
     deadline = time.monotonic() + wait_s
     while True:
-        found = _in_force(settings)
+        found = in_force(settings)
         if found is not None and found.offset >= offset:
             return True
         if time.monotonic() >= deadline:
@@ -109,7 +118,8 @@ def _followed(settings: "Settings", offset: int, wait_s: float) -> bool:
         time.sleep(ASK_S)
 
 
-def _in_force(settings: "Settings") -> "InForce | None":
+def in_force(settings: "Settings") -> "InForce | None":
+    """Return the policy that is in force; None: the built-in one."""
     from streams.cli.surroundings import with_redis
     from streams.policy_follow import RedisPolicies
 

@@ -70,7 +70,7 @@ KEYS = {
     "baseline.labels": "... matured labels ...",
     "baseline.failures": "... and failures among them",
     "baseline.seasonal": "follow the hour of the week once four weeks of it have been seen (default), or hold one level for all hours",
-    "baseline.file": "a Parquet file of a reference set (accepted; not used yet)",
+    "baseline.file": "a table of predictions with their `true_label`, which arms monitors at once: [how to](how-to/ship-a-baseline.md)",
     "dimensions": "the subgroups to watch; default: all that arrive",
     "intersections": "lists of dimensions that are also watched together",
     "cost.tp": 'what a true positive costs: a number, `"amount"`, or a line such as `"25 + 0.3*amount"`; negative is a benefit',

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from streams.cli.output import FOUND, check_writable, clean, fail, on_terminal, write
-from streams.cli.policies import read_policy
+from streams.cli.policies import read_policy, read_references
 
 if TYPE_CHECKING:
     from streams.replay import Replayed
@@ -93,12 +93,21 @@ def replay(  # noqa: PLR0917  typer passes them by name
 
 def _run(predictions: Path, outcomes: Path, policy: Path | None, control: Path | None) -> "Replayed":
     parsed = read_policy(policy) if policy is not None else None
+    references = read_references(parsed, policy) if parsed is not None and policy is not None else []
     from streams.logs import ReplayError
     from streams.replay import replay as run
 
     with _progress() as progress:
         try:
-            return run(predictions, outcomes, started_ms=int(time.time() * 1000), policy=parsed, control=control, progress=progress)
+            return run(
+                predictions,
+                outcomes,
+                started_ms=int(time.time() * 1000),
+                policy=parsed,
+                control=control,
+                references=references,
+                progress=progress,
+            )
         except ReplayError as error:
             fail(clean(str(error)))
 
