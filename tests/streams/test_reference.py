@@ -10,7 +10,8 @@ from support.logs import gnomon
 from support.stories import START_MS, Record, story
 
 from schemas.audit import AuditLine, AuditType
-from schemas.control import Control
+from schemas.codec import encode
+from schemas.control import Control, ship
 from schemas.findings import EventType, from_json
 from schemas.policy import Policy, parse_policy
 from schemas.reference import MOST_BYTES, Reference
@@ -123,6 +124,33 @@ def test_a_replay_ships_the_file_of_its_policy(tmp_path: Path) -> None:
     again = audit.read_bytes()
     assert gnomon(*words).exit_code == 0
     assert audit.read_bytes() == again
+
+
+def test_the_record_goes_through_the_join_like_any_other(tmp_path: Path) -> None:
+    """As on the control topic: read by the join within the limits of the codec, forwarded, and folded at its time."""
+    predictions, outcomes = logs(tmp_path, BAD)
+    many = [row | {"subgroups": {"desk": f"desk-{i % 190}" if i % 3 else "large"}} for i, row in enumerate(rows(SET))]
+    [found] = count_reference((written(tmp_path / "t.jsonl", many),), Policy(), "m")
+    record = encode(ship("m", found, by="ada", at_ms=START_MS + 10 * 86_400_000))
+    assert len(record) > 50_000
+    (tmp_path / "control.jsonl").write_bytes(record + b"\n")
+    (tmp_path / "policy.toml").write_text('[models.m]\nages = ["3d"]\n')
+    out = tmp_path / "events.jsonl"
+    words = (
+        "replay",
+        predictions,
+        outcomes,
+        "--policy",
+        tmp_path / "policy.toml",
+        "--control",
+        tmp_path / "control.jsonl",
+        "--events",
+        out,
+    )
+    assert gnomon(*words).exit_code == 0
+    opened = [event for line in out.read_bytes().splitlines() if (event := from_json(line)).type is EventType.DRIFT_OPENED]
+    assert (opened[0].data.metric, opened[0].data.baseline.n) == ("error", 2_000)
+    assert START_MS + 10 * 86_400_000 < opened[0].time_ms < START_MS + 18 * 86_400_000
 
 
 def test_a_policy_whose_file_is_missing_is_told_so(tmp_path: Path) -> None:
