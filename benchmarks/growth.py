@@ -9,7 +9,8 @@ import time
 
 from benchmarks.stage import heading
 from benchmarks.throughput import pairs
-from detectors.joiner import Joiner, SourceBatch
+from detectors.intake import SourceBatch
+from detectors.joiner import Joiner
 from detectors.pending import DictTable
 from detectors.watch import Watch
 from schemas.policy import Policy

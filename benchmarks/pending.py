@@ -12,7 +12,8 @@ from redis.asyncio import Redis
 
 from benchmarks.stage import RedisServer, cpu_s, heading
 from benchmarks.throughput import pairs
-from detectors.joiner import Joiner, SourceBatch
+from detectors.intake import SourceBatch
+from detectors.joiner import Joiner
 from detectors.pending import Lookups
 from schemas.policy import Policy
 from schemas.scored import Origin

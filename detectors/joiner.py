@@ -9,24 +9,24 @@ It takes two steps, with the pending table between them: ``prepare`` reads, chec
 What comes out is the same whenever the same source records are joined again, in whatever batches.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 import numpy as np
 
-from detectors.bulk_packing import RAW, USUAL, Arrivals, Frames, Shapes, labels_only, pack_outcomes, pack_predictions, shaped, times_ms
+from detectors.bulk_packing import Frames, Shapes, labels_only, pack_outcomes, pack_predictions, shaped
 from detectors.contexts import MOST, Contexts
 from detectors.control_desk import read_policy
 from detectors.entries import Keys, PlainKeys
-from detectors.fixed import Ints
+from detectors.intake import Intake, Messages, Refused, SourceBatch, order_of, refuse
 from detectors.join_columns import join_usual
 from detectors.join_rows import Row
 from detectors.join_rule import rule
-from detectors.pending import MAX_BYTES, MAX_ENTRIES, MAX_INDEX, Logs, Lookups, entries_of, origin_prefix
+from detectors.pending import MAX_BYTES, MAX_ENTRIES, Logs, Lookups, entries_of, origin_prefix
 from detectors.scored_rows import RowsBuilder
-from schemas.bulk import decode_many, held_by
+from schemas.bulk import held_by
 from schemas.codec import LIMITS, Fault, Limits, Reason, decode_records, encode
 from schemas.control import Control, ControlType
 from schemas.dead_letter import DeadLetter, dead_letter
@@ -42,31 +42,8 @@ KINDS: dict[str, type[Prediction] | type[Outcome] | type[Control]] = {"predictio
 
 MOST_TOLD = 2_000  # characters of what is wrong with a policy
 _MAX_HELD = 10_000
-_ELEMENT_BITS = 20
-_BLOCK = 8_192  # messages
 _DEAD_LETTER = Row("", status=int(Status.DEAD_LETTER))
 _LOG_FULL = f"Expected at most {MAX_ENTRIES} records and {MAX_BYTES} bytes of them for one request"
-
-
-@dataclass(frozen=True)
-class SourceBatch:
-    """Consecutive records of one source partition. The three lists have equal length; a value of None is a tombstone."""
-
-    origin: Origin  # its topic is the logical name: predictions, outcomes or control
-    offsets: Sequence[int] | Ints
-    timestamps: Sequence[int] | Ints  # of the Kafka records, epoch ms
-    values: Sequence[bytes | None]
-
-
-class Refused(NamedTuple):
-    """A record that cannot be joined: where it stood, its Kafka timestamp and its bytes, and what is wrong with it."""
-
-    order: int
-    batch: int
-    offset: int
-    at_ms: int
-    raw: bytes
-    fault: Fault
 
 
 @dataclass
@@ -145,7 +122,7 @@ class Joiner:
         self._policy = policy
         self._key = PlainKeys() if secret is None else Keys(secret)
         self._limits = limits
-        self._max_skew_ms = max_skew_ms
+        self._intake = Intake(limits, max_skew_ms)
         self._max_age_ms = max_age_ms
         self._outage_ms = outage_ms
         self._keep_payload = keep_payload
@@ -187,7 +164,7 @@ class Joiner:
         for topic in ("predictions", "outcomes"):
             chosen = [i for i, batch in enumerate(batches) if batch.origin.topic == topic]
             if chosen:
-                for read in _Read.of(KINDS[topic], batches, chosen).blocks():
+                for read in Messages.of(KINDS[topic], batches, chosen).blocks():
                     self._take(prepared, read, sources)
         return prepared
 
@@ -231,16 +208,16 @@ class Joiner:
         for i, (offset, at_ms, value) in enumerate(places, begin):
             for element, record, raw in decode_records(value, Control, self._limits):
                 if isinstance(record, Fault):
-                    prepared.refused.append(Refused(_order(i, element), position, offset, at_ms, raw, record))
+                    prepared.refused.append(Refused(order_of(i, element), position, offset, at_ms, raw, record))
                 else:
                     prepared.forwarded.append(Forwarded(batch.origin, offset, element, encode(record)))
                     fault = _unusable(record, element)
                     if fault is not None:
-                        prepared.refused.append(Refused(_order(i, element), position, offset, at_ms, raw, fault))
+                        prepared.refused.append(Refused(order_of(i, element), position, offset, at_ms, raw, fault))
 
-    def _take(self, prepared: Prepared, read: "_Read", sources: Any) -> None:
+    def _take(self, prepared: Prepared, read: Messages, sources: Any) -> None:
         """Take predictions or outcomes: what is readable is packed for the table."""
-        arrivals = self._timely(prepared, self._readable(prepared, read))
+        arrivals = self._intake.read(read, prepared.refused)
         if not arrivals.records:
             return
         if read.kind is Outcome:
@@ -249,7 +226,7 @@ class Joiner:
             what = shaped(arrivals.records, self._hold, self._shapes)
             unread = np.flatnonzero(what.codes < 0).tolist()
             if unread:
-                arrivals = self._refuse(prepared, arrivals, {i: self._fault(arrivals, i) for i in unread})
+                arrivals = refuse(prepared.refused, arrivals, {i: self._intake.fault(arrivals, i) for i in unread})
                 if not arrivals.records:
                     return
                 what = shaped(arrivals.records, self._hold, self._shapes)
@@ -265,62 +242,6 @@ class Joiner:
         for position, high in zip(arrivals.batch[starts].tolist(), np.maximum.reduceat(arrivals.at_ms, starts).tolist(), strict=True):
             origin = prepared.origins[position]
             prepared.highs[origin] = max(high, prepared.highs.get(origin, high))
-
-    def _readable(self, prepared: Prepared, read: "_Read") -> Arrivals:
-        """Decode messages of one kind, and refuse what is no record of it."""
-        kind = read.kind
-        bulk = decode_many(read.values, kind, self._limits, raw=RAW if kind is Prediction else (), usual=USUAL[kind])
-        records, message, element = bulk.records, bulk.messages, bulk.elements
-        for i in self._doubtful(records, kind):
-            [(_, record, _)] = decode_records(bulk.raws[i], kind, self._limits)
-            records[i] = msgspec.structs.replace(record, index=int(element[i])) if isinstance(record, Fault) else record
-        order = _order(read.number[message], element)
-        arrivals = Arrivals(records, bulk.raws, order, read.batch[message], read.offset[message], element, read.kafka_ms[message])
-        faults = {i: record for i, record in enumerate(records) if type(record) is Fault} if Fault in set(map(type, records)) else {}
-        return self._refuse(prepared, arrivals, faults)
-
-    def _doubtful(self, records: Sequence[Any], kind: type[Any]) -> list[int]:
-        """Return which lean records need the checks across fields that a whole one makes."""
-        said = "score" if kind is Prediction else "true_label"
-        if not held_by(records, [name for name in kind.__struct_fields__ if name not in USUAL[kind]]):
-            values = [getattr(record, said) for record in records]
-            if None not in values and (kind is Prediction or set(values) <= {0, 1}):
-                return []
-        lean = [i for i, record in enumerate(records) if type(record) is not Fault and type(record) is not kind]
-        if kind is Prediction:
-            return [i for i in lean if not (_scored(records[i]) if records[i].score is not None else _valued(records[i]))]
-        plain = labels_only([records[i] for i in lean]).tolist()
-        return [i for i, ordinary in zip(lean, plain, strict=True) if not ordinary and not _true(records[i])]
-
-    def _fault(self, arrivals: Arrivals, i: int) -> Fault:
-        """Return what is wrong with a prediction whose subgroups cannot be read."""
-        [(_, fault, _)] = decode_records(arrivals.raws[i], Prediction, self._limits)
-        element = int(arrivals.element[i])
-        if isinstance(fault, Fault):
-            return msgspec.structs.replace(fault, index=element)
-        return Fault(element, Reason.WRONG_TYPE, "Expected subgroups that can be read - at `$.subgroups`")
-
-    def _timely(self, prepared: Prepared, arrivals: Arrivals) -> Arrivals:
-        """Refuse records of a time that is too far ahead, and those too far back in their message."""
-        at_ms = times_ms(arrivals.records)
-        faults = {}
-        for i in np.flatnonzero(at_ms > arrivals.kafka_ms + self._max_skew_ms).tolist():
-            ahead = f"got one {int(at_ms[i] - arrivals.kafka_ms[i])} ms after it - at `$.timestamp`"
-            detail = f"Expected a time at most {self._max_skew_ms} ms after the record's own, {ahead}"
-            faults[i] = Fault(int(arrivals.element[i]), Reason.TOO_FAR_AHEAD, detail)
-        for i in np.flatnonzero(arrivals.element > MAX_INDEX).tolist():
-            detail = f"Expected at most {MAX_INDEX + 1} records in a message"
-            faults.setdefault(i, Fault(int(arrivals.element[i]), Reason.TOO_MANY_RECORDS, detail))
-        return self._refuse(prepared, replace(arrivals, at_ms=at_ms), faults)
-
-    def _refuse(self, prepared: Prepared, arrivals: Arrivals, faults: Mapping[int, Fault]) -> Arrivals:
-        """Take note of faults by position among the arrivals; return the others."""
-        if not faults:
-            return arrivals
-        for i, fault in faults.items():
-            order, batch, offset, _ = arrivals.place(i)
-            prepared.refused.append(Refused(order, batch, offset, int(arrivals.kafka_ms[i]), arrivals.raws[i], fault))
-        return arrivals.pick([i for i in range(len(arrivals.records)) if i not in faults])
 
     def _hold(self, model_id: str) -> tuple[ModelPolicy, int]:
         held = self._held.get(model_id)
@@ -340,56 +261,6 @@ class Joiner:
             at_ms=refused.at_ms,
             keep_payload=self._keep_payload,
         )
-
-
-class _Read(NamedTuple):
-    """The messages of one kind, n of them, and where each stood; arrays of shape (n,)."""
-
-    kind: type[Any]
-    values: Sequence[bytes | None]
-    number: Ints  # among all messages that are joined together
-    batch: Ints
-    offset: Ints
-    kafka_ms: Ints
-
-    @classmethod
-    def of(cls, kind: type[Any], batches: Sequence[SourceBatch], chosen: Sequence[int]) -> "_Read":
-        counts = [len(batch.values) for batch in batches]
-        begins = np.cumsum([0, *counts])
-        return cls(
-            kind,
-            [value for i in chosen for value in batches[i].values],
-            np.concatenate([np.arange(begins[i], begins[i + 1]) for i in chosen]),
-            np.repeat(chosen, [counts[i] for i in chosen]),
-            np.concatenate([np.asarray(batches[i].offsets, dtype=np.int64) for i in chosen]),
-            np.concatenate([np.asarray(batches[i].timestamps, dtype=np.int64) for i in chosen]),
-        )
-
-    def blocks(self) -> Iterator["_Read"]:
-        """Yield the messages in parts that a processor's cache holds, with all that is made of them."""
-        for begin in range(0, len(self.values), _BLOCK):
-            part = slice(begin, begin + _BLOCK)
-            yield _Read(self.kind, self.values[part], self.number[part], self.batch[part], self.offset[part], self.kafka_ms[part])
-
-
-def _order(message: Any, element: Any) -> Any:
-    """Return the place of a record among all that are joined together; scalar or array."""
-    return message << _ELEMENT_BITS | element
-
-
-def _scored(record: Any) -> bool:
-    """Say whether a prediction with a score needs no check across its fields."""
-    return record.predicted_value is None and record.interval is None and type(record.predicted_label) is not float
-
-
-def _valued(record: Any) -> bool:
-    """Say so of one without a score: a predicted value alone."""
-    return record.predicted_value is not None and record.predicted_label is None and not record.scores
-
-
-def _true(record: Any) -> bool:
-    """Say so of an outcome: one that holds a true value."""
-    return record.true_value is not None and type(record.true_label) is not float and record.checks is None
 
 
 def _unusable(record: Control, element: int) -> Fault | None:

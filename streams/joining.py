@@ -10,7 +10,8 @@ from typing import Protocol
 
 import msgspec
 
-from detectors.joiner import Joined, Joiner, SourceBatch
+from detectors.intake import SourceBatch
+from detectors.joiner import Joined, Joiner
 from detectors.pending import PendingTable
 from schemas.codec import encode as encode_json
 from schemas.scored import Forwarded, Origin, Scored, encode

@@ -13,7 +13,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from detectors.joiner import Joiner, SourceBatch
+from detectors.intake import SourceBatch
+from detectors.joiner import Joiner
 from detectors.pending import DictTable
 from detectors.watch import REPLAY_SCORES, Watch
 from detectors.watch_report import report

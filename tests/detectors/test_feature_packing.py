@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from detectors.entries import BINARY, FORMS, PREDICTION_FORM, PredictionEntry, decode_entry, encode_entry
 from detectors.feature_packing import feature_columns, pack_features, unpack_names
-from detectors.joiner import Joiner, SourceBatch
+from detectors.intake import SourceBatch
+from detectors.joiner import Joiner
 from detectors.packing import pack_prediction
 from detectors.pending import FRAME_BYTES, DictTable
 from schemas.feature_codes import ABSENT, HIGHEST, LOWEST, MISSING, TEXT, codes_of, edge, number_codes

@@ -13,8 +13,9 @@ from support.joins import OTHER_POLICY, POLICY, source_records
 from detectors import joiner as joiner_module
 from detectors.bulk_packing import USUAL
 from detectors.entries import decode_entry
+from detectors.intake import SourceBatch
 from detectors.join_columns import Unusual, join_usual
-from detectors.joiner import Joined, Joiner, SourceBatch
+from detectors.joiner import Joined, Joiner
 from detectors.packing import pack_outcome, pack_prediction
 from detectors.pending import DictTable, entries_of, origin_prefix, record_origin, scan
 from schemas.bulk import decode_many, held_by

@@ -22,8 +22,9 @@ from detectors.entries import (
     key_for,
     subgroup_pairs,
 )
+from detectors.intake import SourceBatch
 from detectors.join_rule import rule
-from detectors.joiner import DAY_MS, Joiner, SourceBatch
+from detectors.joiner import DAY_MS, Joiner
 from detectors.packing import pack_prediction
 from detectors.pending import DictTable, frame, record_origin
 from schemas.codec import Limits, Reason

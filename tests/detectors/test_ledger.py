@@ -9,7 +9,8 @@ from support.documents import documents
 from support.stories import DAY_MS, OUTCOMES, PREDICTIONS, START_MS, fold, story, tick
 
 from detectors.audit_chain import chains
-from detectors.joiner import Joiner, SourceBatch
+from detectors.intake import SourceBatch
+from detectors.joiner import Joiner
 from detectors.ledger import Ledger, Written
 from detectors.pending import DictTable
 from detectors.watch import Watch

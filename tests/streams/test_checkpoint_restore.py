@@ -8,7 +8,8 @@ import msgspec
 import pytest
 from support.stories import DAY_MS, OUTCOMES, PREDICTIONS, START_MS, story, tick
 
-from detectors.joiner import Joiner, SourceBatch
+from detectors.intake import SourceBatch
+from detectors.joiner import Joiner
 from detectors.pending import DictTable
 from detectors.watch import Watch
 from schemas.findings import Event, EventType, to_json

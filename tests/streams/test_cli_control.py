@@ -139,7 +139,8 @@ def test_accepting_a_baseline_closes_the_incident_and_its_monitors_learn_anew():
     later = [record for record in made if record[0] >= START_MS + 60 * DAY_MS]
     from support.stories import tick
 
-    from detectors.joiner import Joiner, SourceBatch
+    from detectors.intake import SourceBatch
+    from detectors.joiner import Joiner
     from detectors.pending import DictTable
 
     joiner, table = Joiner(policy, b"k"), DictTable()

@@ -18,7 +18,8 @@ from support.flow import START_MS, traffic
 from support.prometheus_server import NoPrometheusError, program
 from support.stories import DAY_MS, fold, story
 
-from detectors.joiner import Joiner, SourceBatch
+from detectors.intake import SourceBatch
+from detectors.joiner import Joiner
 from detectors.pending import DictTable, Lookups
 from detectors.watch import STATE_VERSION, Watch
 from schemas.policy import Policy, parse_policy

@@ -16,9 +16,10 @@ from typing import Any
 from hypothesis import strategies as st
 
 from detectors.entries import ABSTAINED, ALERTED, BINARY, MAPPED, POSITIVE, VALUED, OutcomeEntry, PredictionEntry, encode_entry
+from detectors.intake import SourceBatch
 from detectors.join_rows import Row
 from detectors.join_rule import contributions, difference
-from detectors.joiner import Joiner, SourceBatch
+from detectors.joiner import Joiner
 from detectors.pending import DictTable, Logs, Lookups, entries_of, scan
 from detectors.scored_rows import RowsBuilder
 from schemas.feature_codes import TEXT

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from detectors.joiner import Joiner, SourceBatch
+from detectors.intake import SourceBatch
+from detectors.joiner import Joiner
 from detectors.model_companions import COMPANIONS
 from detectors.pending import DictTable
 from detectors.watch import Watch

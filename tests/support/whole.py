@@ -16,7 +16,8 @@ from support.kafka_broker import Broker
 from support.stories import DAY_MS, OUTCOMES, PREDICTIONS, START_MS, story, tick
 from support.workers import Process, committed, read_topic, wait_for
 
-from detectors.joiner import Joiner, SourceBatch
+from detectors.intake import SourceBatch
+from detectors.joiner import Joiner
 from detectors.pending import DictTable
 from detectors.watch import Watch
 from detectors.watch_report import report
