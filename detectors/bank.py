@@ -12,21 +12,21 @@ from detectors.baselines.attribution import e_bh
 from detectors.baselines.coverage import CoverageGuard
 from detectors.bets import Fit, enough_for
 from detectors.budget import DAY_MS, Budget
-from detectors.cells import KNOWN, MADE
+from detectors.cells import CONFUSION, KNOWN, MADE
 from detectors.fixed import Floats, Ints
 from detectors.kernel import mix
-from detectors.monitors import ARMED
+from detectors.monitors import ACTIVE, ARMED, LEARNING
 from detectors.panel import Crossing, Panel
 from detectors.reading import Reading
 from detectors.reference import Shipped
 from detectors.signals import REFINED, Alarm, Estimate, Key, Note, Signal
 from detectors.tracks import check_detectors, tracks_of
 from detectors.warmup import DEFAULT, WarmUp
+from detectors.watched_groups import WatchedGroups
 from schemas.policy_models import ModelPolicy
 
-STATE_VERSION = 4
+STATE_VERSION = 5
 Naming = Callable[[int], Mapping[str, str]]
-MOST_GROUPS = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +85,12 @@ class Bank:
         self.warm_up = WarmUp()
         self.shipped: Shipped | None = None  # what a reference set has counted
         self.naming: Naming = lambda segment: {}  # of segments; never part of the state
-        self.segments: list[int] = [0]  # by slot; 0 is the aggregate
-        self._slot_of = np.zeros(1, dtype=np.int64)  # -1: not watched; -2: not met yet
+        self.groups = WatchedGroups()
+
+    @property
+    def segments(self) -> list[int]:
+        """The segments that are watched, by slot; 0 is the aggregate."""
+        return self.groups.segments
 
     def step(self, reading: Reading, context: StepContext) -> list[Signal]:
         """Step every monitor that the reading has events for; return alarms, what is new about old ones, and notes."""
@@ -95,7 +99,7 @@ class Bank:
         self.budget.advance(reading.due_ms, context.share)
         if not len(reading.segments):
             return []
-        slots = self._slots(reading.segments)
+        slots = self._slots(reading, context)
         guard = self._guard(reading)
         signals: list[Signal] = []
         for panel, obs in zip(panels, observed, strict=True):
@@ -173,20 +177,31 @@ class Bank:
         found = tracks_of(self.policy, rung=rung, mature=mature)
         return [Panel(bet, tracks, rung=rung, rule=self.rule, mature=mature) for bet, tracks in found]
 
-    def _slots(self, segments: Ints) -> Ints:
-        top = int(segments[-1])
-        if top >= len(self._slot_of):
-            grown = np.full(max(top + 1, 2 * len(self._slot_of)), -2, dtype=np.int64)
-            grown[: len(self._slot_of)] = self._slot_of
-            self._slot_of = grown
-        slots = self._slot_of[segments]
-        for segment in segments[slots == -2].tolist():
-            if len(self.segments) <= MOST_GROUPS:
-                self._slot_of[segment] = len(self.segments)
-                self.segments.append(segment)
-            else:
-                self._slot_of[segment] = -1
-        return np.asarray(self._slot_of[segments])
+    def _slots(self, reading: Reading, context: StepContext) -> Ints:
+        """Return the slots of a reading's segments; -1: not watched. Who takes over a slot learns from here on."""
+        made, matured = self.sizes(reading)
+        self.groups.count(reading.segments, made=made, matured=matured)
+        slots, changed = self.groups.place(reading.segments, reading.due_ms, name=context.name, kept=self._kept)
+        for panel in (panel for panels in self.panels.values() for panel in panels) if changed else ():
+            for row in np.flatnonzero(np.isin(panel.monitors.slot[: panel.monitors.count], changed)).tolist():
+                panel.forget(row, self.budget)
+        return slots
+
+    def sizes(self, reading: Reading) -> tuple[Ints | None, Ints | None]:
+        """Return by segment the predictions that a reading is the first to see, and the labels that are mature in it; None: it is not."""
+        made = reading.made[:, MADE.at["n"]] if reading.rung == 0 else None
+        labels = [KNOWN.at[cell] for cell in CONFUSION]
+        return made, reading.known[:, labels].sum(axis=1) if reading.mature else None
+
+    def _kept(self) -> set[int]:
+        """Return the slots of groups that have more than learnt: a baseline of their own, evidence that once came half-way, an alarm."""
+        slots: set[int] = set()
+        for panel in (panel for panels in self.panels.values() for panel in panels):
+            m = panel.monitors
+            n = m.count
+            more = ((m.state[:n] != LEARNING) & (m.base[:n, 3] > 0)) | (m.hot[:n] == 1) | (m.state[:n] == ACTIVE)
+            slots |= set(m.slot[:n][more].tolist())
+        return slots
 
     def _guard(self, reading: Reading) -> CoverageGuard | None:
         if reading.rung == 0 or reading.segments[0] != 0:
@@ -311,8 +326,7 @@ class Bank:
         return {
             "version": STATE_VERSION,
             "budget": self.budget.to_state(),
-            "segments": list(self.segments),
-            "unwatched": np.flatnonzero(self._slot_of == -1).tolist(),
+            "groups": self.groups.to_state(),
             "panels": [[rung, self.mature[rung], [[p.bet.name, p.to_state()] for p in panels]] for rung, panels in self.panels.items()],
             "guards": [[rung, guard.to_state()] for rung, guard in self.guards.items()],
             "warm_up": self.warm_up.to_state(),
@@ -333,10 +347,7 @@ class Bank:
             raise ValueError(f"expected a bank's state of version {STATE_VERSION}, got {state.get('version')!r}; replay from the log")
         bank = cls(policy=policy)
         bank.budget.load(state["budget"])
-        bank.segments = list(state["segments"])
-        bank._slot_of = np.full(max([*bank.segments, *state["unwatched"]]) + 1, -2, dtype=np.int64)
-        bank._slot_of[bank.segments] = np.arange(len(bank.segments))
-        bank._slot_of[state["unwatched"]] = -1
+        bank.groups.load(state["groups"])
         for rung, mature, saved in state["panels"]:
             by_name = dict(saved)
             bank.mature[rung], bank.panels[rung] = mature, bank._build(rung, mature, tuple(by_name))

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from detectors.cells import BIN, GRID, MADE
+from detectors.cells import BIN, GRID, KNOWN, MADE
 from detectors.error_cells import FINE, FINE_BITS
 from detectors.figures import Figures, Review, many_figures
 from detectors.incident_events import MOST_EVIDENCE
 from detectors.statistics.regression import regression_figures
+from detectors.statistics.shrunk_rates import prior_of, shrunk
 from schemas.drift import Direction, DriftData, GroupRates, Impact, Interval, Kind, Monitor, Scope, Severity, Window
 from schemas.fields import rfc3339
 from schemas.figures import SegmentFigures, StatisticsData
@@ -24,12 +25,14 @@ if TYPE_CHECKING:
     from detectors.fixed import Ints
     from detectors.incident_events import IncidentEvent
     from detectors.model_version import ModelVersion
+    from detectors.segments import Segments
     from detectors.signals import Estimate
     from detectors.spans import Found
 
 PUBLISHED_MONITORS = 20  # of an incident, in its events
 PUBLISHED_GROUPS = 20  # groups, by size, in statistics events
 _OF_INTERVALS = ("accuracy", "fpr", "fnr", "ppv", "npv", "f1", "nne", "base_rate", "selective_risk", "net_benefit")
+_RATES = {"error": (("fp", "fn"), ("tp", "tn")), "fpr": (("fp",), ("tn",)), "fnr": (("fn",), ("tp",))}
 _FIFTEEN = ("ece_15", "rms_ce_15", "mce_15")  # not to be had from a grid of 20
 
 
@@ -126,8 +129,10 @@ def total_figures(version: ModelVersion, chosen: Ints, *, intervals: bool = True
         review=_review(version),
         intervals=intervals,
     )
+    drawn = shrunk_figures(sums.tables["total_known"].dense(n), sums.segments, chosen)
     return [
-        _figures(version, segment, one | _numbers(version, segment, bins)) for segment, one in zip(chosen.tolist(), figures, strict=True)
+        _figures(version, segment, one | each | _numbers(version, segment, bins))
+        for segment, one, each in zip(chosen.tolist(), figures, drawn, strict=True)
     ]
 
 
@@ -145,7 +150,31 @@ def mature_figures(version: ModelVersion, chosen: Ints) -> list[SegmentFigures]:
         threshold=version.policy.threshold,
         review=_review(version),
     )
-    return [_figures(version, segment, one | dict.fromkeys(_FIFTEEN)) for segment, one in zip(chosen.tolist(), figures, strict=True)]
+    drawn = shrunk_figures(sums["known"].dense(n), version.sums.segments, chosen)
+    return [
+        _figures(version, segment, one | dict.fromkeys(_FIFTEEN) | each)
+        for segment, one, each in zip(chosen.tolist(), figures, drawn, strict=True)
+    ]
+
+
+def shrunk_figures(known: Ints, segments: Segments, chosen: Ints) -> list[dict[str, dict[str, Interval]]]:
+    """Return the shrunk rates of the chosen segments; ``known`` are the sums of all, shape (segments, width)."""
+    of: dict[str, list[int]] = {}
+    for number, pair in sorted(enumerate(segments.pairs), key=lambda item: item[1] or ("", "")):  # by name: sums of floats have an order
+        if pair is not None and not segments.is_probe(number):
+            of.setdefault(pair[0], []).append(number)
+    cells = {name: [known[:, [KNOWN.at[cell] for cell in part]].sum(axis=1) for part in parts] for name, parts in _RATES.items()}
+    place = {number: at for at, number in enumerate(chosen.tolist())}
+    out: list[dict[str, Interval]] = [{} for _ in place]
+    for numbers in of.values():
+        mine = [number for number in numbers if number in place]
+        for name, (failed, right) in cells.items() if mine else ():
+            x, n = failed.astype(np.float64), (failed + right).astype(np.float64)
+            prior = prior_of(x[numbers], n[numbers])
+            if prior is not None:
+                for number, (value, lo, hi) in zip(mine, shrunk(x[mine], n[mine], prior).tolist(), strict=True):
+                    out[place[number]][name] = Interval(value=value, lo=lo, hi=hi, n=int(n[number]))
+    return [{"shrunk": each} for each in out]
 
 
 def _numbers(version: ModelVersion, segment: int, bins: Ints) -> Figures:
@@ -155,7 +184,7 @@ def _numbers(version: ModelVersion, segment: int, bins: Ints) -> Figures:
     found = regression_figures(bins[segment], table.keys[within] & (FINE - 1), table.rows[within])
     if found is None:
         return {}
-    return {"regression": found} | ({} if found.coverage else dict.fromkeys(_OF_INTERVALS))
+    return {"regression": found} | ({} if found.coverage else dict.fromkeys(_OF_INTERVALS) | {"shrunk": {}})
 
 
 def _review(version: ModelVersion) -> Review:

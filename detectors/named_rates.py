@@ -105,6 +105,12 @@ class NamedBank(Bank):
         tracks = [(name, self.track(name)) for name in names]
         return [Panel(NamedRateBet(name), [track], rung=rung, rule=self.rule) for name, track in tracks if track is not None]
 
+    def sizes(self, reading: Reading) -> tuple[Ints | None, Ints | None]:
+        """Return the events of all names by segment: there are no predictions beside them."""
+        counts = reading.counts.values() if isinstance(reading, RateReading) else ()
+        events = np.sum([np.maximum(each[:, 0], 0) for each in counts], axis=0) if counts else None
+        return events if reading.rung == 0 else None, events if reading.mature else None
+
     def _guard(self, reading: Reading) -> CoverageGuard | None:
         return None
 

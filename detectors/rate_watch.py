@@ -99,9 +99,8 @@ class RateWatch(ABC):
         found: list[IncidentEvent] = []
         for due_ms, rung, start_ms in self.panes.due(watermark_ms):
             self.stepped = True
-            signals = self.bank.step(
-                self._reading(rung, start_ms), StepContext(share=share(due_ms), outcome_days=self._outcome_days(due_ms))
-            )
+            context = StepContext(share=share(due_ms), outcome_days=self._outcome_days(due_ms), name=self.segments.name)
+            signals = self.bank.step(self._reading(rung, start_ms), context)
             self.learnt.add(signals, self.segments.name, self.panes.ages_ms.__getitem__)
             if signals or self.incidents.open:
                 found += self.incidents.apply([as_told(signal) for signal in signals], due_ms, self.segment_text)

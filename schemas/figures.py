@@ -138,6 +138,10 @@ class SegmentFigures(msgspec.Struct, frozen=True, kw_only=True):
     review_saved_s: Figure = None  # the policy's baseline less that; negative: it takes longer than without the model
     checks: dict[Name, CheckFigures] = msgspec.field(default_factory=dict)  # verification by name
 
+    # Error, fpr and fnr of a group by name, drawn toward the groups of its dimension as far as it has little data (empirical Bayes), with
+    # the 90 % posterior interval: for comparing groups of unequal size. Empty for all predictions, and where there is one group
+    shrunk: dict[Name, Interval] = msgspec.field(default_factory=dict)
+
     # Numbers, where a regression model predicts them; the rest of the figures is of its intervals then
     regression: RegressionFigures | None = None
 

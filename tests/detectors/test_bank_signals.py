@@ -6,11 +6,12 @@ import msgspec
 import numpy as np
 import pytest
 
-from detectors.bank import MOST_GROUPS, Bank, StepContext
+from detectors.bank import Bank, StepContext
 from detectors.baselines.calibration_map import logit
 from detectors.bets import sigmoid
 from detectors.budget import DAY_MS
 from detectors.signals import Alarm, Cleared, Key, Moved, Note
+from detectors.watched_groups import MOST_GROUPS
 from schemas.policy_models import ModelPolicy, WatchPolicy
 
 CONTEXT = StepContext()
@@ -355,5 +356,5 @@ def test_a_changed_policy_keeps_what_it_still_watches(reading):
 
 
 def test_a_state_of_another_version_is_refused():
-    with pytest.raises(ValueError, match="version 3, got 9; replay from the log"):
+    with pytest.raises(ValueError, match="version 5, got 9; replay from the log"):
         Bank.from_state({"version": 9}, policy=ModelPolicy())
