@@ -3,7 +3,7 @@
 import argparse
 import time
 
-from benchmarks.detection import bank_rows, bets_rows, fatigue_rows, fold_rows, generator_rows, pair_rows, rates_rows
+from benchmarks.detection import bank_rows, bets_rows, fatigue_rows, fold_rows, gap_rows, generator_rows, pair_rows, rates_rows
 from benchmarks.detection.table import Table
 
 ROWS = {
@@ -12,6 +12,7 @@ ROWS = {
     **{row.__name__: row for row in (bank_rows.budget, bank_rows.dependence, bank_rows.label_delay)},
     **{row.__name__: row for row in (generator_rows.generators, fold_rows.fold, fold_rows.thinned)},
     **{row.__name__: row for row in (pair_rows.challenger,)},
+    gap_rows.gap.__name__: gap_rows.gap,
     **{row.__name__: row for row in (fatigue_rows.wards, fatigue_rows.fleet)},
 }
 
