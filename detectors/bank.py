@@ -346,18 +346,22 @@ class Bank:
         if state.get("version") != STATE_VERSION:
             raise ValueError(f"expected a bank's state of version {STATE_VERSION}, got {state.get('version')!r}; replay from the log")
         bank = cls(policy=policy)
-        bank.budget.load(state["budget"])
-        bank.groups.load(state["groups"])
+        bank.load(state)
+        return bank
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take back what ``to_state`` gave, into a bank that has seen nothing."""
+        self.budget.load(state["budget"])
+        self.groups.load(state["groups"])
         for rung, mature, saved in state["panels"]:
             by_name = dict(saved)
-            bank.mature[rung], bank.panels[rung] = mature, bank._build(rung, mature, tuple(by_name))
-            bank._bind(bank.panels[rung])
-            for panel in bank.panels[rung]:
+            self.mature[rung], self.panels[rung] = mature, self._build(rung, mature, tuple(by_name))
+            self._bind(self.panels[rung])
+            for panel in self.panels[rung]:
                 if panel.bet.name in by_name:
-                    panel.load(by_name[panel.bet.name], bank.budget)
+                    panel.load(by_name[panel.bet.name], self.budget)
         for rung, guard in state["guards"]:
-            bank.guards[rung] = CoverageGuard(days=policy.baseline.days)
-            bank.guards[rung].load(guard)
-        bank.warm_up.load(state["warm_up"])
-        bank.shipped = None if state["shipped"] is None else Shipped.from_state(state["shipped"], policy.cost)
-        return bank
+            self.guards[rung] = CoverageGuard(days=self.policy.baseline.days)
+            self.guards[rung].load(guard)
+        self.warm_up.load(state["warm_up"])
+        self.shipped = None if state["shipped"] is None else Shipped.from_state(state["shipped"], self.policy.cost)

@@ -6,6 +6,16 @@ from dataclasses import replace
 from detectors.bets import DOWN, UP, Bet, Family, discover
 
 CHECK, PROBE, CHALLENGER = "check", "probe", "challenger"
+NUMBER, CATEGORY, MISSING = "feature", "category", "missing"
+_COVARIATE = Family(
+    name="{}",
+    kind="covariate",
+    noun="{}",
+    look="Look at what feeds the model: the source of these inputs, a unit, a default, or the cases that come.",
+    needs_labels=False,
+    groups=False,
+    opt_in=True,
+)
 NAMED = {  # families of which there is one for every name that arrives: "check:citation"
     CHECK: Family(
         name="{}",
@@ -29,6 +39,9 @@ NAMED = {  # families of which there is one for every name that arrives: "check:
         opt_in=True,
         mature_only=True,
     ),
+    NUMBER: replace(_COVARIATE, tolerance=0.05),
+    CATEGORY: replace(_COVARIATE, tolerance=0.02),
+    MISSING: replace(_COVARIATE, tolerance=0.02, noun="share of predictions without {}", directions=(UP, DOWN)),
 }
 
 

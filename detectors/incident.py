@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from detectors.families import NAMED, family
+from detectors.families import CHALLENGER, CHECK, PROBE, family
 from detectors.reading import BEFORE
 from detectors.signals import Alarm, Estimate, Key
 
@@ -88,7 +88,7 @@ def subject(alarm: Alarm) -> str:
     kind = family(alarm.key.family).kind
     if kind == GAP and alarm.baseline.n == 0:  # no events behind its baseline: it was promised
         return GAP
-    if kind in NAMED:  # each check, each kind of probe is a matter of its own
+    if kind in (CHALLENGER, CHECK, PROBE):  # each check, each kind of probe, each pair of versions is a matter of its own
         return alarm.key.family
     return kind if kind in (LABEL_DELAY, CLAIM) else ""
 

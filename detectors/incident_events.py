@@ -14,7 +14,7 @@ _MONTHS = ("January", "February", "March", "April", "May", "June", "July", "Augu
 _SPANS = ((86_400_000, "day"), (3_600_000, "hour"), (60_000, "minute"), (1_000, "second"))
 MOST_EVIDENCE = math.log(1e300)
 _NAMED = 5  # groups named in a sentence
-_SHARES = {"score": "Scores", "regression": "Absolute errors"}  # kinds that speak of a share of the events
+_SHARES = {"score": "Scores", "regression": "Absolute errors", "covariate": "Inputs"}  # kinds that speak of a share of the events
 
 Naming = Callable[[int], str]
 
@@ -163,7 +163,8 @@ read at age 190 days; no group stands out. Look at positives that the model miss
         words = {"up": "that turned out positive", "down": "that turned out negative"}.get(lead.direction, "that went against the score")
         change = f"Calibration of {whom} changed: {lead.how}. The share of outcomes {words} is {now} where {base} was to be expected"
     elif what.kind in _SHARES:
-        change = f"{_SHARES[what.kind]} of {whom} shifted: the share of {lead.how} rose from {base} to {now}"
+        verb = "rose" if lead.key.direction > 0 else "fell"
+        change = f"{_SHARES[what.kind]} of {whom} shifted: the share of {lead.how} {verb} from {base} to {now}"
     elif what.kind == "claim":
         change = f"Claimed {what.noun} of {whom} {100 * lead.baseline.value:g} %, production says {now}"
     elif gap:
@@ -176,7 +177,8 @@ read at age 190 days; no group stands out. Look at positives that the model miss
     if money is not None and money > 0:
         change += f", about {money:,.0f} a day"
     extra = f" ({figure})" if figure else ""
-    return f"{change}{extra} {since}; {_groups(lead, affected, naming)}. {what.look}{_because(why)}"
+    groups = "" if what.kind == "covariate" else f"; {_groups(lead, affected, naming)}"  # inputs are watched as a whole only
+    return f"{change}{extra} {since}{groups}. {what.look}{_because(why)}"
 
 
 def _plain(rate: float) -> str:

@@ -9,7 +9,6 @@ from detectors.fixed import Ints
 from detectors.ladder import DAY_MS
 from detectors.model_version import ModelVersion
 from detectors.named_rates import PART
-from detectors.rate_watch import RateWatch
 from detectors.reading import BEFORE
 from detectors.segments import OTHER
 from detectors.standing import Baseline
@@ -40,8 +39,8 @@ class RateCompanion(Companion):
         self.watermark_ms = BEGINNING
 
     @abstractmethod
-    def new(self, name: str) -> RateWatch:
-        """Return the watch of a version that has had none."""
+    def new(self, name: str) -> Any:
+        """Return the watch of a version that has had none: a ``RateWatch``, or what has its methods."""
 
     @abstractmethod
     def picked(self, rows: Rows, where: Ints) -> Ints:

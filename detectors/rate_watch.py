@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from detectors.bank import StepContext
 from detectors.cells import Layout
-from detectors.control_desk import decide_incidents, is_reset
-from detectors.findings import drift_data
 from detectors.incident_events import IncidentEvent
-from detectors.incidents import Incidents
+from detectors.incident_watch import IncidentWatch
 from detectors.ladder import DAY_MS
 from detectors.named_rates import NamedBank, RateReading, as_told, passed, rate_reading
 from detectors.panes import SEGMENT_BITS, SumTable
 from detectors.rate_panes import RatePanes, by_name
 from detectors.segments import OTHER, Segments
-from detectors.standing import Learnt
-from schemas.findings import Event, EventType, subject
+from schemas.findings import Event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from detectors.fixed import Ints
     from detectors.model_version import ModelVersion
-    from schemas.control import Control
     from schemas.policy_models import ModelPolicy
 
 STATE_VERSION = 1
@@ -34,7 +30,7 @@ MOST_NAMES = 100
 _DAY = Layout(counts=("n",), sums={})
 
 
-class RateWatch(ABC):
+class RateWatch(IncidentWatch):
     """A pure fold of one version: events add to panes; the watermark steps them in due order.
 
     Parameters
@@ -53,26 +49,20 @@ class RateWatch(ABC):
     bank: NamedBank
 
     def __init__(self, model_id: str, name: str, policy: ModelPolicy, ages_ms: tuple[int, ...], watermark_ms: int) -> None:
-        self.model_id, self.name, self.policy = model_id, name, policy
+        super().__init__(model_id, name, policy, turned=passed)
         self.segments = Segments()
         self.names: list[str] = [OTHER]
         self.panes = RatePanes(ages_ms, watermark_ms)
         self.days = SumTable(_DAY)  # by day on which events became known, and segment
-        self.bank = self.new_bank(policy)
-        self.incidents = Incidents(model_id, name)
-        self.learnt = Learnt(model_id, name, passed)
-        self.origins: dict[str, Any] = {}  # by open incident: where its predictions lie
-        self.said = 0
-        self.stepped = False  # since it was last asked: more than the passing of time has changed the state; never part of it
-
-    @abstractmethod
-    def new_bank(self, policy: ModelPolicy) -> NamedBank:
-        """Return the bank of a policy."""
 
     @property
     @abstractmethod
     def prefix(self) -> str:
         """Of the families' names."""
+
+    def segment_name(self, number: int) -> dict[str, str]:
+        """Return a segment as {dimension: value}."""
+        return self.segments.name(number)
 
     def number(self, name: str) -> int:
         """Return the number of a name, new or known; names past the cap share one."""
@@ -139,49 +129,6 @@ class RateWatch(ABC):
 
         return days
 
-    def told(self, found: list[IncidentEvent], version: ModelVersion | None) -> list[Event]:
-        """Return events as findings; their ids are the same whenever the same log is folded."""
-        events = []
-        for event in found:
-            start_ms, end_ms = event.window
-            if version is not None:
-                self.origins[event.incident_id] = version.spans.between(start_ms, end_ms, event.time_ms)
-            shown = self.worded(event)
-            self.said += 1
-            data = drift_data(shown, self.model_id, self.name, self.segments.name, self.origins.get(event.incident_id, {}))
-            kind = EventType(f"gnomon.drift.{event.event}")
-            if kind is EventType.DRIFT_CLEARED:
-                self.origins.pop(event.incident_id, None)
-            about = subject(self.model_id, self.name)
-            events.append(Event(id=f"{event.incident_id}-{self.said}", type=kind, subject=about, time_ms=event.time_ms, data=data))
-        return events
-
-    def worded(self, event: IncidentEvent) -> IncidentEvent:
-        """Return an event with what else is known of it."""
-        return event
-
-    def decide(self, control: Control) -> list[Event]:
-        """Apply what people decided."""
-        events, keys = decide_incidents(self.incidents, control, self.segment_text)
-        self.bank.relearn(keys)
-        if is_reset(control):
-            self.bank.reset()
-        return self.told(events, None)
-
-    def withheld(self) -> int:
-        """Return how many events a snooze has kept back; never part of the state."""
-        return self.incidents.withheld
-
-    def use(self, policy: ModelPolicy, due_ms: int) -> list[Event]:
-        """Follow another policy from here on; incidents of what it drops are closed."""
-        bank = self.new_bank(policy)
-        self.policy, self.bank = policy, type(bank).from_state(self.bank.to_state(), policy=policy)
-        return self.told(self.incidents.keep(self.bank.active(), due_ms, self.segment_text), None)
-
-    def segment_text(self, segment: int) -> str:
-        """Return a segment as text for people."""
-        return ", ".join(f"{dimension} = {value}" for dimension, value in self.segments.name(segment).items()) or "all"
-
     def to_state(self) -> dict[str, Any]:
         """Return the state as plain values and bytes, ready for msgpack; versioned."""
         return {
@@ -190,10 +137,7 @@ class RateWatch(ABC):
             "names": list(self.names),
             "panes": self.panes.to_state(),
             "days": self.days.to_state(),
-            "bank": self.bank.to_state(),
-            "incidents": self.incidents.to_state(),
-            "origins": self.origins,
-            "said": self.said,
+            **super().to_state(),
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -209,6 +153,4 @@ class RateWatch(ABC):
             raise ValueError(f"expected rates' state of version {STATE_VERSION}, got {state.get('version')!r}; replay from the log")
         self.segments, self.names = Segments.from_state(state["segments"]), list(state["names"])
         self.panes, self.days = RatePanes.from_state(state["panes"]), SumTable.from_state(_DAY, state["days"])
-        self.bank = type(self.bank).from_state(state["bank"], policy=self.policy)
-        self.incidents = Incidents.from_state(state["incidents"], self.model_id, self.name)
-        self.origins, self.said = dict(state["origins"]), state["said"]
+        super().load(state)

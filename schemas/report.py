@@ -105,6 +105,18 @@ class ProbeWatch(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     baseline: Interval | None = None  # of the oldest age that has one
 
 
+class FeatureWatch(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A feature of a version, and what the evidence on it is at."""
+
+    name: Name
+    kind: str = ""  # numbers or categories, what most of its first values were; empty: too few have come
+    n: Count64 = 0  # predictions that brought any feature
+    missing: Count64 = 0  # of them, with null for this one
+    absent: Count64 = 0  # of them, without this one
+    missing_share: Figure = None  # null or absent
+    state: Name  # learning (no baseline yet), watching, alarm, off
+
+
 class AmountBand(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Mistakes of a version among what had an amount in one band, over all labels known so far."""
 
@@ -223,6 +235,7 @@ class ModelReport(msgspec.Struct, frozen=True, kw_only=True):
     amounts: list[AmountBand] = msgspec.field(default_factory=list)  # mistakes by the amount at stake
     decay: list[Decay] = msgspec.field(default_factory=list)  # figures by the age of the model
     comparisons: list[Comparison] = msgspec.field(default_factory=list)  # with versions that answered the same requests
+    features: list[FeatureWatch] = msgspec.field(default_factory=list)  # inputs, where the policy watches the family ``covariate``
     labels: LabelReport | None = None  # where they are missing and how long they take; null: no prediction but abstained ones
 
 

@@ -3,7 +3,17 @@
 import argparse
 import time
 
-from benchmarks.detection import bank_rows, bets_rows, fatigue_rows, fold_rows, gap_rows, generator_rows, pair_rows, rates_rows
+from benchmarks.detection import (
+    bank_rows,
+    bets_rows,
+    fatigue_rows,
+    features_rows,
+    fold_rows,
+    gap_rows,
+    generator_rows,
+    pair_rows,
+    rates_rows,
+)
 from benchmarks.detection.table import Table
 
 ROWS = {
@@ -13,6 +23,7 @@ ROWS = {
     **{row.__name__: row for row in (generator_rows.generators, fold_rows.fold, fold_rows.thinned)},
     **{row.__name__: row for row in (pair_rows.challenger,)},
     gap_rows.gap.__name__: gap_rows.gap,
+    "features": features_rows.features,
     **{row.__name__: row for row in (fatigue_rows.wards, fatigue_rows.fleet)},
 }
 

@@ -126,7 +126,7 @@ def families() -> list[tuple[str, str, str]]:
     from detectors.families import families as watched
     from schemas.policy_models import DEFAULT_FAMILIES, FAMILIES
 
-    nouns: dict[str, list[str]] = {}
+    nouns: dict[str, list[str]] = {"covariate": ["each input's numbers or categories", "how often it is missing"]}
     for name, (family, _) in watched().items():
         nouns.setdefault(family.watch or name, []).append(family.noun)
     nouns["challenger"] = ["which of two versions is better, on the requests that both answered; [how to](how-to/compare-versions.md)"]

@@ -16,19 +16,25 @@ from detectors.cost_cells import CELLS, LOWER_ENDS, cost_cell
 from detectors.families import families, family
 
 BETS = discover()
-CASES = [(bet, each, direction) for bet in BETS.values() for each in bet.families for direction in each.directions]
+NAMED = {"numbers": family("feature:x"), "categories": family("category:x"), "missing": family("missing:x")}
+CASES = [
+    (bet, each, direction)
+    for bet in BETS.values()
+    for each in (*bet.families, *([NAMED[bet.name]] if bet.name in NAMED else []))
+    for direction in each.directions
+]
 IDS = [f"{each.name}-{direction:+d}" for _, each, direction in CASES]
 
 
 def observation(bet, n, rate, *, p=0.3):
     """``n`` events with ``rate`` failures or positives; a calibration bet sees them at scores around ``p``."""
     x = float(round(n * rate))
-    if bet.name == "rates":
+    if bet.name in ("rates", "missing"):
         return np.array([float(n), x])
     if bet.name == "gap":  # a failure is one of the group; the rest, three times as many, stays as it was
         rest = 3.0 * n
         return np.array([n, x, rest, round(0.32 * rest), round(0.32 * rest) / 3, n / 3])
-    if bet.name in ("scores", "errors"):  # a failure is a high score, a large error
+    if bet.name in ("scores", "errors", "numbers", "categories"):  # a failure is a high score, a large error, another category
         return np.array([(n - x) * (cell == 4) + x * (cell == 15) for cell in range(bet.width)])
     if bet.name.startswith("claim_"):  # what counts for the claim against what does not: tp or tn, fp or fn
         right, wrong = (2, 1) if bet.name == "claim_specificity" else (0, 1) if bet.name == "claim_ppv" else (0, 3)
