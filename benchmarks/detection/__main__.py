@@ -13,6 +13,7 @@ from benchmarks.detection import (
     generator_rows,
     pair_rows,
     rates_rows,
+    regression_rows,
 )
 from benchmarks.detection.table import Table
 
@@ -25,6 +26,7 @@ ROWS = {
     gap_rows.gap.__name__: gap_rows.gap,
     "features": features_rows.features,
     **{row.__name__: row for row in (fatigue_rows.wards, fatigue_rows.fleet)},
+    regression_rows.regression.__name__: regression_rows.regression,
 }
 
 
