@@ -50,7 +50,13 @@ class Incident:
     @property
     def lead(self) -> Member:
         """The member to speak of: still active, the whole before a group, then the strongest evidence."""
-        return max(self.members, key=lambda m: (m.active, not m.alarm.unconfirmed, m.alarm.key.segment == 0, m.alarm.log_evidence))
+        return _foremost(self.members)
+
+    @property
+    def gravest(self) -> Member:
+        """The member to speak of when the incident has become more severe: among those that made it so, as ``lead``."""
+        grave = [member for member in self.members if member.severity == self.severity]
+        return _foremost(grave or self.members)
 
     @property
     def active(self) -> bool:
@@ -77,6 +83,10 @@ class Incident:
         slack = max(_NEAR_MS, int(alarm.age_ms * _NEAR_SHARE))
         touch = alarm.onset_ms <= self.end_ms + slack and self.start_ms <= alarm.end_ms + slack
         return touch or any(member.active and member.alarm.onset_ms <= alarm.onset_ms for member in self.members)
+
+
+def _foremost(members: list[Member]) -> Member:
+    return max(members, key=lambda m: (m.active, not m.alarm.unconfirmed, m.alarm.key.segment == 0, m.alarm.log_evidence))
 
 
 def subject(alarm: Alarm) -> str:

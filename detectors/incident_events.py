@@ -172,8 +172,11 @@ read at age 190 days; no group stands out. Look at positives that the model miss
         sides = "" if rates is None else f": {_plain(rates[0])} in the group, {_plain(rates[1])} in the rest,"
         change = f"{_subject(what.noun, whom)} is {now} where {against}{sides}"
     else:
-        verb = "rose" if lead.direction == "up" else "fell"
-        change = f"{_subject(what.noun, whom)} {verb} from {base} to {now}"
+        verb, sign = ("rose", 1) if lead.direction == "up" else ("fell", -1)
+        # After the alarm it may have come back, and further: what rose must not be said to have risen to less than it was.
+        beyond = sign * (current.value - lead.baseline.value) > 0
+        to = now if beyond else f"{write(lead.current)}, and is {now} since the alarm,"
+        change = f"{_subject(what.noun, whom)} {verb} from {base} to {to}"
     if money is not None and money > 0:
         change += f", about {money:,.0f} a day"
     extra = f" ({figure})" if figure else ""

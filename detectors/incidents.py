@@ -176,7 +176,7 @@ class Incidents:
         return hashlib.blake2b("\0".join(map(str, parts)).encode(), digest_size=8).hexdigest()
 
     def _event(self, incident: Incident, event: str, due_ms: int, naming: Naming, closed: str = "") -> IncidentEvent:
-        member = incident.lead
+        member = incident.gravest if event == ESCALATED else incident.lead
         lead, affected = member.alarm, tuple(sorted(incident.affected, key=naming))
         current, rates = lead.current, lead.rates
         if member.current is not None and member.current.n > 0:

@@ -306,3 +306,25 @@ def test_what_is_said_does_not_hang_on_how_groups_are_numbered():
     one, other = told({"north": 3, "south": 4}), told({"north": 4, "south": 3})
     assert one == other
     assert len(one) == 1
+
+
+def test_an_escalation_speaks_of_the_monitor_that_became_graver(incidents):
+    whole, group = alarm("error"), alarm("fnr", segment=4)
+    say(incidents, 50, whole)
+    say(incidents, 50, group)
+    (up,) = say(incidents, 52, moved(group, 2, 52))
+    assert (up.event, up.severity, up.metric, up.segment, up.current.value) == ("escalated", "critical", "fnr", 4, 0.15)
+    (more,) = say(incidents, 54, moved(whole, 1, 54, rose=False, value=0.13))
+    assert (more.event, more.metric, more.severity) == ("updated", "error", "critical")
+
+
+def test_what_has_come_back_and_further_is_not_said_to_have_risen_or_fallen_to_it():
+    risen, fallen = alarm(), alarm(direction=-1, current=Estimate(0.01, 0.0, 0.02, 300.0))
+    back, beyond = Estimate(0.03, 0.02, 0.04, 300.0), Estimate(0.07, 0.06, 0.08, 300.0)
+    assert "rose from 5 % (4\u20136) to 7 % (6\u20138) among" in message("updated", "m 1", risen, beyond, naming=str).replace(".0", "")
+    text = message("updated", "m 1", risen, back, naming=str)
+    assert "rose from" in text
+    assert "and is 3.0 % (2.0\u20134.0) since the alarm, among" in text
+    text = message("escalated", "m 1", fallen, beyond, naming=str)
+    assert "fell from" in text
+    assert "and is 7.0 % (6.0\u20138.0) since the alarm, among" in text

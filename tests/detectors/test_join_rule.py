@@ -93,7 +93,9 @@ def test_rows_known_by_a_time_are_what_was_known_then(entries, now):
             ]
         )
     made_of = {slot: decode_entry(raw) for slot, (_, raw) in slots.items()}
-    for one, other in combinations(sorted(slot for slot, made in made_of.items() if not made.flags & ABSTAINED), 2):
+    for one, other in combinations(
+        sorted(slot for slot, made in made_of.items() if not made.flags & (ABSTAINED | VALUED) and not made.probe), 2
+    ):
         labels = [
             ((o.version if o.version is not None else o.at, r), o)
             for r in kept
