@@ -95,6 +95,11 @@ class Ladder:
         """Return when the first week of a version's age began: with the pane, as the mature rung reads it, of its first prediction."""
         return None if first_ms is None or self.mature is None else int(floor_to(first_ms, self.width_ms(self.mature)))
 
+    def settled_ms(self) -> int:
+        """Return at which event time the mature age was known, however far the watermark has jumped; of one that was declared, always."""
+        k = len(self.coverage) - 1
+        return ALWAYS if k < 0 or self.learnt_ms is None else int(-floor_to(-self.learnt_ms, self.width_ms(k + 1)) + self.ages[k])
+
     def start(self, first_ms: int, end_ms: int) -> None:
         """Note when the first predictions were made; panes read at age 0 become as wide as their rate asks for."""
         self.learnt_ms = end_ms

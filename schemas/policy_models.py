@@ -95,6 +95,7 @@ class RetrainPolicy(msgspec.Struct, frozen=True, kw_only=True):
     cost: float = 0.0  # of retraining, money ...
     payback_ms: int = 30 * DAY_MS  # ... that must be won back in this time
     severity: Severity = Severity.MAJOR  # at least
+    decay_within_ms: int | None = None  # ask before an incident, when decay will be past its limit within so long; None: never
 
 
 class ModelPolicy(msgspec.Struct, frozen=True, kw_only=True):

@@ -106,6 +106,7 @@ MODEL: Table = {
             "cost": ("cost", number(0)),
             "payback": ("payback_ms", duration()),
             "severity": ("severity", one_of(*(level.value for level in Severity))),
+            "decay_within": ("decay_within_ms", duration()),
         },
     ),
 }

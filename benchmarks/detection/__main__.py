@@ -6,6 +6,7 @@ import time
 from benchmarks.detection import (
     bank_rows,
     bets_rows,
+    decay_rows,
     fatigue_rows,
     features_rows,
     fold_rows,
@@ -25,7 +26,7 @@ ROWS = {
     **{row.__name__: row for row in (pair_rows.challenger,)},
     gap_rows.gap.__name__: gap_rows.gap,
     "features": features_rows.features,
-    **{row.__name__: row for row in (fatigue_rows.wards, fatigue_rows.fleet)},
+    **{row.__name__: row for row in (fatigue_rows.wards, fatigue_rows.fleet, decay_rows.decay_forecast)},
     regression_rows.regression.__name__: regression_rows.regression,
 }
 
@@ -35,15 +36,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.detection", description=__doc__)
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(ROWS)}; all if none is named")
     parser.add_argument("--quick", action="store_true", help="a twentieth of the runs: shows that it works, measures little")
+    parser.add_argument("--scale", type=float, default=1.0, metavar="SHARE", help="run this share of the runs")
     given = parser.parse_args()
     unknown = set(given.rows) - set(ROWS)
     if unknown:
         parser.error(f"no row {sorted(unknown)}; there are {', '.join(ROWS)}")
     for name in given.rows or ROWS:
         started = time.perf_counter()
-        table: Table = ROWS[name](0.05 if given.quick else 1.0)
+        table: Table = ROWS[name](0.05 if given.quick else given.scale)
         print(table.markdown())
-        command = f"python -m benchmarks.detection {name}{' --quick' if given.quick else ''}"
+        command = (
+            f"python -m benchmarks.detection {name}{' --quick' if given.quick else f' --scale {given.scale:g}' if given.scale != 1 else ''}"
+        )
         print(f"`{command}`, {time.perf_counter() - started:.0f} s\n", flush=True)
 
 

@@ -1,16 +1,19 @@
 """Requests to retrain: a finding becomes one when every rule lets it, and never two are open for one model."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from detectors.companions import Companion
+from detectors.decay_forecast import foresee, looks, of_plain, to_plain
 from detectors.fixed import Ints
 from detectors.label_hours import LabelHours
+from detectors.ladder import WEEK_MS
 from detectors.model_version import ModelVersion
 from detectors.retrain import BEGINNING, Case, Ground, ready_ms
 from detectors.segments import OTHER
@@ -23,7 +26,7 @@ from schemas.report import RetrainState
 from schemas.retrain import RetrainCancelled, RetrainRequested, TrainingData
 from schemas.scored import Rows
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 # What new labels can mend. A change of scores or inputs alone brings no labels, labels that come later are no other world.
 MENDED = frozenset({Kind.CONCEPT, Kind.CALIBRATION, Kind.COST, Kind.PRIOR, Kind.GAP, Kind.CLAIM})
 MAX_VERSIONS = 200  # of the model; the labels of further ones are counted together
@@ -55,8 +58,9 @@ class Request:
 class Retrain(Companion):
     """Weighs the open incidents of a model's versions against the rules of ``detectors.retrain``.
 
-    An incident asks once. A request that nobody has acknowledged is withdrawn when all its incidents have cleared. Labels are counted by
-    the hour of their prediction, and forgotten 400 days after it.
+    An incident asks once. A request that nobody has acknowledged is withdrawn when all its incidents have cleared. Where the policy says
+    how long before, the forecast of a version's decay asks, once, as an incident would. Labels are counted by the hour of their
+    prediction, and forgotten 400 days after it.
     """
 
     name = "retrain"
@@ -67,8 +71,12 @@ class Retrain(Companion):
         self.labels: dict[str, LabelHours] = {}  # by version
         self.grounds: dict[str, Ground] = {}  # open incidents that labels can mend, by id
         self.asked: set[str] = set()  # of them, those that a request was made for
+        self.forecasts: dict[str, Ground] = {}  # by version, while they are fresh
+        self.looked: dict[str, int] = {}  # by version: the week of its age to look at next
+        self.foreseen: set[str] = set()  # versions whose forecast has asked
         self.requests: list[Request] = []
         self.since_ms = BEGINNING  # of the latest finding or answer: no request is made before it
+        self.now_ms = BEGINNING  # never part of the state
 
     def add(self, rows: Rows, where: Ints) -> None:
         """Count labels."""
@@ -81,14 +89,46 @@ class Retrain(Companion):
     def advance(self, watermark_ms: int, versions: Mapping[str, ModelVersion], found: Sequence[Event]) -> list[Event]:
         """Follow the incidents in due order, and ask at the first moment that suits every rule."""
         events: list[Event] = []
-        heard = [(event, event.data) for event in found if isinstance(event.data, DriftData)]
-        for event, data in sorted(heard, key=lambda pair: pair[0].time_ms):
-            events += self._weigh(event.time_ms)
-            events += self._hear(event, data)
+        heard = [(event.time_ms, partial(self._hear, event, event.data)) for event in found if isinstance(event.data, DriftData)]
+        for at_ms, learn in sorted(self._looks(watermark_ms, versions) + heard, key=lambda pair: pair[0]):
+            events += self._weigh(at_ms)
+            events += learn()
         events += self._weigh(watermark_ms)
+        self.now_ms = max(self.now_ms, watermark_ms)
         for labels in self.labels.values():
             labels.forget(watermark_ms)
         return events
+
+    def take_back_time(self, watermark_ms: int) -> None:
+        """Know again how far time had come."""
+        self.now_ms = max(self.now_ms, watermark_ms)
+
+    def use(self, policy: ModelPolicy) -> list[Event]:
+        """Follow another policy; one that begins to heed forecasts asks for nothing in the past."""
+        if policy.retrain.decay_within_ms != self.policy.retrain.decay_within_ms:
+            self.since_ms = max(self.since_ms, self.now_ms)
+            self.forecasts.clear()
+        return super().use(policy)
+
+    def _looks(self, watermark_ms: int, versions: Mapping[str, ModelVersion]) -> list[tuple[int, Callable[[], list[Event]]]]:
+        """Return when to look where decay is going, and how; nothing where the policy does not ask."""
+        if self.policy.retrain.decay_within_ms is None or not self.policy.decay:
+            return []
+        return [
+            (at_ms, partial(self._look, versions[name], week, at_ms))
+            for name in sorted(versions)
+            for at_ms, week in looks(versions[name], self.looked.get(name, 0), watermark_ms)
+        ]
+
+    def _look(self, version: ModelVersion, week: int, at_ms: int) -> list[Event]:
+        if week <= int(version.mature_sums["weeks"].keys[-1]):
+            self.looked[version.name], self.moved = week + 1, True
+        ground = None if version.name in self.foreseen else foresee(version, self.policy, week, at_ms)
+        if ground is not None:
+            self.forecasts[version.name] = ground
+        else:
+            self.forecasts.pop(version.name, None)
+        return []
 
     def _hear(self, event: Event, data: DriftData) -> list[Event]:
         self.since_ms, self.moved = max(event.time_ms, self.since_ms), True
@@ -110,7 +150,7 @@ class Retrain(Companion):
 
     def _withdraw(self, at_ms: int) -> list[Event]:
         last = self.requests[-1] if self.requests else None
-        if last is None or last.state != "requested" or any(incident in self.grounds for incident in last.incidents):
+        if last is None or last.state != "requested" or not last.incidents or any(incident in self.grounds for incident in last.incidents):
             return []
         return self._answer("cancelled", "the incidents have cleared", at_ms)
 
@@ -119,20 +159,28 @@ class Retrain(Companion):
         if not self.policy.retrain.enabled or (self.requests and self.requests[-1].open):
             return []
         fresh = sorted((g for g in self.grounds.values() if g.incident_id not in self.asked), key=_worst_first)
-        for version in dict.fromkeys(ground.model_version for ground in fresh):
+        together = [tuple(g for g in fresh if g.model_version == name) for name in dict.fromkeys(g.model_version for g in fresh)]
+        due = []
+        for grounds in (*together, *((ground,) for _, ground in sorted(self.forecasts.items()))):
             case = Case(
                 policy=self.policy.retrain,
-                grounds=tuple(ground for ground in fresh if ground.model_version == version),
-                labels=self.labels.get(version, LabelHours()),
+                grounds=grounds,
+                labels=self.labels.get(grounds[0].model_version, LabelHours()),
                 asked_ms=self.requests[-1].at_ms if self.requests else None,
             )
             ready = ready_ms(case)
-            if ready is not None and max(ready, self.since_ms) <= until_ms:
-                return [self._ask(case, max(ready, self.since_ms))]
-        return []
+            made_ms = self._made_ms(grounds[0])
+            if ready is not None and max(ready, self.since_ms, made_ms) <= until_ms:
+                due.append((max(ready, self.since_ms, made_ms), len(due), case))
+        return [self._ask(case, at_ms) for at_ms, _, case in sorted(due)[:1]]
+
+    @staticmethod
+    def _made_ms(ground: Ground) -> int:
+        """Return when a forecast was made: none asks before that."""
+        return BEGINNING if ground.forecast is None else ground.forecast.fresh_until_ms - WEEK_MS
 
     def _ask(self, case: Case, at_ms: int) -> Event:
-        worst, incidents = case.grounds[0], tuple(ground.incident_id for ground in case.grounds)
+        worst, incidents = case.grounds[0], tuple(ground.incident_id for ground in case.grounds if ground.forecast is None)
         text = "\0".join((self.model_id, worst.model_version, str(at_ms), *incidents))
         request = Request(
             request_id=hashlib.blake2b(text.encode(), digest_size=8).hexdigest(),
@@ -144,14 +192,18 @@ class Retrain(Companion):
         )
         self.requests, self.moved = [*self.requests, request][-KEPT:], True
         self.asked.update(incidents)
+        if case.foreseen:
+            self.foreseen.add(worst.model_version)
+            self.forecasts.pop(worst.model_version, None)
         gain = "" if case.gain is None else f" The change costs about {case.gain:,.0f} a day."
-        more = "" if len(incidents) == 1 else f" {len(incidents) - 1} more of its incidents are open."
+        since = "it went live" if case.foreseen else "the change"
+        more = "" if len(incidents) <= 1 else f" {len(incidents) - 1} more of its incidents are open."
         data = RetrainRequested(
             request_id=request.request_id,
             model_id=self.model_id,
             model_version=request.model_version,
             incidents=list(incidents),
-            reason=f"{worst.message}{more}{gain} {request.n_labelled:,} labelled predictions since the change are there to learn from.",
+            reason=f"{worst.message}{more}{gain} {request.n_labelled:,} labelled predictions since {since} are there to learn from.",
             data=TrainingData(from_=rfc3339(request.from_ms), to=rfc3339(at_ms), n_labelled=request.n_labelled),
             expected_gain=case.gain,
         )
@@ -208,7 +260,10 @@ class Retrain(Companion):
         return {
             "version": STATE_VERSION,
             "labels": {version: labels.to_state() for version, labels in self.labels.items()},
-            "grounds": [asdict(ground) | {"severity": ground.severity.value} for ground in self.grounds.values()],
+            "grounds": [to_plain(ground) for ground in self.grounds.values()],
+            "forecasts": [to_plain(ground) for _, ground in sorted(self.forecasts.items())],
+            "looked": sorted(self.looked.items()),
+            "foreseen": sorted(self.foreseen),
             "asked": sorted(self.asked),
             "requests": [asdict(request) for request in self.requests],
             "since_ms": self.since_ms,
@@ -226,8 +281,9 @@ class Retrain(Companion):
         if state.get("version") != STATE_VERSION:
             raise ValueError(f"expected a retrain state of version {STATE_VERSION}, got {state.get('version')!r}; replay from the log")
         self.labels = {version: LabelHours.from_state(labels) for version, labels in state["labels"].items()}
-        grounds = [Ground(**ground | {"severity": Severity(ground["severity"])}) for ground in state["grounds"]]
-        self.grounds = {ground.incident_id: ground for ground in grounds}
+        self.grounds = {ground.incident_id: ground for ground in map(of_plain, state["grounds"])}
+        self.forecasts = {ground.model_version: ground for ground in map(of_plain, state["forecasts"])}
+        self.looked, self.foreseen = dict(state["looked"]), set(state["foreseen"])
         self.asked = set(state["asked"])
         self.requests = [Request(**request | {"incidents": tuple(request["incidents"])}) for request in state["requests"]]
         self.since_ms = state["since_ms"]

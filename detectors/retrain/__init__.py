@@ -19,8 +19,16 @@ DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """When a figure that decays will be past its limit, and until when that is the latest that is known of it."""
+
+    crosses_ms: int
+    fresh_until_ms: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Ground:
-    """An open incident that may be worth a retraining."""
+    """What may be worth a retraining: an open incident, or (with a ``forecast``, and without an id) one that is coming."""
 
     incident_id: str
     model_version: str
@@ -29,6 +37,7 @@ class Ground:
     metric: str
     money_per_day: float | None
     message: str
+    forecast: Forecast | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +55,11 @@ class Case:
         return min(ground.onset_ms for ground in self.grounds)
 
     @property
+    def foreseen(self) -> bool:
+        """Whether it rests on forecasts alone: the policy's limit has said what is severe, and what it is worth."""
+        return all(ground.forecast is not None for ground in self.grounds)
+
+    @property
     def gain(self) -> float | None:
         """Money a day that the changes cost, as far as known; the largest, since incidents may speak of the same loss."""
         return max((ground.money_per_day for ground in self.grounds if ground.money_per_day is not None), default=None)
@@ -59,7 +73,7 @@ def discover() -> dict[str, Rule]:
     """Return every rule of this folder by name, in the order of the names.
 
     >>> sorted(discover())
-    ['cool_down', 'gain', 'labels', 'severity']
+    ['cool_down', 'decay', 'gain', 'labels', 'severity']
     """
     modules = sorted(module.name for module in pkgutil.iter_modules(__path__))
     loaded = {name: importlib.import_module(f"{__name__}.{name}") for name in modules}

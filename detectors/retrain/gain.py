@@ -5,6 +5,8 @@ from detectors.retrain import BEGINNING, DAY_MS, Case
 
 def _worth_it(case: Case) -> int | None:
     policy, gain = case.policy, case.gain
+    if case.foreseen:
+        return BEGINNING
     if gain is None:  # a cost that nothing stands against is no ground to spend it
         return BEGINNING if policy.cost == 0 else None
     enough = gain >= policy.min_gain and gain * policy.payback_ms / DAY_MS >= policy.cost

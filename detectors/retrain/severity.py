@@ -8,7 +8,7 @@ _ORDER = tuple(Severity)
 
 def _severe(case: Case) -> int | None:
     worst = max(_ORDER.index(ground.severity) for ground in case.grounds)
-    return BEGINNING if worst >= _ORDER.index(case.policy.severity) else None
+    return BEGINNING if case.foreseen or worst >= _ORDER.index(case.policy.severity) else None
 
 
 RULE = _severe

@@ -10,7 +10,7 @@ from detectors.fixed import Floats
 
 @dataclass(frozen=True)
 class Trend:
-    """The line ``value + slope * (x - at)`` with the 95 % interval of its slope."""
+    """The line ``value + slope * (x - at)`` with the interval of its slope."""
 
     at: float
     value: float
@@ -23,8 +23,8 @@ class Trend:
         return self.at + (level - self.value) / self.slope if self.slope else float("nan")
 
 
-def trend(x: Floats, y: Floats, weight: Floats) -> Trend | None:
-    """Return the weighted least-squares line; None for fewer than three points, or if all are at one x.
+def trend(x: Floats, y: Floats, weight: Floats, level: float = 0.95) -> Trend | None:
+    """Return the weighted least-squares line and its slope's interval; None for fewer than three points, or if all are at one x.
 
     The spread of the points around the line gives the interval, by Student's t: it holds for any figure whose variance is inversely
     proportional to its weight, whatever the proportion. Points of weight 0 and undefined ones are left out. Not additive.
@@ -51,5 +51,5 @@ def trend(x: Floats, y: Floats, weight: Floats) -> Trend | None:
         return None
     slope = float(weight @ ((x - at) * (y - value)) / spread)
     residual = y - value - slope * (x - at)
-    apart = float(stdtrit(len(x) - 2, 0.975) * np.sqrt(weight @ np.square(residual) / (len(x) - 2) / spread))
+    apart = float(stdtrit(len(x) - 2, (1 + level) / 2) * np.sqrt(weight @ np.square(residual) / (len(x) - 2) / spread))
     return Trend(at, value, slope, slope - apart, slope + apart)

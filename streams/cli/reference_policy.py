@@ -103,6 +103,7 @@ KEYS = {
     "retrain.severity": "how severe a finding must be: `minor`, `major` or `critical`",
     "retrain.min_labels": "how many labelled predictions made since the onset there must be to learn from",
     "retrain.cool_down": "how long after a request none is made for the model",
+    "retrain.decay_within": "ask without an incident when a figure of `decay` will be past its limit within so long; none: never",
     "retrain.min_gain": "the least that the change must cost a day, where money is known",
     "retrain.cost": "what retraining costs: asked for only where money is known and this is won back within ...",
     "retrain.payback": "... this time",

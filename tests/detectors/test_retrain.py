@@ -240,7 +240,7 @@ def test_its_state_is_whole() -> None:
     third.load(msgspec.msgpack.decode(msgspec.msgpack.encode(one.to_state())))
     assert third.to_state() == one.to_state() == again.to_state()
     assert third.requests == one.requests
-    with pytest.raises(ValueError, match="expected a retrain state of version 1, got 9"):
+    with pytest.raises(ValueError, match="expected a retrain state of version 2, got 9"):
         again.load({"version": 9})
 
 

@@ -11,7 +11,6 @@ from detectors.fatigue.bets import BetKind, Told, by_unit, rate_observations
 from detectors.fixed import Floats, Ints
 from detectors.incident_events import day, percent
 from detectors.model_version import ModelVersion
-from detectors.panes import floor_to
 from detectors.reading import BEFORE
 from detectors.signals import Estimate
 from schemas.fatigue import FatigueKind
@@ -46,9 +45,8 @@ class Ppv(BetKind):
         """Take over the mature age of the version that knew its own first."""
         if self.learnt is not None or self.ledger.ladder.mature is not None:
             return
-        known = [
-            (_decided_ms(version), version.ladder.age_ms(version.ladder.mature)) for version in versions.values() if version.ladder.mature
-        ]
+        settled = [version.ladder for version in versions.values() if version.ladder.mature]
+        known = [(ladder.settled_ms(), ladder.age_ms(ladder.mature)) for ladder in settled if ladder.mature]
         if known:
             from_ms, age_ms = min(known)
             self.learnt, self.stepped = (age_ms, from_ms), True
@@ -99,15 +97,6 @@ class Ppv(BetKind):
         """Take back what ``to_state`` gave."""
         super().load(state)
         self.learnt = None if state["learnt"] is None else (state["learnt"][0], state["learnt"][1])
-
-
-def _decided_ms(version: ModelVersion) -> int:
-    """Return at which event time a version's mature age was known, however far the watermark has jumped."""
-    ladder = version.ladder
-    k = len(ladder.coverage) - 1
-    if k < 0 or ladder.learnt_ms is None:
-        return BEFORE
-    return int(-floor_to(-ladder.learnt_ms, ladder.width_ms(k + 1)) + ladder.ages[k])
 
 
 KIND = Ppv
