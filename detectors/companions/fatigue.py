@@ -74,6 +74,7 @@ class Fatigue(Companion):
         self.now_ms = BEFORE
         self.open: dict[tuple[str, int], Open] = {}  # by kind and unit
         self.silent_until: dict[tuple[str, int], int] = {}
+        self.kept_back = 0  # events, by this object; never part of the state
 
     def add(self, rows: Rows, where: Ints) -> None:
         """Add the picked rows."""
@@ -104,7 +105,30 @@ class Fatigue(Companion):
         if turns or fresh or any(moved):
             self.moved = True
         turns.sort(key=lambda turn: (turn.time_ms, turn.kind in _EXACT, turn.kind, ledger.units.names[turn.unit], turn.opened))
-        return [event for turn in turns if (event := self._event(turn)) is not None]
+        events: list[Event] = []
+        for turn in turns:
+            events += self._unsilenced(turn.time_ms)
+            event = self._event(turn)
+            events += [] if event is None else [event]
+        return events + self._unsilenced(self.now_ms)
+
+    def _unsilenced(self, until_ms: int) -> list[Event]:
+        """Tell of incidents that began in silence and have outlasted it."""
+        names = self.ledger.units.names
+        over = [
+            (self.silent_until.get(key, BEFORE), key[0], names[key[1]], each)
+            for key, each in self.open.items()
+            if each.silent and self.silent_until.get(key, BEFORE) <= until_ms
+        ]
+        events = []
+        for at_ms, _, _, incident in sorted(over, key=lambda each: each[:3]):
+            incident.silent, self.moved = False, True
+            events.append(self._told(_turn(incident.turn | {"time_ms": at_ms}), incident))
+        return events
+
+    def withheld(self) -> int:
+        """Return how many events of its incidents a snooze has kept back."""
+        return self.kept_back
 
     def take_back_time(self, watermark_ms: int) -> None:
         """Let the time pass that had passed: nothing was due meanwhile, or the state would have been saved after it."""
@@ -120,6 +144,7 @@ class Fatigue(Companion):
             if opened is None:
                 return None
             incident = opened
+        self.kept_back += incident.silent
         return None if incident.silent else self._told(turn, incident)
 
     def _id(self, turn: Turn) -> str:

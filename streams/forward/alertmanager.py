@@ -79,10 +79,10 @@ class Alertmanager(Target):
         if type(event.data) not in NAMES:
             return
         ident: str = event.data.incident_id  # type: ignore[union-attr]  # all of NAMES have one
-        known = self._alerts.get(ident)
-        if ident in self._over or (known is not None and event.time_ms < known.event.time_ms):
+        known, over = self._alerts.get(ident), event.type in _CLEARED
+        # A person's decision is timed by a clock, which event time may be ahead of: whatever its time, nothing comes after an end.
+        if ident in self._over or (known is not None and not over and event.time_ms < known.event.time_ms):
             return
-        over = event.type in _CLEARED
         if over:
             self._over[ident] = None
             if len(self._over) > MOST_CLEARED:

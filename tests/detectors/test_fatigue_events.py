@@ -235,6 +235,26 @@ def test_people_can_take_note_of_an_incident_and_ask_for_silence() -> None:
     assert member(watch).kinds["flood"].count == {1: 3}  # type: ignore[attr-defined]  # counted all the same
 
 
+@pytest.mark.parametrize("step", [1, 6])
+def test_an_incident_that_began_in_silence_is_told_of_when_the_silence_is_over_if_it_lasts(step: int) -> None:
+    """Chatter is over after a day of quiet: the second, of hour 52, lasts until hour 76."""
+    records = [alert(f"{h}-{i}", START_MS + h * HOUR_MS + i * 9_000, "icu", "bed 1") for h in (4, 52) for i in range(3)]
+
+    def run(until_hour: int) -> tuple[list[tuple[str, int]], int]:
+        watch, _ = told(records[:3], close=False)
+        [opened] = watch.apply(tick(START_MS + 5 * HOUR_MS))
+        assert isinstance(opened.data, FatigueData)
+        member(watch).decide(control(ControlType.SNOOZE, opened.data.incident_id, until=START_MS + until_hour * HOUR_MS))
+        _, events = fold(records, policy=watch.policy, watch=watch, close=False, ticks=False)
+        for hour in range(5 + step, 120, step):
+            events += watch.apply(tick(START_MS + hour * HOUR_MS))
+        said = [(event.type.value.rpartition(".")[2], (event.time_ms - START_MS) // HOUR_MS) for event in events]
+        return said, watch.withheld()
+
+    assert run(54) == ([("cleared", 28), ("opened", 54), ("cleared", 76)], 1)
+    assert run(90) == ([("cleared", 28)], 2)  # it is over before the silence is: nobody is told of either
+
+
 def shifted(records: list[Record], offset: int) -> list[Record]:
     """Records of another fold need offsets of their own: let as many probes go before."""
     first = records[0][0]

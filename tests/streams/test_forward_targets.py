@@ -12,7 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.incidents import HOUR_MS, START_MS, breached, drift, fatigue, place
 
-from schemas.findings import Event, from_json
+from detectors.findings import drift_data
+from detectors.incidents import Incidents
+from detectors.signals import Alarm, Cleared, Estimate, Key
+from schemas.fields import rfc3339
+from schemas.findings import Event, EventType, from_json
 from streams.forward import targets
 from streams.forward.alertmanager import LIVES, NOTICE_MS, Alertmanager
 from streams.forward.target import Options, Target
@@ -20,6 +24,7 @@ from streams.forward.webhook import Webhook
 
 NOW_MS = START_MS + 1000 * HOUR_MS
 MINUTE_MS = 60_000
+DAY_MS = 86_400_000
 
 
 def took(target: Target, *events: Event, fresh: bool = True, now_ms: int = NOW_MS) -> list[dict[str, object]]:
@@ -45,6 +50,60 @@ def life(incident: str = "a1") -> list[Event]:
         drift("escalated", 3, incident=incident, severity="critical", impact={"money_per_day": 12.5}, why="so"),
         drift("cleared", 4, incident=incident, severity="critical"),
     ]
+
+
+def test_a_snoozed_incident_that_is_over_is_resolved_whatever_the_time_of_the_decision():
+    target = Alertmanager(Options())
+    opened, cleared = drift("opened", 5), drift("cleared", 2)  # closed by a person whose clock event time is ahead of
+    assert took(target, opened)[0]["endsAt"] > rfc3339(NOW_MS)
+    [told] = took(target, cleared)
+    assert told["endsAt"] <= rfc3339(NOW_MS)
+    assert target.active() == 0
+    assert took(target, opened, cleared) == []  # once more, out of order or not: it is over
+
+
+def test_what_a_snooze_keeps_back_is_the_news_and_not_the_end():
+    """From the incident to Alertmanager: opened, snoozed, moved, and cleared while it is snoozed."""
+    incidents, target = Incidents("m", "1"), Alertmanager(Options())
+    first = alarm("error", due=50 * DAY_MS)
+    [opened] = incidents.apply([first], 50 * DAY_MS)
+    incidents.snooze(opened.incident_id, until_ms=100 * DAY_MS)
+    told = [opened, *incidents.apply([alarm("fnr", due=51 * DAY_MS)], 51 * DAY_MS)]
+    assert incidents.withheld == 1
+    for name in ("error", "fnr"):
+        told += incidents.apply([Cleared(key=first.key._replace(family=name), due_ms=60 * DAY_MS, current=first.current)], 60 * DAY_MS)
+    assert [each.event for each in told] == ["opened", "cleared"]
+    events = [
+        Event(
+            id=f"{each.incident_id}-{i}",
+            type=EventType(f"gnomon.drift.{each.event}"),
+            subject="m/1",
+            time_ms=each.time_ms,
+            data=drift_data(each, "m", "1", lambda _: {}, {}),
+        )
+        for i, each in enumerate(told)
+    ]
+    assert len(took(target, *events)) == 1
+    assert target.active() == 0
+
+
+def alarm(family: str, *, due: int) -> Alarm:
+    """A monitor's alarm."""
+    return Alarm(
+        key=Key(family, 1, 0, 1),
+        kind="concept",
+        direction="up",
+        how="",
+        needs_labels=True,
+        age_ms=DAY_MS,
+        mature=True,
+        due_ms=due,
+        onset_ms=due - 10 * DAY_MS,
+        end_ms=due - DAY_MS,
+        baseline=Estimate(0.05, 0.04, 0.06, 1e3),
+        current=Estimate(0.1, 0.08, 0.12, 300),
+        log_evidence=0.5,
+    )
 
 
 def test_an_incident_keeps_its_labels_from_its_first_event_to_its_last():
