@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from detectors.fixed import Ints
     from detectors.model_version import ModelVersion
+    from detectors.signals import Signal
     from schemas.policy_models import ModelPolicy
 
 STATE_VERSION = 1
@@ -54,6 +55,7 @@ class RateWatch(IncidentWatch):
         self.names: list[str] = [OTHER]
         self.panes = RatePanes(ages_ms, watermark_ms)
         self.days = SumTable(_DAY)  # by day on which events became known, and segment
+        self.trace: Callable[[RateWatch, RateReading, list[Signal]], None] | None = None  # sees every step; never part of the state
 
     @property
     @abstractmethod
@@ -90,7 +92,10 @@ class RateWatch(IncidentWatch):
         for due_ms, rung, start_ms in self.panes.due(watermark_ms):
             self.stepped = True
             context = StepContext(share=share(due_ms), outcome_days=self._outcome_days(due_ms), name=self.segments.name)
-            signals = self.bank.step(self._reading(rung, start_ms), context)
+            reading = self._reading(rung, start_ms)
+            signals = self.bank.step(reading, context)
+            if self.trace is not None:
+                self.trace(self, reading, signals)
             self.learnt.add(signals, self.segments.name, self.panes.ages_ms.__getitem__)
             if signals or self.incidents.open:
                 found += self.incidents.apply([as_told(signal) for signal in signals], due_ms, self.segment_text)

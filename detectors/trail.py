@@ -1,16 +1,26 @@
 """How an alarm came about: the fold again, with an eye on one monitor."""
 
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
+from detectors.bank import Bank
+from detectors.companions.checks import VersionChecks
+from detectors.families import CHECK
+from detectors.fixed import Ints
 from detectors.kernel import mix
+from detectors.model_companions import ModelCompanions
 from detectors.model_version import ModelVersion
 from detectors.monitors import LEARNING
 from detectors.panel import Panel
+from detectors.rate_companion import RateCompanion
+from detectors.rate_watch import RateWatch
 from detectors.reading import Reading
+from detectors.segments import Segments
 from detectors.signals import Alarm, Cleared, Key, Signal
 from detectors.watch import Watch
+from detectors.zero_tolerance import AT_ONCE
 from schemas.drift import DriftData
 from schemas.fatigue import FatigueData
 from schemas.findings import Event
@@ -33,6 +43,9 @@ class PaneEvidence(NamedTuple):
 class TracedWatch(Watch):
     """A watch that notes what each pane did to the monitor that a drift event speaks of; of a fatigue event, that it is found again.
 
+    Of a check or a kind of probe the evidence is on failures. Where no failure of a check is tolerated there is no evidence: each step is
+    the documents that became known at one time.
+
     It is given the records of the event's scored partition from the beginning. Those of other models change nothing for this one and are
     left out; a source topic that someone has accepted anew is taken on.
 
@@ -54,7 +67,25 @@ class TracedWatch(Watch):
         """Fold one record; return what it lets the watch find."""
         if isinstance(record, Rows) and record.model_id != self._model_id:
             return []
-        return super().apply(record)
+        found = super().apply(record)
+        if isinstance(record, Rows) and self._data is not None and self._model_id in self.companions:
+            self._watch_rates(self.companions[self._model_id], self._data)
+        return found
+
+    def _watch_rates(self, companions: ModelCompanions, data: DriftData) -> None:
+        for member in companions.members.values():
+            mine = member.versions.get(data.model_version) if isinstance(member, RateCompanion) else None
+            if isinstance(mine, RateWatch) and data.metric.startswith(f"{mine.prefix}:"):
+                mine.trace = self._rates_step
+                if isinstance(mine, VersionChecks):
+                    mine.zero.trace = self._documents
+
+    def _documents(self, name: str, group: Ints, state: str) -> None:
+        if self._data is None or self._data.metric != f"{CHECK}:{name}":
+            return
+        made, (n, failed) = group[:, 1], group[:, 3:].sum(axis=0).tolist()
+        pane = PaneEvidence(int(made.min()), int(made.max()) + 1, int(group[0, 0]), n, failed, 0.0, None, state)
+        self._trails.setdefault(AT_ONCE, []).append(pane)
 
     def trail(self) -> list[PaneEvidence]:
         """Return what each pane did to the monitor, oldest first."""
@@ -77,25 +108,42 @@ class TracedWatch(Watch):
         return version
 
     def _step(self, version: ModelVersion, reading: Reading, signals: list[Signal]) -> None:
-        if self._data is None or version.name != self._data.model_version or reading.age_ms != round(self._data.age_s * 1000):
+        if self._data is not None and version.name == self._data.model_version:
+            self._look(version.bank, version.sums.segments, self._data, reading, signals)
+
+    def _rates_step(self, watch: RateWatch, reading: Reading, signals: list[Signal]) -> None:
+        if self._data is not None:
+            self._look(watch.bank, watch.segments, self._data, reading, signals)
+
+    def _look(self, bank: Bank, segments: Segments, data: DriftData, reading: Reading, signals: list[Signal]) -> None:
+        if reading.age_ms != round(data.age_s * 1000):
             return
-        numbers = [number for number in reading.segments.tolist() if version.sums.segments.name(number) == self._data.segment]
+        numbers = [number for number in reading.segments.tolist() if segments.name(number) == data.segment]
         if not numbers:
             return
         place = reading.segments.tolist().index(numbers[0])
-        for panel in version.bank.panels.get(reading.rung, []):
+        for panel in bank.panels.get(reading.rung, []):
             for track in panel.tracks:
-                if track.family.name == self._data.metric:
-                    self._note(
-                        version, panel, Key(track.family.name, track.direction, numbers[0], reading.rung), reading, signals, place=place
-                    )
+                if track.family.name == data.metric:
+                    key = Key(track.family.name, track.direction, numbers[0], reading.rung)
+                    self._note(bank, panel, key, reading, signals, place=place, naming=segments.name)
 
-    def _note(self, version: ModelVersion, panel: Panel, key: Key, reading: Reading, signals: list[Signal], *, place: int) -> None:
-        row = version.bank.row(panel, key)
+    def _note(
+        self,
+        bank: Bank,
+        panel: Panel,
+        key: Key,
+        reading: Reading,
+        signals: list[Signal],
+        *,
+        place: int,
+        naming: Callable[[int], Mapping[str, str]],
+    ) -> None:
+        row = bank.row(panel, key)
         if row < 0:
             return
         family = panel.families.index(key.family)
-        obs = panel.observe(reading, version.sums.segments.name)[family, place]
+        obs = panel.observe(reading, naming)[family, place]
         n = float(panel.bet.size(obs))
         if not n:
             return

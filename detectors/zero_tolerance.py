@@ -6,6 +6,7 @@ documents without another one.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -64,6 +65,7 @@ class ZeroTolerance:
         self.incidents = Incidents(self.model_id, self.model_version)
         self.pending: Ints = np.zeros((0, _FIELDS), dtype=np.int64)
         self.watermark_ms = BEFORE  # how far time has come
+        self.trace: Callable[[str, Ints, str], None] | None = None  # sees each step and what it came to; never part of the state
 
     def add(self, known_at: Ints, predicted_at: Ints, name: Ints, documents: Ints, failed: Ints) -> None:
         """Add documents, signed; shape (n,) each."""
@@ -86,7 +88,11 @@ class ZeroTolerance:
         for group in np.split(rows, heads[1:]):
             number = int(group[0, 2])
             if number in rules:
-                events += self._step(names[number], self.records.setdefault(number, Record()), group, rules[number].clean, naming)
+                record = self.records.setdefault(number, Record())
+                was_open = bool(record.told)
+                events += self._step(names[number], record, group, rules[number].clean, naming)
+                if self.trace is not None:
+                    self.trace(names[number], group, _state(was_open=was_open, is_open=bool(record.told)))
         return events
 
     def _step(self, name: str, record: Record, group: Ints, clean: int, naming: Naming) -> list[IncidentEvent]:
@@ -191,3 +197,10 @@ class ZeroTolerance:
         self.records = {number: Record(**record) for number, record in state["records"]}
         self.pending, self.watermark_ms = unpack(state["pending"]), state["watermark_ms"]
         self.incidents = Incidents.from_state(state["incidents"], self.model_id, self.model_version)
+
+
+def _state(*, was_open: bool, is_open: bool) -> str:
+    """Return what a step has left: watching, alarm, past the alarm, cleared."""
+    if is_open:
+        return "past the alarm" if was_open else "alarm"
+    return "cleared" if was_open else "watching"

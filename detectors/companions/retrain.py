@@ -32,6 +32,7 @@ MENDED = frozenset({Kind.CONCEPT, Kind.CALIBRATION, Kind.COST, Kind.PRIOR, Kind.
 MAX_VERSIONS = 200  # of the model; the labels of further ones are counted together
 KEPT = 20  # requests that are reported
 _ANSWERS = {"ack": "acknowledged", "done": "completed", "cancel": "cancelled"}
+_Moment = tuple[int, Callable[[], list[Event]]]  # when something is learnt, and how
 _OPEN = ("requested", "acknowledged")
 
 
@@ -89,7 +90,9 @@ class Retrain(Companion):
     def advance(self, watermark_ms: int, versions: Mapping[str, ModelVersion], found: Sequence[Event]) -> list[Event]:
         """Follow the incidents in due order, and ask at the first moment that suits every rule."""
         events: list[Event] = []
-        heard = [(event.time_ms, partial(self._hear, event, event.data)) for event in found if isinstance(event.data, DriftData)]
+        heard: list[_Moment] = [
+            (event.time_ms, partial(self._hear, event, event.data)) for event in found if isinstance(event.data, DriftData)
+        ]
         for at_ms, learn in sorted(self._looks(watermark_ms, versions) + heard, key=lambda pair: pair[0]):
             events += self._weigh(at_ms)
             events += learn()
@@ -110,7 +113,7 @@ class Retrain(Companion):
             self.forecasts.clear()
         return super().use(policy)
 
-    def _looks(self, watermark_ms: int, versions: Mapping[str, ModelVersion]) -> list[tuple[int, Callable[[], list[Event]]]]:
+    def _looks(self, watermark_ms: int, versions: Mapping[str, ModelVersion]) -> list[_Moment]:
         """Return when to look where decay is going, and how; nothing where the policy does not ask."""
         if self.policy.retrain.decay_within_ms is None or not self.policy.decay:
             return []
@@ -160,7 +163,7 @@ class Retrain(Companion):
             return []
         fresh = sorted((g for g in self.grounds.values() if g.incident_id not in self.asked), key=_worst_first)
         together = [tuple(g for g in fresh if g.model_version == name) for name in dict.fromkeys(g.model_version for g in fresh)]
-        due = []
+        due: list[tuple[int, int, Case]] = []
         for grounds in (*together, *((ground,) for _, ground in sorted(self.forecasts.items()))):
             case = Case(
                 policy=self.policy.retrain,

@@ -98,11 +98,18 @@ def _told(events: "list[Event]", replayed: "Replayed | None", trail: "list[PaneE
         yield "Its monitor has no trail: another detector than the evidence bank called it out."
         return
     shown = trail[-panes:] if panes else trail
-    yield f"What each pane did to the evidence of {data.metric}; 1 pages" + (
-        f" (the last {len(shown)} of {len(trail)})" if len(shown) < len(trail) else ""
-    )
+    yield _headline(data, trail) + (f" (the last {len(shown)} of {len(trail)})" if len(shown) < len(trail) else "")
     yield f"{'predictions of':<18} {'read at':<18} {'n':>9} {'seen':>11} {'expected':>11} {'evidence':>10}  "
     yield from map(_pane, shown)
+
+
+def _headline(data: "DriftData", trail: "list[PaneEvidence]") -> str:
+    if data.kind not in {"check", "probe"}:
+        return f"What each pane did to the evidence of {data.metric}; 1 pages"
+    name = data.metric.partition(":")[2]
+    if all(pane.log_evidence is None and pane.state != "learning" for pane in trail):  # nothing is weighed: no failure is tolerated
+        return f"Documents in which {name} was checked, and in which it failed, as they became known"
+    return f"What each pane did to the evidence of failures of {name}; 1 pages"
 
 
 def _facts(event_id: str, data: "DriftData") -> Iterator[str]:
