@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--watch-us", type=float, default=9.5, help="CPU of the watch worker a pair")
     parser.add_argument("--redis-us", type=float, default=9.2, help="CPU of Redis a pair")
     parser.add_argument("--step-us", type=float, default=2_000, help="CPU of a worker's step, whatever it holds")
-    parser.add_argument("--pair-bytes", type=float, default=224 + 35, help="Redis memory of a joined pair until it expires")
+    parser.add_argument("--pair-bytes", type=float, default=264, help="Redis memory of a joined pair until it expires")
     parser.add_argument("--wire-bytes", type=float, nargs=3, default=[243, 92, 45], help="a prediction, an outcome, a pair's scored rows")
     parser.add_argument("--models", type=int, default=200, help="models, of equal traffic; each has one watch partition")
     parser.add_argument("--days", type=float, nargs="+", default=[1, 60], help="how long ids are kept: horizon, lateness, longest outage")
