@@ -105,7 +105,7 @@ def grouped(keys: Ints, rows: Ints) -> tuple[Ints, Ints]:
     """
     if not len(keys):
         return keys, rows
-    order = np.argsort(keys, kind="stable")
+    order = np.argsort(keys)
     keys = keys[order]
     starts = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
     return keys[starts], np.add.reduceat(rows[order], starts, axis=0)
@@ -138,7 +138,7 @@ def sums_by(codes: Ints, at: Ints, rows: Ints) -> tuple[Ints, Ints]:
     else:
         distinct, which = np.unique(codes, return_inverse=True)
         n = len(distinct)
-    matrix = sparse.csr_array((np.ones(len(at), dtype=np.int64), (which, at)), shape=(n, len(rows)))
+    matrix = sparse.coo_array((np.ones(len(at), dtype=np.int64), (which, at)), shape=(n, len(rows)))  # sorting it would cost more
     sums = matrix @ rows
     if distinct is None:
         distinct = np.flatnonzero(np.bincount(which, minlength=n))

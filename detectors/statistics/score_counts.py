@@ -232,7 +232,7 @@ class ScoreCounts:
             return
         keys = np.concatenate([self._keys, *(keys for keys, _ in self._waiting)])
         rows = np.concatenate([self._rows, *(rows for _, rows in self._waiting)])
-        order = np.argsort(keys, kind="stable")
+        order = np.argsort(keys)
         keys = keys[order]
         starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
         rows = np.add.reduceat(rows[order], starts, axis=0)
