@@ -1,12 +1,12 @@
-"""Checks, probes, mistakes by amount and other versions beside one model version, as tables."""
+"""Checks, probes, mistakes by amount, numbers, inputs and other versions beside one model version, as tables."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from schemas.drift import Interval
 from schemas.figures import CheckFigures
-from schemas.report import ModelReport, ProbeBand, ProbeWatch
-from streams.report.words import figure, interval, short, thousands
+from schemas.report import FeatureWatch, ModelReport, ProbeBand, ProbeWatch
+from streams.report.words import figure, group, interval, short, thousands
 
 MOST_ROWS = 40
 
@@ -28,7 +28,7 @@ def tables(model: ModelReport) -> list[Table]:
     >>> tables(ModelReport(model_id="m", model_version="1"))
     []
     """
-    made = [_comparisons(model), _checks(model), _probes(model.probes), _amounts(model)]
+    made = [_comparisons(model), _numbers(model), _checks(model), _probes(model.probes), _amounts(model), _inputs(model.features)]
     return [Table(one.title, one.note, one.headings, one.rows[:MOST_ROWS], max(len(one.rows) - MOST_ROWS, 0)) for one in made if one.rows]
 
 
@@ -50,6 +50,43 @@ def _comparisons(model: ModelReport) -> Table:
         "Requests that both versions answered and whose label is known; differences below zero speak for this version, with 95 % "
         "intervals that hold however often one looks.",
         ("Version", "Requests", "Wrong", "Difference", "Wrong alone", "Difference of Brier scores", "State"),
+        rows,
+    )
+
+
+def _numbers(model: ModelReport) -> Table:
+    rows = []
+    for segment in model.segments:
+        one = segment.regression
+        if one is not None and one.n:
+            held = "" if one.coverage is None else f"{interval(one.coverage)}, {figure(one.level)} stated"
+            errors = (one.mean_error, one.mae, one.rmse, one.median_absolute_error, one.p90_absolute_error)
+            rows.append((group(segment.segment), thousands(one.n), held, *(short(error) for error in errors)))
+    return Table(
+        "Predicted numbers",
+        "Predictions whose true value is known so far; errors in the unit of the numbers; above zero, the mean error says too high.",
+        ("Group", "Known", "Intervals that hold the truth", "Mean error", "Mean absolute", "Root mean square", "Median", "90 % quantile"),
+        rows,
+    )
+
+
+def _inputs(features: list[FeatureWatch]) -> Table:
+    rows = [
+        (
+            one.name,
+            one.kind or "not known yet",
+            thousands(one.n),
+            figure(one.missing_share),
+            thousands(one.missing),
+            thousands(one.absent),
+            one.state,
+        )
+        for one in features
+    ]
+    return Table(
+        "Inputs",
+        "Features that the policy watches, of predictions that brought any.",
+        ("Feature", "Kind", "Predictions", "Missing", "Null", "Not sent", "State"),
         rows,
     )
 

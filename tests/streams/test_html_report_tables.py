@@ -8,8 +8,10 @@ from support.rivals import rivals
 from support.stories import fold
 
 from detectors.watch_report import report
+from schemas.drift import Interval
+from schemas.figures import RegressionFigures, SegmentFigures
 from schemas.policy import parse_policy
-from schemas.report import ModelReport
+from schemas.report import FeatureWatch, ModelReport, Report
 from streams.report import render
 from streams.report.tables import MOST_ROWS, tables
 
@@ -65,3 +67,29 @@ def test_a_long_table_is_cut_and_says_so() -> None:
     [table] = tables(many)
     assert len(table.rows) == MOST_ROWS
     assert table.more == 20 * (1 + len(model.probes[0].bands)) - MOST_ROWS
+
+
+def test_numbers_and_inputs_stand_in_tables_of_their_own() -> None:
+    numbers = RegressionFigures(
+        n=1_200,
+        coverage=Interval(value=0.81, lo=0.79, hi=0.83, n=1_200),
+        level=0.9,
+        mae=4.25,
+        rmse=6.5,
+        mean_error=-1.5,
+        p90_absolute_error=9.0,
+    )
+    features = [
+        FeatureWatch(name="<i>age</i>", kind="numbers", n=50, missing=4, absent=1, missing_share=0.1, state="alarm"),
+        FeatureWatch(name="site", state="learning"),
+    ]
+    segments = [SegmentFigures(regression=numbers), SegmentFigures(segment={"region": "north"})]
+    model = ModelReport(model_id="m", model_version="1", segments=segments, features=features)
+    page = render(Report(models=[model]), [], [], generated_at_ms=0)
+    [row] = _rows(page, "Predicted numbers")
+    assert row == ["all", "1,200", "81.0 % (79.0 to 83.0 %), 90.0 % stated", "-1.5", "4.25", "6.5", "\u2013", "9"]
+    assert _rows(page, "Inputs") == [
+        ["<i>age</i>", "numbers", "50", "10.0 %", "4", "1", "alarm"],
+        ["site", "not known yet", "0", "\u2013", "0", "0", "learning"],
+    ]
+    assert "<i>age</i>" not in page
