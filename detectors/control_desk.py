@@ -51,6 +51,7 @@ def decide(watch: Watch, control: Control) -> list[Event]:
         if control.model_id is None and _concerns(watch.models[model_id].values(), control):
             watch.ledger.decision(model_id, control)
         if control.model_id is None or control.model_id == model_id:
+            begin = len(found)
             for version in watch.models[model_id].values():
                 events, keys = decide_incidents(version.incidents, control, version.segment_text)
                 version.bank.relearn(keys)
@@ -59,6 +60,7 @@ def decide(watch: Watch, control: Control) -> list[Event]:
                 found += [drift_event(version, event) for event in events]
                 watch.changed.add((model_id, version.name))
             found += watch.companions[model_id].decide(control)
+            found += watch.companions[model_id].heed(found[begin:])
             watch.changed.add((model_id, COMPANIONS))
     return found
 

@@ -64,6 +64,10 @@ class ModelCompanions:
         """Apply what people decided."""
         return [event for member in self.members.values() for event in member.decide(control)]
 
+    def heed(self, ended: Sequence[Event]) -> list[Event]:
+        """Hear of what a decision or a policy has ended, by the versions' banks or by companions."""
+        return [event for member in self.members.values() for event in member.heed(ended)]
+
     def weight(self, due_ms: int) -> float:
         """Return the part of the model's budget that the companions spend at a due time."""
         return sum(member.weight(due_ms) for member in self.members.values())

@@ -250,10 +250,12 @@ class Watch:
         self.policy = policy
         found: list[Event] = []
         for model_id, versions in sorted(self.models.items()):
+            begin = len(found)
             for name, version in sorted(versions.items()):
                 found += version.use(policy.for_model(model_id))
                 self.changed.add((model_id, name))
             found += self.companions[model_id].use(policy.for_model(model_id))
+            found += self.companions[model_id].heed(found[begin:])
             self.changed.add((model_id, COMPANIONS))
         return found
 

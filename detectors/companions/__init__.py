@@ -72,6 +72,10 @@ class Companion(ABC):
         """Apply what people decided; a record that is about something else changes nothing."""
         return []
 
+    def heed(self, ended: Sequence[Event]) -> list[Event]:
+        """Hear of what a decision or a policy has ended, which ``advance`` is not told of; return what comes of it."""
+        return []
+
     def baselines(self) -> "list[Baseline]":
         """Return the baselines that were estimated since this was asked last, for the audit trail."""
         return []

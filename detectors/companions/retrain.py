@@ -113,6 +113,10 @@ class Retrain(Companion):
             self.forecasts.clear()
         return super().use(policy)
 
+    def heed(self, ended: Sequence[Event]) -> list[Event]:
+        """Follow incidents that a person has closed, or that a policy watches no longer: they ask no more."""
+        return [event for each in ended if isinstance(each.data, DriftData) for event in self._hear(each, each.data)]
+
     def _looks(self, watermark_ms: int, versions: Mapping[str, ModelVersion]) -> list[_Moment]:
         """Return when to look where decay is going, and how; nothing where the policy does not ask."""
         if self.policy.retrain.decay_within_ms is None or not self.policy.decay:

@@ -1,5 +1,6 @@
 """Requests to retrain: made once, at the first moment that suits every rule; answered, or withdrawn."""
 
+import json
 from typing import Any
 
 import msgspec
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.stories import findings, fold, story
+from support.stories import START_MS, findings, fold, story, tick
 
 from detectors.companions.retrain import MENDED, Retrain
 from detectors.label_hours import DELAYS_H, HOUR_MS, LabelHours
@@ -17,11 +18,11 @@ from schemas.control import Control, ControlType
 from schemas.drift import Direction, DriftData, Impact, Interval, Kind, Scope, Severity, Window
 from schemas.fields import rfc3339
 from schemas.findings import Event, EventType, to_json
-from schemas.policy import parse_policy
+from schemas.policy import encode_policy, parse_policy
 from schemas.policy_models import ModelPolicy, RetrainPolicy
 from schemas.retrain import RetrainCancelled, RetrainRequested
 from schemas.scored import Kind as RowKind
-from schemas.scored import Origin, Rows
+from schemas.scored import Forwarded, Origin, Rows
 
 DAY = 24 * HOUR_MS
 P = Origin("predictions", "x", 0)
@@ -263,6 +264,39 @@ def test_a_change_in_a_stream_asks_once_for_its_labels_wherever_the_log_is_cut()
     assert (state.request_id, state.state) == (asked.data.request_id, "requested")
     for chunk in (97, 10**9):
         assert findings(fold(records, policy=policy, chunk=chunk)[1]) == findings(events)
+
+
+def control(number: int, **record: Any) -> Forwarded:
+    return Forwarded(Origin("control", "c", 0), number, 0, json.dumps({"by": "ada", "at": START_MS + 56 * DAY} | record).encode())
+
+
+OFF = '[models.m.retrain]\nmin_labels = 200\n[models.m.watch]\n' + "".join(
+    f"{family} = {{ enabled = false }}\n" for family in ("error", "fpr", "fnr", "calibration", "prior")
+)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        control(1, type="baseline", model_id="m", body={"decision": "accept"}),
+        Forwarded(Origin("control", "c", 0), 1, 0, encode_policy(parse_policy(OFF), by="ada", at=START_MS + 56 * DAY)),
+    ],
+    ids=["accepted", "no longer watched"],
+)
+@pytest.mark.parametrize("asked", [True, False])
+def test_incidents_that_people_end_ask_no_more_and_their_request_is_withdrawn(end: Forwarded, asked: bool) -> None:
+    before = parse_policy(f"[models.m.retrain]\nmin_labels = {50 if asked else 100_000}\n")
+    watch, events = fold(story(seed=1, days=56, per_day=30, change_day=50), policy=before, close=False)
+    if not asked:  # enough labels from now on, but first people end the incidents
+        assert watch.companions["m"].members["retrain"].grounds  # type: ignore[attr-defined]
+    requests = [event.data.request_id for event in events if isinstance(event.data, RetrainRequested)]
+    assert len(requests) == asked
+    told = watch.apply(end)
+    assert {event.type for event in told} >= {EventType.DRIFT_CLEARED}
+    assert [event.data.request_id for event in told if isinstance(event.data, RetrainCancelled)] == requests
+    eager = encode_policy(parse_policy(OFF.replace("200", "1")), by="ada", at=START_MS + 56 * DAY)
+    later = watch.apply(Forwarded(Origin("control", "c", 0), 2, 0, eager)) + watch.apply(tick(START_MS + 70 * DAY))
+    assert [event for event in later if isinstance(event.data, RetrainRequested)] == []
 
 
 def test_the_policy_is_read() -> None:
