@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from detectors.control_desk import decide_incidents, is_reset
 from detectors.findings import drift_data
-from detectors.incidents import Incidents
+from detectors.incidents import Incidents, Listed
 from detectors.standing import Learnt
 from schemas.findings import Event, EventType, subject
 
@@ -81,6 +81,10 @@ class IncidentWatch(ABC):
         if is_reset(control):
             self.bank.reset()
         return self.told(events, None)
+
+    def listed(self) -> list[Listed]:
+        """Return its open incidents."""
+        return self.incidents.listed()
 
     def withheld(self) -> int:
         """Return how many events a snooze has kept back; never part of the state."""

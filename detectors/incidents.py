@@ -4,7 +4,7 @@ import hashlib
 import math
 from collections.abc import Iterable
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -17,6 +17,15 @@ from detectors.signals import Alarm, Cleared, Key, Moved, Signal
 STATE_VERSION = 2
 _FLAP_MS = 7 * DAY_MS
 _LN10 = math.log(10.0)
+
+
+class Listed(NamedTuple):
+    """An open incident, for those who are to decide about it."""
+
+    incident_id: str
+    model_version: str  # empty: it is about all of them
+    metric: str
+    monitors: int  # that would learn a new baseline
 
 
 class Incidents:
@@ -263,6 +272,13 @@ class Incidents:
                 self.open.remove(incident)
                 events.append(self._event(incident, CLEARED, due_ms, naming, "the policy no longer watches it"))
         return events
+
+    def listed(self) -> list[Listed]:
+        """Return what is open."""
+        return [
+            Listed(each.incident_id, self.model_version, each.lead.alarm.key.family, len({member.alarm.key for member in each.members}))
+            for each in self.open
+        ]
 
     def find(self, incident_id: str) -> Incident | None:
         """Return an open incident."""

@@ -7,6 +7,7 @@ import msgspec
 
 from detectors.companions import Companion, discover
 from detectors.fixed import Ints
+from detectors.incidents import Listed
 from detectors.model_version import ModelVersion
 from detectors.standing import Baseline
 from schemas.control import Control
@@ -71,6 +72,10 @@ class ModelCompanions:
     def weight(self, due_ms: int) -> float:
         """Return the part of the model's budget that the companions spend at a due time."""
         return sum(member.weight(due_ms) for member in self.members.values())
+
+    def listed(self) -> list[Listed]:
+        """Return the companions' open incidents."""
+        return [each for member in self.members.values() for each in member.listed()]
 
     def withheld(self) -> int:
         """Return how many events of the companions' incidents a snooze has kept back."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from detectors.companions import Companion
 from detectors.fixed import Ints
+from detectors.incidents import Listed
 from detectors.ladder import DAY_MS
 from detectors.model_version import ModelVersion
 from detectors.named_rates import PART
@@ -102,6 +103,10 @@ class RateCompanion(Companion):
     def decide(self, control: Control) -> list[Event]:
         """Apply what people decided."""
         return [event for _, each in sorted(self.versions.items()) for event in each.decide(control)]
+
+    def listed(self) -> list[Listed]:
+        """Return the open incidents of all versions."""
+        return [incident for _, each in sorted(self.versions.items()) for incident in each.listed()]
 
     def withheld(self) -> int:
         """Return how many events of its incidents a snooze has kept back."""

@@ -22,6 +22,7 @@ from schemas.scored import Rows
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from detectors.incidents import Listed
     from detectors.model_version import ModelVersion
     from detectors.standing import Baseline
 
@@ -83,6 +84,10 @@ class Companion(ABC):
     def weight(self, due_ms: int) -> float:
         """Return the part of the model's budget of false alarms that it spends at a due time, by what came before."""
         return 0.0
+
+    def listed(self) -> "list[Listed]":
+        """Return its open incidents, for those who are to decide about them."""
+        return []
 
     def withheld(self) -> int:
         """Return how many events of its incidents a snooze has kept back; never part of the state."""

@@ -24,6 +24,7 @@ from schemas.scored import Kind
 if TYPE_CHECKING:
     from detectors.fixed import Ints
     from detectors.incident_events import IncidentEvent
+    from detectors.incidents import Listed
     from detectors.model_version import ModelVersion
     from detectors.signals import Key
     from detectors.tracks import Track
@@ -111,6 +112,10 @@ class VersionChecks(RateWatch):
     def decide(self, control: Control) -> list[Event]:
         """Apply what people decided."""
         return super().decide(control) + self.told(self.zero.decide(control, self.segment_text), None)
+
+    def listed(self) -> list[Listed]:
+        """Return its open incidents, those of zero tolerance included: these have no baseline to learn."""
+        return super().listed() + [each._replace(monitors=0) for each in self.zero.incidents.listed()]
 
     def withheld(self) -> int:
         """Return how many events a snooze has kept back, those of zero tolerance included."""

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from detectors.companions import Companion
+from detectors.control_desk import is_reset
 from detectors.fatigue import Kind, Turn, discover
 from detectors.fatigue.bets import WEIGHT, BetKind
 from detectors.fatigue.figures import fatigue_figures
@@ -16,6 +17,7 @@ from detectors.fatigue.kinds.chatter import Chatter
 from detectors.fatigue.kinds.flood import Flood
 from detectors.fatigue.ledger import Ledger
 from detectors.fixed import Ints
+from detectors.incidents import Listed
 from detectors.ladder import DAY_MS
 from detectors.model_version import END, ModelVersion
 from detectors.reading import BEFORE
@@ -201,7 +203,9 @@ class Fatigue(Companion):
         return [] if event is None else [event]
 
     def decide(self, control: Control) -> list[Event]:
-        """Apply what people decided about an incident that is open."""
+        """Apply what people decided about an incident that is open, or about all of them."""
+        if control.type == ControlType.BASELINE:
+            return self._learn_anew(control)
         key = next((key for key, each in self.open.items() if each.incident_id == control.incident_id), None)
         if key is None:
             return []
@@ -216,9 +220,27 @@ class Fatigue(Companion):
             except msgspec.ValidationError:  # no time: there is nothing to do until then
                 return []
             self.silent_until[key] = epoch_ms(until)
-        elif control.type == ControlType.BASELINE and self.kinds[key[0]].relearn(key[1]):
-            return self._close(key, at_ms, f"accepted as the new normal by {control.by}")
         return []
+
+    def _learn_anew(self, control: Control) -> list[Event]:
+        """Close what is accepted as the new normal; a reset is of all that was learnt, whether it is part of an incident or not."""
+        reset = is_reset(control)
+        anew = {name: kind.reset() for name, kind in self.kinds.items()} if reset else {}
+        why = f"all baselines were reset by {control.by}" if reset else f"accepted as the new normal by {control.by}"
+        events = []
+        for key in sorted(self.open, key=lambda key: (key[0], self.ledger.units.names[key[1]])):
+            meant = control.incident_id in (None, self.open[key].incident_id)
+            if meant and (anew[key[0]] if reset else self.kinds[key[0]].relearn(key[1])):
+                events += self._close(key, epoch_ms(control.at), why)
+        return events
+
+    def listed(self) -> list[Listed]:
+        """Return its open incidents; those that count have no baseline to learn, nor have promises."""
+        names = self.ledger.units.names
+        return [
+            Listed(each.incident_id, "", f"{kind} of {names[unit]}" if names[unit] else kind, int(self.kinds[kind].learns))
+            for (kind, unit), each in sorted(self.open.items(), key=lambda item: (item[0][0], names[item[0][1]]))
+        ]
 
     def weight(self, due_ms: int) -> float:
         """Return what the bets spend: nothing before the first disposition."""

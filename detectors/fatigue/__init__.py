@@ -68,8 +68,17 @@ class Kind(ABC):
         self.policy = policy
         return False
 
+    @property
+    def learns(self) -> bool:
+        """Whether what is normal is learnt from a unit's own past."""
+        return False
+
     def relearn(self, unit: int) -> bool:
         """Take what a unit sees now for normal; return whether that closes what is open."""
+        return False
+
+    def reset(self) -> bool:
+        """Begin anew with all that was learnt; return whether that closes what is open: counts have learnt nothing."""
         return False
 
     def to_state(self) -> dict[str, Any]:

@@ -230,12 +230,23 @@ class BetKind(Kind):
         """Return an estimate of the bet's quantity as one of what people are told."""
         return estimate
 
+    @property
+    def learns(self) -> bool:
+        """Whether what is normal is learnt from a unit's own past: unless the policy promises it."""
+        return self.promised() is None
+
     def relearn(self, unit: int) -> bool:
         """Learn a unit's baseline anew; what the policy promises stays as it is."""
-        if unit not in self.units or self.promised() is not None:
+        if unit not in self.units or not self.learns:
             return False
         row = int(self.panel.rows[0, self.units.index(unit)])
         self.panel.forget(row, self.budget)
+        return True
+
+    def reset(self) -> bool:
+        """Learn every unit's baseline anew; of what the policy promises only the evidence goes."""
+        for row in range(self.panel.monitors.count):
+            self.panel.forget(row, self.budget)
         return True
 
     def use(self, policy: ModelPolicy) -> bool:

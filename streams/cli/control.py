@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 By = Annotated[str | None, typer.Option("--by", help="Who decides; default: the user's name.", metavar="NAME")]
 Force = Annotated[bool, typer.Option("--force", help="Send it without looking in the checkpoints whether the incident is open.")]
 Json = Annotated[bool, typer.Option("--json", help="Print what was sent as JSON.")]
-IncidentId = Annotated[str, typer.Argument(help="The incident_id of a drift event.", metavar="INCIDENT")]
+IncidentId = Annotated[str, typer.Argument(help="The incident_id of a drift or fatigue event.", metavar="INCIDENT")]
 
 baseline = typer.Typer(help="Decide on baselines: what counts as normal.", no_args_is_help=True)
 
@@ -126,9 +126,9 @@ def reset(
 
     Example: gnomon baseline reset fraud --by ada
 
-    All its open incidents are closed. Every monitor of every version learns a new baseline from predictions to come, and pages nobody until
-    it stands: as at a version's first day. To take only what incidents have found for normal: gnomon baseline accept. Exit status: 0; 1 if
-    Kafka does not take it; 2 if there is no such model.
+    All its open incidents are closed, but floods and other counts of alert fatigue, which have learnt nothing. Every monitor of every
+    version learns a new baseline from predictions to come, and pages nobody until it stands: as at a version's first day. To take only what
+    incidents have found for normal: gnomon baseline accept. Exit status: 0; 1 if Kafka does not take it; 2 if there is no such model.
     """
     settings = read_settings()
     if not force:
@@ -209,7 +209,7 @@ def _decide(kind: str, incident: str, *, by: str | None, force: bool, as_json: b
         found = _open(settings)
         one = next((each for each in found if each.incident_id == incident), None)
         if one is None:
-            listed = ", ".join(f"{each.incident_id} ({each.model_id} {each.model_version}, {each.metric})" for each in found[:5])
+            listed = ", ".join(f"{each.incident_id} ({' '.join(filter(None, each[1:3]))}, {each.metric})" for each in found[:5])
             more = f"open: {listed}" if found else "none is open"
             fail(f"no open incident {incident}; {more}. All that were: gnomon tail --from-beginning; to send it anyway: --force")
         model = one.model_id
@@ -255,11 +255,13 @@ def _open(settings: "Settings") -> list[Open]:
 
     async def read(client: Any) -> list[Open]:
         return [
-            Open(each.incident_id, version.model_id, version.name, each.lead.alarm.key.family, len(each.members))
+            Open(each.incident_id, model_id, each.model_version, each.metric, each.monitors)
             for watch in await read_watches(client, settings)
-            for versions in watch.models.values()
-            for version in versions.values()
-            for each in version.incidents.open
+            for model_id, versions in watch.models.items()
+            for each in (
+                *(one for version in versions.values() for one in version.incidents.listed()),
+                *watch.companions[model_id].listed(),
+            )
         ]
 
     return with_redis(settings, read)

@@ -10,6 +10,7 @@ from support.wards import HOUR_MS, MINUTE_MS, alert, floods, outcome, ward_days,
 from detectors.companions.fatigue import Fatigue
 from detectors.fatigue import Kind
 from detectors.fatigue.bets import BetKind
+from detectors.monitors import ARMED, LEARNING
 from detectors.watch import Watch
 from detectors.watch_report import report
 from schemas.control import Control, ControlType
@@ -271,6 +272,33 @@ def test_accepting_what_a_ward_sees_now_closes_the_incident_and_learns_anew() ->
     assert closed.type == EventType.FATIGUE_CLEARED
     assert "accepted as the new normal by ada" in closed.data.message
     assert not member(watch).open
+
+
+@pytest.mark.parametrize("decision", ["accept", "reset"])
+def test_what_is_decided_of_a_whole_model_holds_for_its_alerts_too(decision: str) -> None:
+    records = ward_days(5, changed="icu", minutes=40.0)
+    last = max(at for at, _, _ in records)
+    flood = [alert(f"x{i}", last + i * 1_000, "er") for i in range(20)]
+    watch, events = told([*records, *flood, alert("end", last + 21_000)], SHORT, chunk=400, close=False)
+    assert {(event.data.kind, event.data.unit) for event in events} == {("response_time", "icu"), ("flood", "er")}  # type: ignore[union-attr]
+    fatigue, at = member(watch), last + MINUTE_MS
+    kind = fatigue.kinds["response_time"]
+    assert isinstance(kind, BetKind)
+    assert [each.metric for each in fatigue.listed() if each.monitors] == ["response_time of icu"]
+    state = kind.panel.monitors.state
+    er = int(kind.panel.rows[0, kind.units.index(fatigue.ledger.units.names.index("er"))])
+    assert state[er] == ARMED
+    every = Control(type=ControlType.BASELINE, by="ada", at=at, model_id="m", body={"decision": decision})
+    [closed] = fatigue.decide(every)
+    assert isinstance(closed.data, FatigueData)
+    assert (closed.data.kind, closed.data.unit) == ("response_time", "icu")
+    assert ("reset" if decision == "reset" else "new normal") in closed.data.message
+    assert [each.metric for each in fatigue.listed()] == ["flood of er"]  # a count has learnt nothing: it ends when it is over
+    assert state[er] == (LEARNING if decision == "reset" else ARMED)  # the neighbour's is only reset
+    again = Fatigue("m", fatigue.policy)
+    again.load(fatigue.to_state())  # type: ignore[arg-type]
+    assert again.to_state() == fatigue.to_state()
+    assert (again.kinds["response_time"].budget.standing == kind.budget.standing).all()  # type: ignore[attr-defined]
 
 
 def test_a_policy_that_no_longer_watches_closes_what_is_open() -> None:

@@ -21,8 +21,8 @@ from schemas.findings import Event, EventType, to_json
 from schemas.policy import encode_policy, parse_policy
 from schemas.policy_models import ModelPolicy, RetrainPolicy
 from schemas.retrain import RetrainCancelled, RetrainRequested
-from schemas.scored import Kind as RowKind
 from schemas.scored import Forwarded, Origin, Rows
+from schemas.scored import Kind as RowKind
 
 DAY = 24 * HOUR_MS
 P = Origin("predictions", "x", 0)
@@ -270,7 +270,7 @@ def control(number: int, **record: Any) -> Forwarded:
     return Forwarded(Origin("control", "c", 0), number, 0, json.dumps({"by": "ada", "at": START_MS + 56 * DAY} | record).encode())
 
 
-OFF = '[models.m.retrain]\nmin_labels = 200\n[models.m.watch]\n' + "".join(
+OFF = "[models.m.retrain]\nmin_labels = 200\n[models.m.watch]\n" + "".join(
     f"{family} = {{ enabled = false }}\n" for family in ("error", "fpr", "fnr", "calibration", "prior")
 )
 

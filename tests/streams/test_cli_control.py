@@ -1,5 +1,6 @@
 """``gnomon ack``, ``snooze``, ``verdict``, ``baseline accept``: one control record each, and what the watch makes of it."""
 
+import asyncio
 import json
 import time
 
@@ -8,17 +9,19 @@ import pytest
 import typer.main
 from support.logs import gnomon
 from support.stories import DAY_MS, START_MS, fold, story
+from support.wards import alert, outcome
 
 from detectors.monitors import LEARNING
 from schemas.control import Control
 from schemas.findings import EventType
 from schemas.policy import parse_policy
 from schemas.scored import Forwarded, Origin
-from streams import control_log
+from streams import control_log, live_report
 from streams.cli import control
 from streams.cli.control import Open
 from streams.cli.main import app
 from streams.control_log import NotPublishedError
+from streams.settings import Settings
 
 OPEN = [Open("i1", "fraud", "7", "error", 3), Open("i2", "fraud", "7", "score", 1), Open("i3", "sepsis", "1", "fnr", 2)]
 
@@ -64,6 +67,31 @@ def test_an_incident_that_is_not_open_is_refused_with_those_that_are(sent):
     assert sent == []
     assert gnomon("ack", "i9", "--force").exit_code == 0
     assert sent[0].model_id is None
+
+
+def test_every_incident_that_is_open_can_be_answered(monkeypatch):
+    """Also those of alert fatigue, of checks and of probes, which are no version's own."""
+    flood = [alert(i, START_MS + i * 1_000) for i in range(20)]
+    document = outcome(3, START_MS + 60_000, checks={"citation": [4, 5]})
+    policy = parse_policy("[models.m.checks.citation]\nzero_tolerance = true\n")
+    watch, events = fold([*flood, document, alert("end", START_MS + 90_000)], policy=policy, close=False)
+    opened = {event.data.incident_id for event in events if event.type in (EventType.DRIFT_OPENED, EventType.FATIGUE_OPENED)}
+
+    async def read_watches(client, settings):
+        return [watch]
+
+    monkeypatch.setattr(live_report, "read_watches", read_watches)
+    monkeypatch.setattr(control, "with_redis", lambda settings, work: asyncio.run(work(None)))
+    sent: list[Control] = []
+    monkeypatch.setattr(control_log, "publish", lambda settings, record: sent.append(msgspec.json.decode(record, type=Control)) or 0)
+    found = control._open(Settings(redis="redis://127.0.0.1:1"))
+    assert sorted(each[1:] for each in found) == [("m", "", "flood of icu", 0), ("m", "1", "check:citation", 0)]
+    assert {each.incident_id for each in found} == opened
+    for incident in sorted(opened):
+        result = gnomon("ack", incident)
+        assert result.exit_code == 0, result.output
+    assert [record.incident_id for record in sent] == sorted(opened)
+    assert "(m, flood of icu)" in gnomon("ack", "another").stderr
 
 
 def test_a_verdict_is_true_or_false(sent):
@@ -128,7 +156,8 @@ def test_accepting_a_baseline_closes_the_incident_and_its_monitors_learn_anew():
     at = START_MS + 60 * DAY_MS
     record = json.dumps({"type": "baseline", "by": "ada", "at": at, "model_id": "m", "body": {"decision": "accept"}}).encode()
     found = watch.apply(Forwarded(Origin("control", "c", 0), 1, 0, record))
-    assert [(event.type, event.data.incident_id) for event in found] == [(EventType.DRIFT_CLEARED, incident.incident_id)]
+    assert [event.type for event in found] == [EventType.DRIFT_CLEARED, EventType.RETRAIN_CANCELLED]  # nothing is left to mend
+    assert found[0].data.incident_id == incident.incident_id
     assert "ada" in found[0].data.message
     assert version.incidents.open == []
     for key in keys:

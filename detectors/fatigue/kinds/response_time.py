@@ -93,6 +93,11 @@ class ResponseTime(BetKind):
             self.medians.pop(unit, None)
         return super().relearn(unit)
 
+    def reset(self) -> bool:
+        """Learn every unit's median anew as well."""
+        self.medians, self.first = {}, SumTable(_N)
+        return super().reset()
+
     def to_state(self) -> dict[str, Any]:
         """Return the state as plain values and bytes."""
         return super().to_state() | {"medians": sorted(self.medians.items()), "first": self.first.to_state()}
