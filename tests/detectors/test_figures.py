@@ -9,13 +9,16 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from support.stories import START_MS, fold
 
 from detectors.cells import BIN, CONFUSION, GRID, KNOWN, MADE, grid_cell
 from detectors.figures import Distribution, many_figures, segment_figures
 from detectors.fixed import carry
 from detectors.sums import bin_sums, known_sums, made_sums
+from detectors.watch_report import report
 from schemas.cost import CostMatrix
 from schemas.figures import SegmentFigures
+from schemas.policy import parse_policy
 from schemas.scored import COLUMNS, Kind, Rows
 
 DATA = Path(os.environ.get("GNOMON_DATA", Path(__file__).parents[2] / "../shared/data"))
@@ -210,7 +213,7 @@ def test_the_names_are_the_reports_and_undefined_is_none():
         assert msgspec.to_builtins(SegmentFigures(**figures))["n_predictions"] == 0
         assert {name for name, value in figures.items() if value not in (0, None)} == {"reliability"}
     known = {field.name for field in msgspec.structs.fields(SegmentFigures)}
-    assert known - set(empty[0]) == {"segment", "checks"}
+    assert known - set(empty[0]) == {"segment", "checks", "regression", "shrunk"}  # of others
 
 
 def test_many_segments_are_each_as_alone():
@@ -271,3 +274,43 @@ def test_every_cell_of_the_matrix_is_reported():
     figures = segment_figures(made, known)
     assert sum(figures[cell] for cell in CONFUSION) == figures["n_labelled"]
     assert math.isclose(figures["base_rate"], (figures["tp"] + figures["fn"]) / figures["n_labelled"])
+
+
+def test_the_net_value_of_a_decision_is_what_adding_up_each_record_gives():
+    """Through join and fold: value, less costs by the matrix or realised, computing, and people's time; corrected once."""
+    rng = np.random.default_rng(12)
+    policy = parse_policy('[models.m]\ncost = { fp = 5.0, fn = "amount", tp = -2.0 }\nreview_cost_per_hour = 90\n')
+    matrix = {(1, 0): lambda stake: 5.0, (0, 1): lambda stake: stake, (1, 1): lambda stake: -2.0, (0, 0): lambda stake: 0.0}
+    records, expected = [], 0.0
+    for i in range(300):
+        at, guess, label = START_MS + i * 60_000, int(rng.random() < 0.4), int(rng.random() < 0.3)
+        made = {"request_id": f"r{i}", "model_id": "m", "model_version": "1", "timestamp": at, "score": 0.9 if guess else 0.1}
+        made |= {"amount": float(rng.integers(1, 500))}
+        if i % 3:
+            made["compute_cost"] = 0.25
+            expected -= 0.25
+        records.append((at, "predictions", made))
+        if i % 4:  # the others have no label
+            told = {"request_id": f"r{i}", "timestamp": at + 1_000, "true_label": label}
+            cost = matrix[guess, label](made["amount"])
+            if i % 5 == 0:
+                cost = told["cost"] = 7.5
+            records.append((at + 1_000, "outcomes", told))
+            expected -= cost
+        if i % 7 == 0:  # a person had a look, and then thought again
+            for seconds, value in ((600, 99.0), (40, 30.0)):
+                seen = {"request_id": f"r{i}", "timestamp": at + 100_000 - seconds, "action_taken": "acted"}
+                records.append((seen["timestamp"], "outcomes", seen | {"review_seconds": seconds, "value": value}))
+            expected += 30.0 - 40 / 3600 * 90
+    watch, _ = fold(sorted(records, key=lambda record: record[0]), policy=policy)
+    whole = report([watch]).models[0].segments[0]
+    assert whole.net_value == pytest.approx(expected / 300)
+    assert whole.compute_cost == pytest.approx(0.25 * 200)
+
+
+def test_where_neither_value_nor_cost_is_known_there_is_no_net_value():
+    made = {"model_id": "m", "model_version": "1", "score": 0.9, "compute_cost": 1.0}
+    times = range(START_MS, START_MS + 5)
+    watch, _ = fold([(at, "predictions", made | {"request_id": f"r{at}", "timestamp": at}) for at in times])
+    whole = report([watch]).models[0].segments[0]
+    assert (whole.net_value, whole.compute_cost) == (None, 5.0)
