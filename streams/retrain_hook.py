@@ -5,6 +5,7 @@ import random
 import subprocess
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 
 import msgspec
@@ -65,7 +66,8 @@ class RetrainHook:
     ) -> None:
         self._command, self._follow, self._stop = list(command), follow, stop
         self._timeout_s, self._give_up_s = timeout_s, give_up_s
-        self._feed = Feed(settings, ("retrain",), group, remembers=False, beginning=beginning, moved=lambda: None)
+        self._waiting: deque[tuple[Arrived, Event | None]] = deque()
+        self._feed = Feed(settings, ("retrain",), group, remembers=False, beginning=beginning, moved=self._waiting.clear)
         self.ran = 0
 
     def run(self) -> int:
@@ -81,29 +83,40 @@ class RetrainHook:
         """
         try:
             while not self._stop.is_set():
-                self._take(self._feed.poll())
-                done = self._feed.ended and not self._follow
-                if not self._stop.is_set():
+                self._read()
+                if self._waiting:
+                    self._take()
+                elif not self._stop.is_set():
+                    done = self._feed.ended and not self._follow
                     self._feed.acknowledge(must=done)
-                if done:
-                    break
+                    if done:
+                        break
         finally:
             self._feed.close()
         return self.ran
 
-    def _take(self, arrived: Sequence[Arrived]) -> None:
-        events = [(each, _event(each)) for each in arrived if each.fresh]
-        gone = {event.data.request_id for _, event in events if event and isinstance(event.data, RetrainCancelled)}
-        for each, event in events:
-            if event is not None and isinstance(event.data, RetrainRequested):
-                if event.data.request_id in gone:
-                    log.info("request %s was withdrawn before its command began", event.data.request_id)
-                elif not self._until_done(event):
-                    return
-            self._feed.acknowledge(each.place)
+    def _read(self) -> None:
+        """Take in all that there is, so that what was withdrawn is known before a command begins."""
+        while not self._stop.is_set() and (arrived := self._feed.poll()):
+            self._waiting += [(each, _event(each)) for each in arrived if each.fresh]
+
+    def _withdrawn(self, event: Event) -> bool:
+        """Say whether a request was withdrawn, as far as the topic has been read."""
+        ident = event.data.request_id  # type: ignore[union-attr]  # requests have one
+        gone = any(each and isinstance(each.data, RetrainCancelled) and each.data.request_id == ident for _, each in self._waiting)
+        if gone:
+            log.info("request %s was withdrawn before its command began", ident)
+        return gone
+
+    def _take(self) -> None:
+        """See to the oldest that waits."""
+        arrived, event = self._waiting.popleft()
+        asked = event is not None and isinstance(event.data, RetrainRequested)
+        if event is None or not asked or self._withdrawn(event) or self._until_done(event):
+            self._feed.acknowledge(arrived.place)
 
     def _until_done(self, event: Event) -> bool:
-        """Run the command until it succeeds; return False if told to stop before that."""
+        """Run the command until it succeeds, or the request is withdrawn; return False if told to stop before that."""
         deadline, wait_s = time.monotonic() + self._give_up_s, FIRST_WAIT_S
         while True:
             trouble = self._once(event)
@@ -121,6 +134,9 @@ class RetrainHook:
             log.warning("%s %s for request %s; trying again in %.0f s", self._command[0], trouble, event.id, wait_s)
             if self._stop.wait(wait_s * random.uniform(0.8, 1.2)):  # noqa: S311  # so that many do not try at once
                 return False
+            self._read()
+            if self._withdrawn(event):
+                return True
             wait_s = min(2 * wait_s, MOST_WAIT_S)
 
     def _once(self, event: Event) -> str | None:
