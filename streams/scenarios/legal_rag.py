@@ -9,6 +9,7 @@ POLICY = """\
 [models.research]
 ages = ["3d", "7d"]
 dimensions = ["area"]
+review_baseline = "20m"    # what a lawyer took without the tool
 """
 AREAS = {"contract": 0.4, "tax": 0.25, "labour": 0.2, "criminal": 0.15}
 CITATIONS = 8

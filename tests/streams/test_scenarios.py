@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.logs import gnomon
-from support.scenarios import batch, played
+from support.scenarios import batch, failed_since, played
 
 from schemas.codec import decode_records
 from schemas.drift import DriftData
@@ -84,6 +84,45 @@ def test_the_published_figures_are_read_from_the_report() -> None:
     assert abs(np.mean([record["score"] for record in early]) - np.mean([record["score"] for record in late])) < 0.01
 
 
+@pytest.mark.parametrize(
+    ("name", "metric", "segment", "published"),
+    [
+        ("retinopathy", "abstention", {"clinic": "rural"}, (0.86, 0.92)),
+        ("benchmark-gap", "accuracy", {}, (0.5, 0.6)),
+        ("legal-rag", "check:citation_accuracy", {}, (0.67, 0.83)),
+        ("hle", "accuracy", {}, (0.03, 0.15)),
+        ("sap", "f1", {}, (0.04, 0.1)),
+        ("oncology", "error", {"comorbidity": "multiple"}, (0.35, 0.55)),
+    ],
+)
+def test_events_state_the_figure_of_the_story(name: str, metric: str, segment: dict[str, str], published: tuple[float, float]) -> None:
+    """What people are told last agrees, within its interval, with a count over what came since the change."""
+    one = played(name)
+    data = [event.data for event in one.events if isinstance(event.data, DriftData)]
+    told = [each for each in data if (each.metric, each.segment) == (metric, segment)][-1]
+    counted = failed_since(one.logs, metric, segment)
+    assert published[0] <= counted <= published[1]
+    assert told.current.lo <= counted <= told.current.hi
+    assert told.current.value == pytest.approx(counted, abs=0.1)
+
+
+def test_false_alerts_of_each_ward_are_those_of_a_count() -> None:
+    one = played("sepsis")
+    sick = {record["request_id"]: record["true_label"] for record in one.logs.outcomes if "true_label" in record}
+    hours = [record["timestamp"] // 3_600_000 for record in one.logs.predictions]
+    years = (max(hours) + 1 - min(hours)) / 24 / 365.25
+    fatigue = one.report.models[0].fatigue
+    assert fatigue is not None
+    for figures in (fatigue.overall, *fatigue.units):
+        alerts = [record for record in one.logs.predictions if record["alerted"] and figures.unit in ("", record["unit"])]
+        false = sum(not sick[record["request_id"]] for record in alerts)
+        assert (figures.alerts, figures.labelled, figures.false_alerts) == (len(alerts), len(alerts), false)
+        assert figures.false_alerts_per_year == pytest.approx(false / years)
+        assert figures.ppv.value == pytest.approx(1 - false / len(alerts))
+        assert figures.nne == pytest.approx(len(alerts) / (len(alerts) - false))
+    assert len(fatigue.units) == 4
+
+
 def test_what_lawyers_see_is_read_from_the_report() -> None:
     one = played("legal-rag")
     changed = one.logs.changed_ms or 0
@@ -97,6 +136,12 @@ def test_what_lawyers_see_is_read_from_the_report() -> None:
     assert 0.17 <= np.mean(failed) <= 0.33
     seconds = [outcome["review_seconds"] for outcome in one.logs.outcomes]
     assert one.report.models[0].segments[0].mean_review_s == pytest.approx(np.mean(seconds), rel=1e-9)
+    saved = one.report.models[0].segments[0].review_saved_s
+    assert saved == pytest.approx(20 * 60 - np.mean(seconds))
+    assert saved < 0  # verification has eaten what the tool had saved
+    calm = play(discover()["legal-rag"], calm=True, scale=0.05).report.models[0].segments[0].review_saved_s
+    assert calm is not None
+    assert calm > 5 * 60
     scores = [record["score"] for record in one.logs.predictions]
     assert abs(np.mean(scores[: len(scores) // 2]) - np.mean(scores[len(scores) // 2 :])) < 0.01  # as sure of itself as before
 

@@ -46,6 +46,23 @@ def batch(logs: Logs, policy: ModelPolicy, segment: dict[str, str]) -> dict[str,
     return {key: value for key, value in figures.items() if value is not None}
 
 
+def failed_since(logs: Logs, what: str, segment: dict[str, str]) -> float:
+    """Return, by plain counting over what came since the change, the figure that an event of a story states."""
+    since = [r for r in logs.predictions if r["timestamp"] >= (logs.changed_ms or 0) and _inside(r, segment)]
+    known = {r["request_id"]: r for r in logs.outcomes}
+    if what == "abstention":
+        return float(np.mean([bool(r.get("abstained")) for r in since]))
+    told = [(r, known[r["request_id"]]) for r in since if r["request_id"] in known]
+    if what.startswith("check:"):
+        counts = np.array([seen["checks"][what.removeprefix("check:")] for _, seen in told])
+        return float(counts[:, 0].sum() / counts[:, 1].sum())
+    y = np.array([_truth(r, seen["true_label"]) for r, seen in told], dtype=bool)
+    guess = np.array([_guess(r) for r, _ in told], dtype=bool)
+    if what == "f1":
+        return float(2 * (y & guess).sum() / (y.sum() + guess.sum()))
+    return float(np.mean(y == guess) if what == "accuracy" else np.mean(y != guess))
+
+
 def _inside(record: dict[str, Any], segment: dict[str, str]) -> bool:
     if record.get("probe"):
         return False
