@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from support.stories import DAY_MS, START_MS, Record, fold, story
 
-from detectors.model_version import ModelVersion
+from detectors.model_version import STATE_VERSION, ModelVersion
 from detectors.statistics.trend import trend
 from detectors.watch_report import report
 from schemas.fields import rfc3339
@@ -120,7 +120,7 @@ def test_the_weeks_are_part_of_the_versions_state() -> None:
     assert before
     watch.models["m"]["1"] = back
     assert msgspec.to_builtins(report([watch]).models[0].decay) == before
-    with pytest.raises(ValueError, match="state of version 3, got 2"):
+    with pytest.raises(ValueError, match=f"state of version {STATE_VERSION}, got 2"):
         ModelVersion.from_state(kept | {"version": 2}, "m", "1", parse_policy(POLICY).for_model("m"), distinct_scores=4096)
 
 
