@@ -12,6 +12,7 @@ from support.stories import START_MS, findings, fold, story, tick
 
 from detectors.companions.retrain import MENDED, Retrain
 from detectors.label_hours import DELAYS_H, HOUR_MS, LabelHours
+from detectors.monitors import ARMED
 from detectors.retrain import discover
 from detectors.watch_report import report
 from schemas.control import Control, ControlType
@@ -297,6 +298,33 @@ def test_incidents_that_people_end_ask_no_more_and_their_request_is_withdrawn(en
     eager = encode_policy(parse_policy(OFF.replace("200", "1")), by="ada", at=START_MS + 56 * DAY)
     later = watch.apply(Forwarded(Origin("control", "c", 0), 2, 0, eager)) + watch.apply(tick(START_MS + 70 * DAY))
     assert [event for event in later if isinstance(event.data, RetrainRequested)] == []
+
+
+def test_a_new_version_begins_with_a_baseline_of_its_own_and_the_request_is_answered() -> None:
+    policy = parse_policy("[models.m.retrain]\nmin_labels = 200\n")
+    old = [record for record in story(seed=1, days=60, per_day=30, change_day=50) if record[0] < START_MS + 60 * DAY]
+    new = [
+        (at + 60 * DAY, topic, record | {"timestamp": record["timestamp"] + 60 * DAY})
+        for at, topic, record in story(seed=2, days=60, per_day=30, version="2")
+    ]
+    watch, events = fold(old, policy=policy, close=False)
+    [asked] = [event.data for event in events if isinstance(event.data, RetrainRequested)]
+    for number, decision in enumerate(("ack", "done"), 1):
+        answer = {"decision": decision, "request_id": asked.request_id}
+        assert watch.apply(control(number, type="retrain", model_id="m", body=answer)) == []
+    _, more = fold(
+        sorted(old + new, key=lambda record: record[0]), policy=policy, watch=watch, close=False
+    )  # the old ones are below the marks
+    assert [event for event in more if event.type.startswith("gnomon.retrain")] == []
+    [state] = next(model for model in report([watch]).models if model.model_version == "1").retrain
+    assert (state.request_id, state.state, state.by) == (asked.request_id, "completed", "ada")
+    learnt = watch.models["m"]["2"].bank
+    key = watch.models["m"]["1"].incidents.open[0].members[0].alarm.key._replace(family="error", segment=0)
+    found = [(panel.monitors, row) for panel in learnt.panels[key.rung] if (row := learnt.row(panel, key)) >= 0]
+    [(monitors, row)] = found
+    assert monitors.state[row] == ARMED
+    assert monitors.base[row][0] == pytest.approx(0.08, abs=0.02)  # its own, not that of the version before it, nor 35 %
+    assert not watch.models["m"]["2"].incidents.open
 
 
 def test_the_policy_is_read() -> None:

@@ -1,19 +1,23 @@
 """Scenarios: every record is one, the figures are those of the story, and the event that the story asks for comes."""
 
 import json
+from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
+from river.drift import ADWIN
 from support.logs import gnomon
 from support.scenarios import batch, failed_since, played
 
 from schemas.codec import decode_records
 from schemas.drift import DriftData
+from schemas.fields import epoch_ms
 from schemas.outcome import Outcome
 from schemas.policy import parse_policy
 from schemas.prediction import Prediction
-from streams.scenarios import discover
+from streams.scenarios import DAY_MS, discover
 from streams.scenarios.files import to_lines
 from streams.scenarios.playing import play, raised
 
@@ -157,9 +161,23 @@ def test_money_lost_is_stated_while_accuracy_is_silent() -> None:
     one = played("fraud")
     kinds = {str(event.data.kind) for event in one.events if isinstance(event.data, DriftData)}
     assert "concept" not in kinds
+    true = {record["request_id"]: record for record in one.logs.outcomes}
+    real = [record for record in one.logs.predictions if "probe" not in record]
+    wrong = [record["predicted_label"] != true[record["request_id"]]["true_label"] for record in real]
+    assert not _alarms(wrong)  # of accuracy, by another's detector
+    moved = np.array([record["timestamp"] >= (one.logs.changed_ms or 0) for record in real])
+    assert _alarms(np.array(wrong) | (moved & (np.random.default_rng(1).random(len(moved)) < 0.02)))  # which two points more wake
     told = [event.data for event in one.events if isinstance(event.data, DriftData) and str(event.data.kind) == "cost"]
     assert told[-1].impact is not None
     assert told[-1].impact.money_per_day == pytest.approx(one.logs.truth["money_per_day"], rel=0.1)
+
+
+def _alarms(wrong: Iterable[bool]) -> int:
+    detector, found = ADWIN(), 0
+    for each in wrong:
+        detector.update(int(each))
+        found += detector.drift_detected
+    return found
 
 
 def test_recession_asks_once_to_retrain_on_what_came_after_the_turn() -> None:
@@ -169,6 +187,9 @@ def test_recession_asks_once_to_retrain_on_what_came_after_the_turn() -> None:
     told = [event.data for event in one.events if isinstance(event.data, DriftData) and event.time_ms <= asked.time_ms]
     assert asked.data.data.from_ == [data.onset for data in told if data.incident_id in asked.data.incidents][-1]
     assert asked.data.data.n_labelled >= 2_000
+    assert abs(epoch_ms(datetime.fromisoformat(asked.data.data.from_)) - one.logs.changed_ms) <= DAY_MS  # the width of a pane at that age
+    assert asked.data.expected_gain * 30 >= 20_000
+    assert not [event for event in one.events if event.type.value == "gnomon.retrain.cancelled"]
 
 
 def test_a_budget_reaches_the_watch_that_plays_it() -> None:
