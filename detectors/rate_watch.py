@@ -19,7 +19,7 @@ from detectors.segments import OTHER, Segments
 from schemas.findings import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from detectors.fixed import Ints
     from detectors.model_version import ModelVersion
@@ -66,11 +66,15 @@ class RateWatch(IncidentWatch):
         """Return a segment as {dimension: value}."""
         return self.segments.name(number)
 
+    def declared(self) -> Collection[str]:
+        """Return the names that the policy speaks of."""
+        return ()
+
     def number(self, name: str) -> int:
-        """Return the number of a name, new or known; names past the cap share one."""
+        """Return the number of a name, new or known; names past the cap share one, but those that the policy names."""
         if name in self.names:
             return self.names.index(name)
-        if len(self.names) > MOST_NAMES:
+        if len(self.names) > MOST_NAMES and name not in self.declared():
             return 0
         self.names.append(name)
         return len(self.names) - 1

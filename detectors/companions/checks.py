@@ -22,6 +22,8 @@ from schemas.report import CheckWatch
 from schemas.scored import Kind
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from detectors.fixed import Ints
     from detectors.incident_events import IncidentEvent
     from detectors.incidents import Listed
@@ -70,6 +72,10 @@ class VersionChecks(RateWatch):
     def new_bank(self, policy: ModelPolicy) -> NamedBank:
         """Return the bank of a policy."""
         return CheckBank(policy=policy)
+
+    def declared(self) -> Collection[str]:
+        """Return the names that the policy speaks of."""
+        return self.policy.checks
 
     def add(self, rows: Rows, where: Ints) -> int:
         """Add CHECK rows of real traffic; return when the first one of a watched check became known."""

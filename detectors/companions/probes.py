@@ -33,6 +33,8 @@ from schemas.report import ProbeBand, ProbeWatch
 from schemas.scored import Kind
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from detectors.fixed import Ints
     from detectors.incident_events import IncidentEvent
     from detectors.model_version import ModelVersion
@@ -82,6 +84,10 @@ class VersionProbes(RateWatch):
     def new_bank(self, policy: ModelPolicy) -> NamedBank:
         """Return the bank of a policy."""
         return ProbeBank(policy=policy)
+
+    def declared(self) -> Collection[str]:
+        """Return the names that the policy speaks of."""
+        return self.policy.probes
 
     def add(self, rows: Rows, where: Ints) -> int:
         """Add rows of real traffic with an amount, and of probes; return when the first watched probe was sent."""

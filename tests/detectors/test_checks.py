@@ -176,6 +176,17 @@ def test_the_first_failure_fires_when_it_is_known() -> None:
     assert watch.companions["m"].members["checks"].weight(2**60) == 0.0  # a fact spends no budget
 
 
+def test_a_check_that_the_policy_names_is_never_one_of_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("detectors.rate_watch.MOST_NAMES", 2)
+    records = _verified(6, {2: 1})
+    for _, topic, record in records:
+        if topic == "outcomes":
+            record["checks"] = {"a": [1, 1], "b": [1, 1], "c": [1, 1]} | record["checks"]
+    watch, events = fold(records, policy=STRICT, close=False, chunk=1)
+    assert kinds(of_checks(events)) == ["opened"]
+    assert [check.name for check in report([watch]).models[0].checks] == ["__other__", "a", "b", "citation"]
+
+
 def test_more_failures_are_the_same_incident_until_it_ends() -> None:
     records = _verified(300, {40: 1, 41: 2, 60: 1, 62: 1, 200: 1})
     _, events = fold(records, policy=STRICT, close=False)
