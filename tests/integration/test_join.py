@@ -80,6 +80,7 @@ def test_workers_killed_and_frozen_under_load(kafka: Broker, redis_url: str, pre
             send(settings, part.records, turn)
             total += len(part.records)
             started.append(join_worker(tmp_path, settings, redis_url, str(turn), GNOMON_BATCH_RECORDS="100"))
+            wait_for(lambda: started[-1].catches(signal.SIGTERM), "the worker is up", 60)  # on a busy machine that takes a while
             time.sleep(2)
             if turn == 1:
                 started[0].kill()
