@@ -148,7 +148,7 @@ class Deployment:
                 return False
         return True
 
-    def settle(self, watermark_ms: int | None = None, timeout_s: float = 60.0) -> Report:
+    def settle(self, watermark_ms: int | None = None, timeout_s: float = 180.0) -> Report:
         """Wait until everything is joined and folded, and the watermark has come to a time; return the report."""
         wait_for(lambda: self.read("join", *TIMED), "all is joined", timeout_s)
         if watermark_ms is not None:
