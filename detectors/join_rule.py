@@ -12,6 +12,7 @@ counts of one arrival, superseded parts aside, always add up to one record.
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import combinations
 from typing import NamedTuple
 
@@ -125,6 +126,7 @@ def _order(row: Row) -> Row:
     return row._replace(score=-1.0 if row.score is None else row.score, error=-math.inf if row.error is None else row.error)
 
 
+@lru_cache(maxsize=1_024)  # a prefix is read twice, without the arriving entry and with it
 def _readable(raw: bytes) -> Entry | None:
     try:
         entry: Entry = decode_entry(raw)
