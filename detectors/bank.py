@@ -20,6 +20,7 @@ from detectors.panel import Crossing, Panel
 from detectors.reading import Reading
 from detectors.reference import Shipped
 from detectors.signals import REFINED, Alarm, Estimate, Key, Note, Signal
+from detectors.state_version import expect_version
 from detectors.tracks import check_detectors, tracks_of
 from detectors.warmup import DEFAULT, WarmUp
 from detectors.watched_groups import WatchedGroups
@@ -343,8 +344,7 @@ class Bank:
             If the state is of another version.
 
         """
-        if state.get("version") != STATE_VERSION:
-            raise ValueError(f"expected a bank's state of version {STATE_VERSION}, got {state.get('version')!r}; replay from the log")
+        expect_version(state, STATE_VERSION, "a bank's state")
         bank = cls(policy=policy)
         bank.load(state)
         return bank

@@ -21,6 +21,7 @@ from detectors.monitors import ACTIVE
 from detectors.panes import SumTable
 from detectors.reading import BEFORE
 from detectors.segments import OTHER
+from detectors.state_version import expect_version
 from schemas import feature_codes
 from schemas.feature_codes import ABSENT, TEXT
 from schemas.policy_models import MAX_FEATURES
@@ -254,8 +255,7 @@ class VersionFeatures(IncidentWatch):
             If the state is of another version.
 
         """
-        if state.get("version") != STATE_VERSION:
-            raise ValueError(f"expected features' state of version {STATE_VERSION}, got {state.get('version')!r}; replay from the log")
+        expect_version(state, STATE_VERSION, "features' state")
         self.names, self.words = list(state["names"]), [list(words) for words in state["words"]]
         self.panes = FeaturePanes.from_state(state["panes"])
         self.first, self.totals = SumTable.from_state(COUNT, state["first"]), SumTable.from_state(TOTAL, state["totals"])

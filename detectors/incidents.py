@@ -13,6 +13,7 @@ from detectors.incident import DAY_MS, LABEL_DELAY, Incident, Member, loss_per_d
 from detectors.incident_events import CLEARED, ESCALATED, MOST_EVIDENCE, OPENED, SEVERITIES, UPDATED, IncidentEvent, Naming, message
 from detectors.reading import BEFORE
 from detectors.signals import Alarm, Cleared, Key, Moved, Signal
+from detectors.state_version import expect_version
 
 STATE_VERSION = 2
 _FLAP_MS = 7 * DAY_MS
@@ -298,8 +299,7 @@ class Incidents:
             If the state is of another version.
 
         """
-        if state.get("version") != STATE_VERSION:
-            raise ValueError(f"expected incidents' state of version {STATE_VERSION}, got {state.get('version')!r}; replay from the log")
+        expect_version(state, STATE_VERSION, "incidents' state")
         incidents = cls(model_id, model_version)
         incidents.open = msgspec.convert(state["open"], list[Incident])
         incidents.clears = [(int(due), str(family)) for due, family in state["clears"]]

@@ -22,6 +22,7 @@ from detectors.reference import Shipped
 from detectors.signals import REFINED, Alarm, Key, Moved, Note, Signal
 from detectors.spans import Spans
 from detectors.standing import Learnt
+from detectors.state_version import expect_version
 from detectors.timeouts import all_binary, time_out
 from detectors.unit_costs import PRICED, unit_cost
 from detectors.version_sums import BEGINNING, VersionSums
@@ -296,8 +297,7 @@ class ModelVersion:
             If the state is of another version.
 
         """
-        if state.get("version") != STATE_VERSION:
-            raise ValueError(f"expected a state of version {STATE_VERSION}, got {state.get('version')!r}; replay from the log")
+        expect_version(state, STATE_VERSION, "a state")
         version = cls(model_id, name, policy, distinct_scores)
         version.ladder = Ladder.from_state(state["ladder"])
         version.horizon_ms, version.on_timeout = state["horizon_ms"], state["on_timeout"]

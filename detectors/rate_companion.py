@@ -13,6 +13,7 @@ from detectors.named_rates import PART
 from detectors.reading import BEFORE
 from detectors.segments import OTHER
 from detectors.standing import Baseline
+from detectors.state_version import expect_version
 from detectors.version_sums import BEGINNING
 from schemas.control import Control
 from schemas.findings import Event
@@ -128,10 +129,7 @@ class RateCompanion(Companion):
             If it is of another version.
 
         """
-        if state.get("version") != STATE_VERSION:
-            raise ValueError(
-                f"expected a state of {self.name} of version {STATE_VERSION}, got {state.get('version')!r}; replay from the log"
-            )
+        expect_version(state, STATE_VERSION, f"a state of {self.name}")
         self.first_ms, self.watermark_ms = state["first_ms"], state["watermark_ms"]
         for name, saved in state["versions"]:
             self.versions[name] = self.new(name)

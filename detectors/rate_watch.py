@@ -16,6 +16,7 @@ from detectors.named_rates import NamedBank, RateReading, as_told, passed, rate_
 from detectors.panes import SEGMENT_BITS, SumTable
 from detectors.rate_panes import RatePanes, by_name
 from detectors.segments import OTHER, Segments
+from detectors.state_version import expect_version
 from schemas.findings import Event
 
 if TYPE_CHECKING:
@@ -158,8 +159,7 @@ class RateWatch(IncidentWatch):
             If it is of another version.
 
         """
-        if state.get("version") != STATE_VERSION:
-            raise ValueError(f"expected rates' state of version {STATE_VERSION}, got {state.get('version')!r}; replay from the log")
+        expect_version(state, STATE_VERSION, "rates' state")
         self.segments, self.names = Segments.from_state(state["segments"]), list(state["names"])
         self.panes, self.days = RatePanes.from_state(state["panes"]), SumTable.from_state(_DAY, state["days"])
         super().load(state)

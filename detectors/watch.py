@@ -22,6 +22,7 @@ from detectors.model_companions import COMPANIONS, ModelCompanions
 from detectors.model_version import END, ModelVersion
 from detectors.news import EVERY_MS, News
 from detectors.segments import OTHER
+from detectors.state_version import expect_version
 from schemas.control import Control
 from schemas.findings import Event
 from schemas.policy import Policy, parse_policy
@@ -316,8 +317,7 @@ class Watch:
             If the state is of another version.
 
         """
-        if head.get("version") != STATE_VERSION:
-            raise ValueError(f"expected a watch's state of version {STATE_VERSION}, got {head.get('version')!r}; replay from the log")
+        expect_version(head, STATE_VERSION, "a watch's state")
         self.policy = parse_policy(head["policy"])
         self.counts = {model: np.frombuffer(counts, dtype="<i8").astype(np.int64) for model, counts in head["counts"].items()}
         self.events = Counter(head["events"])

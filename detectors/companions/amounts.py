@@ -12,6 +12,7 @@ from detectors.companions import Companion
 from detectors.fixed import MONEY_UNIT, Ints
 from detectors.model_version import ModelVersion
 from detectors.panes import SumTable
+from detectors.state_version import expect_version
 from detectors.statistics.clustered import Z_95
 from schemas.findings import Event
 from schemas.policy_models import ModelPolicy
@@ -81,8 +82,7 @@ class Amounts(Companion):
             If it is of another version.
 
         """
-        if state.get("version") != STATE_VERSION:
-            raise ValueError(f"expected a state of amounts of version {STATE_VERSION}, got {state.get('version')!r}; replay from the log")
+        expect_version(state, STATE_VERSION, "a state of amounts")
         self.versions = {name: SumTable.from_state(LAYOUT, table) for name, table in state["versions"].items()}
 
 

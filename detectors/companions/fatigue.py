@@ -22,6 +22,7 @@ from detectors.ladder import DAY_MS
 from detectors.model_version import END, ModelVersion
 from detectors.reading import BEFORE
 from detectors.signals import Estimate
+from detectors.state_version import expect_version
 from schemas.control import Control, ControlType
 from schemas.drift import Interval, Window
 from schemas.fatigue import FatigueData, FatigueFigures, FatigueKind
@@ -269,8 +270,7 @@ class Fatigue(Companion):
 
     def load(self, state: dict[str, Any]) -> None:
         """Take back what ``to_state`` gave."""
-        if state.get("version") != STATE_VERSION:
-            raise ValueError(f"expected a state of fatigue of version {STATE_VERSION}, got {state.get('version')!r}; replay from the log")
+        expect_version(state, STATE_VERSION, "a state of fatigue")
         self.watermark_ms, self.now_ms = state["time_ms"]
         self.ledger.load(state["ledger"])
         for name, saved in state["kinds"].items():

@@ -10,6 +10,7 @@ from detectors.companions import Companion
 from detectors.fixed import Ints
 from detectors.model_version import ModelVersion
 from detectors.panes import BIN_BITS, MAX_CLASS, PANE_MS, pane_of
+from detectors.state_version import expect_version
 from detectors.statistics.stratified_maturity import maturity_by_age, score_strata
 from detectors.timeline import aggregate, held_days
 from schemas.findings import Event
@@ -89,8 +90,7 @@ class Labels(Companion):
             If it is of another version.
 
         """
-        if state.get("version") != STATE_VERSION:
-            raise ValueError(f"expected a state of labels of version {STATE_VERSION}, got {state.get('version')!r}; replay from the log")
+        expect_version(state, STATE_VERSION, "a state of labels")
         self.actions = {name: np.array(counts, dtype=np.int64) for name, counts in state["actions"].items()}
 
 

@@ -17,6 +17,7 @@ from detectors.ladder import WEEK_MS
 from detectors.model_version import ModelVersion
 from detectors.retrain import BEGINNING, Case, Ground, ready_ms
 from detectors.segments import OTHER
+from detectors.state_version import expect_version
 from schemas.control import Control, ControlType
 from schemas.drift import DriftData, Kind, Severity
 from schemas.fields import Timestamp, epoch_ms, rfc3339
@@ -285,8 +286,7 @@ class Retrain(Companion):
             If the state is of another version.
 
         """
-        if state.get("version") != STATE_VERSION:
-            raise ValueError(f"expected a retrain state of version {STATE_VERSION}, got {state.get('version')!r}; replay from the log")
+        expect_version(state, STATE_VERSION, "a retrain state")
         self.labels = {version: LabelHours.from_state(labels) for version, labels in state["labels"].items()}
         self.grounds = {ground.incident_id: ground for ground in map(of_plain, state["grounds"])}
         self.forecasts = {ground.model_version: ground for ground in map(of_plain, state["forecasts"])}

@@ -13,6 +13,7 @@ import numpy as np
 from river import base
 
 from detectors.river.parameters import Value, checked, kind_of
+from detectors.state_version import expect_version
 
 STATE_VERSION = 1
 STEP_LIMIT = 10_000  # events that one step feeds at most
@@ -140,8 +141,7 @@ class RiverWatch(base.DriftDetector):  # type: ignore[misc]  # River's classes a
             If the state is of another version, or its parameters would be refused.
 
         """
-        if state.get("version") != STATE_VERSION:
-            raise ValueError(f"expected a detector's state of version {STATE_VERSION}, got {state.get('version')!r}")
+        expect_version(state, STATE_VERSION, "a detector's state", then="feed it again")
         watch = cls(state["name"], {name: value for name, value in state["parameters"].items() if value is not None})
         log: list[_Step] = []
         for times, *step in state["steps"]:

@@ -8,6 +8,7 @@ from river import base
 
 from detectors.baselines.wilson import wilson
 from detectors.bets.rates import RATIOS
+from detectors.state_version import expect_version
 
 STATE_VERSION = 1
 _EDGE = 1e-6  # a baseline of 0 or 1 would lose everything at the first event that it did not foresee
@@ -129,8 +130,7 @@ class EvidenceDetector(base.DriftDetector):  # type: ignore[misc]  # River's cla
             If the state is of another version, or its parameters would be refused.
 
         """
-        if state.get("version") != STATE_VERSION:
-            raise ValueError(f"expected a detector's state of version {STATE_VERSION}, got {state.get('version')!r}")
+        expect_version(state, STATE_VERSION, "a detector's state", then="feed it again")
         detector = cls(*state["parameters"])
         detector.n_detections, detector._drift_detected = state["n_detections"], state["detected"]
         detector._n, detector._sum = state["learnt"]
