@@ -7,19 +7,17 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from detectors.active import Active
-from detectors.baselines.attribution import e_bh
 from detectors.baselines.coverage import CoverageGuard
 from detectors.bets import Fit, enough_for
-from detectors.budget import DAY_MS, Budget
+from detectors.budget import Budget
 from detectors.cells import CONFUSION, KNOWN, MADE
+from detectors.crossings import raise_alarms
 from detectors.fixed import Floats, Ints
-from detectors.kernel import mix
 from detectors.monitors import ACTIVE, ARMED, LEARNING
 from detectors.panel import Crossing, Panel
 from detectors.reading import Reading
 from detectors.reference import Shipped
-from detectors.signals import REFINED, Alarm, Estimate, Key, Note, Signal
+from detectors.signals import REFINED, Key, Note, Signal
 from detectors.state_version import expect_version
 from detectors.tracks import check_detectors, tracks_of
 from detectors.warmup import DEFAULT, WarmUp
@@ -27,7 +25,11 @@ from detectors.watched_groups import WatchedGroups
 from schemas.policy_models import ModelPolicy
 
 STATE_VERSION = 5
-Naming = Callable[[int], Mapping[str, str]]
+Naming = Callable[[int], Mapping[str, str]]  # a segment's number -> {dimension: value}
+
+
+def _nameless(segment: int) -> Mapping[str, str]:
+    return {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +43,7 @@ class StepContext:
 
     share: float = 1.0
     outcome_days: Callable[[int], float] = field(default=lambda segment: math.inf)
-    name: Callable[[int], Mapping[str, str]] = field(default=lambda segment: {})
+    name: Naming = field(default=_nameless)
 
 
 class Bank:
@@ -85,7 +87,7 @@ class Bank:
         self.guards: dict[int, CoverageGuard] = {}
         self.warm_up = WarmUp()
         self.shipped: Shipped | None = None  # what a reference set has counted
-        self.naming: Naming = lambda segment: {}  # of segments; never part of the state
+        self._name: Naming = _nameless  # of segments, as the step or the shipment at hand has it
         self.groups = WatchedGroups()
 
     @property
@@ -95,6 +97,7 @@ class Bank:
 
     def step(self, reading: Reading, context: StepContext) -> list[Signal]:
         """Step every monitor that the reading has events for; return alarms, what is new about old ones, and notes."""
+        self._name = context.name
         panels = self._panels(reading)
         observed = [panel.observe(reading, context.name) for panel in panels]
         self.budget.advance(reading.due_ms, context.share)
@@ -107,17 +110,19 @@ class Bank:
             crossings, moved, news = panel.step(reading, obs, slots, self.budget, lambda slot: context.outcome_days(self.segments[slot]))
             signals += moved
             crossings += self._river(panel, obs, reading, signals)
-            signals += self._alarms(panel, crossings, reading, guard)
+            signals += raise_alarms(
+                panel, crossings, reading, guard=guard, segments=self.segments, budget=self.budget, describe=self.describe
+            )
             for row, fit, first in news:
                 signals += self._armed(panel, row, fit, reading.due_ms, first=first)
         return signals
 
-    def ship(self, shipped: Shipped, due_ms: int) -> list[Signal]:
+    def ship(self, shipped: Shipped, due_ms: int, name: Naming = _nameless) -> list[Signal]:
         """Take the baselines of a reference set, for the monitors there are and those to come; return notes on those that stand by it.
 
         It holds for families that need no label at age 0, for the others at the mature rung. A monitor past an alarm keeps its own.
         """
-        self.shipped = shipped
+        self.shipped, self._name = shipped, name
         return [
             note
             for _, panels in sorted(self.panels.items())
@@ -127,7 +132,7 @@ class Bank:
         ]
 
     def _counted(self, family: str, slot: int) -> tuple[Floats, float] | None:
-        return None if self.shipped is None else self.shipped.find(family, self.naming(self.segments[slot]))
+        return None if self.shipped is None else self.shipped.find(family, self._name(self.segments[slot]))
 
     def relearn(self, keys: list[Key]) -> None:
         """Let monitors learn a new baseline from the next pane on: what they see now was accepted as normal."""
@@ -252,75 +257,9 @@ class Bank:
             notes.append(Note(what="miscalibrated", key=key, due_ms=due_ms, text=fit.remark, figures=figures))
         return notes
 
-    def _alarms(self, panel: Panel, crossings: list[Crossing], reading: Reading, guard: CoverageGuard | None) -> list[Signal]:
-        alarms: list[tuple[Crossing, Alarm, Fit]] = []
-        for crossing in crossings:
-            found = self._alarm(panel, crossing, reading, guard)
-            if found is not None:
-                alarms.append((crossing, *found))
-        for crossing, alarm, fit in alarms:
-            track = panel.tracks[int(panel.monitors.track[crossing.row])]
-            active = Active.after(
-                alarm.key,
-                panel.bet,
-                fit,
-                phi=float(panel.monitors.phi[crossing.row]),
-                stake=crossing.stake,
-                current=alarm.current,
-                baseline=alarm.baseline,
-                tolerance=track.tolerance,
-                seen=panel.monitors.recent[crossing.row].copy() if panel.bet.shaped else None,
-            )
-            panel.raise_alarm(crossing.row, active, self.budget)
-        return [alarm for _, alarm, _ in alarms]
-
-    def _alarm(self, panel: Panel, crossing: Crossing, reading: Reading, guard: CoverageGuard | None) -> tuple[Alarm, Fit] | None:
-        m, row, bet = panel.monitors, crossing.row, panel.bet
-        track = panel.tracks[int(m.track[row])]
-        sums = m.since[row, crossing.stake]
-        n, x, expected = sums[:3].tolist()
-        if n <= 0:
-            return None
-        mean, base = x / n, expected / n
-        if not bet.gate(n, bet.effect(mean, base, track.direction), track.tolerance):
-            return None
-        value, lo, hi, size = m.base[row].tolist()
-        fit = Fit(null=m.null[row].copy(), value=value, lo=lo, hi=hi, n=size)
-        phi = float(m.phi[row])
-        onset_ms = int(m.onset[row, crossing.stake])
-        delayed = track.family.kind != "label_delay" and guard is not None and not reading.mature and guard.shifted(onset_ms)
-        alarm = Alarm(
-            key=panel.key(row, self.segments[int(m.slot[row])]),
-            kind="label_delay" if delayed else track.family.kind,
-            direction=bet.direction(track.direction, crossing.stake),
-            how=bet.describe(crossing.stake, fit.null),
-            needs_labels=track.family.needs_labels,
-            age_ms=reading.age_ms,
-            mature=reading.mature,
-            due_ms=reading.due_ms,
-            onset_ms=onset_ms,
-            end_ms=reading.end_ms,
-            baseline=Estimate(base, *bet.interval(fit, base, track.tolerance), size),
-            current=Estimate(mean, *bet.spread(sums, phi, panel.tables[row]), n),
-            log_evidence=crossing.log_evidence,
-            detector=track.paged_by,
-            unconfirmed=delayed,
-            why="labels come at another pace than in the baseline; only the last rung can tell" if delayed else "",
-            affected=self._affected(panel, row),
-            per_day=n / (reading.end_ms - onset_ms) * DAY_MS,
-            rates=bet.rates(sums),
-        )
-        return alarm, fit
-
-    def _affected(self, panel: Panel, row: int) -> tuple[int, ...]:
-        """Return the groups of the same family and direction that have evidence now, the alarming one included."""
-        m = panel.monitors
-        rows = np.flatnonzero((m.track[: m.count] == m.track[row]) & (m.slot[: m.count] > 0) & (m.state[: m.count] == ARMED))
-        rows = rows[m.paid[rows] > 0]
-        slots = set(m.slot[rows[e_bh(mix(m.log_r[rows]) - np.log(m.paid[rows]))]].tolist()) if len(rows) else set()
-        if m.slot[row]:
-            slots.add(int(m.slot[row]))
-        return tuple(sorted(self.segments[slot] for slot in slots))
+    def describe(self, panel: Panel, row: int, stake: int, null: Floats) -> str:
+        """Say which alternative has won."""
+        return panel.bet.describe(stake, null)
 
     def to_state(self) -> dict[str, Any]:
         """Return the state as plain values and raw bytes, ready for msgpack; versioned."""

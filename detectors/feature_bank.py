@@ -1,12 +1,11 @@
 """The evidence on features: a bank whose monitors are made as features' scales become known, one panel for all of a kind."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from detectors.bank import Bank
 from detectors.baselines.coverage import CoverageGuard
-from detectors.bets import Fit, discover
+from detectors.bets import discover
 from detectors.bets.covariates import CELLS, CategoryBet
 from detectors.bets.exceedances import RHO, thresholds
 from detectors.families import CATEGORY, MISSING, NUMBER, family
@@ -14,9 +13,8 @@ from detectors.feature_packing import wanted
 from detectors.feature_scale import NUMBERS, Scale
 from detectors.fixed import Floats
 from detectors.named_rates import PART
-from detectors.panel import Crossing, Panel
+from detectors.panel import Panel
 from detectors.reading import Reading
-from detectors.signals import Alarm
 from detectors.tracks import Track
 from schemas.feature_codes import edge
 from schemas.policy_models import ModelPolicy
@@ -70,15 +68,9 @@ class FeatureBank(Bank):
     def _guard(self, reading: Reading) -> CoverageGuard | None:
         return None
 
-    def _alarm(self, panel: Panel, crossing: Crossing, reading: Reading, guard: CoverageGuard | None) -> tuple[Alarm, Fit] | None:
-        found = super()._alarm(panel, crossing, reading, guard)
-        if found is None:
-            return None
-        alarm, fit = found
-        return replace(alarm, how=self._told(alarm.key.family, panel, crossing.stake, fit.null)), fit
-
-    def _told(self, name: str, panel: Panel, stake: int, null: Floats) -> str:
+    def describe(self, panel: Panel, row: int, stake: int, null: Floats) -> str:
         """Say which values there are more of."""
+        name = panel.tracks[int(panel.monitors.track[row])].family.name
         prefix, _, feature = name.partition(":")
         scale = self.scales[feature]
         if prefix == MISSING:

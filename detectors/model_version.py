@@ -77,7 +77,6 @@ class ModelVersion:
         self.learning = Learning()
         self.read_to: dict[int, int] = {0: BEGINNING}  # by rung: panes that begin before it have been read
         self.stepped = False  # since it was last asked: more than the passing of time has changed the state; never part of it
-        self.bank.naming = self.sums.segments.name
         self.trace: Trace | None = None  # told of every step; never part of the state
         self.mature_sums = {"made": SumTable(MADE), "known": SumTable(KNOWN), "bins": SumTable(BIN), "weeks": SumTable(KNOWN)}
 
@@ -91,7 +90,6 @@ class ModelVersion:
         if policy == self.policy:
             return []
         self.bank = Bank.from_state(self.bank.to_state(), policy=policy)
-        self.bank.naming = self.sums.segments.name
         self.policy = policy
         events = self.incidents.keep(self.bank.active(), max(self.watermark_ms, BEGINNING), self.segment_text)
         return [drift_event(self, event) for event in events]
@@ -101,7 +99,7 @@ class ModelVersion:
         if self.policy.cost != self.sums.cost:
             families = [each for each in reference.families if each.family != COST]
             reference = msgspec.structs.replace(reference, families=families)
-        self._note(self.bank.ship(Shipped(reference, self.policy.cost), at_ms))
+        self._note(self.bank.ship(Shipped(reference, self.policy.cost), at_ms, self.sums.segments.name))
 
     def _note(self, signals: list[Signal]) -> None:
         notes = [signal for signal in signals if isinstance(signal, Note)]
@@ -303,7 +301,6 @@ class ModelVersion:
         version.horizon_ms, version.on_timeout = state["horizon_ms"], state["on_timeout"]
         version.sums = VersionSums.from_state(state["sums"], distinct_scores)
         version.bank = Bank.from_state(state["bank"], policy=policy)
-        version.bank.naming = version.sums.segments.name
         version.incidents = Incidents.from_state(state["incidents"], model_id, name)
         version.notes = [Note(what=what, key=Key(*key), due_ms=due, text=text, figures=f) for what, key, due, text, f in state["notes"]]
         version.said = state["said"]
