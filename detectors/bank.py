@@ -134,6 +134,14 @@ class Bank:
     def _counted(self, family: str, slot: int) -> tuple[Floats, float] | None:
         return None if self.shipped is None else self.shipped.find(family, self._name(self.segments[slot]))
 
+    def calm(self, keys: list[Key]) -> None:
+        """Let monitors past an alarm take part again, their evidence at zero and their baseline as it was."""
+        for key in keys:
+            for panel in self.panels.get(key.rung, []):
+                row = self.row(panel, key)
+                if row in panel.active:
+                    panel.lower_alarm(row, self.budget)
+
     def relearn(self, keys: list[Key]) -> None:
         """Let monitors learn a new baseline from the next pane on: what they see now was accepted as normal."""
         for key in keys:

@@ -158,7 +158,11 @@ read at age 190 days; no group stands out. Look at positives that the model miss
         if closed:
             return f"Closed: {what.noun} of {whom}.{_because(closed)}"
         noun = f"share of {lead.how}" if what.kind in _SHARES else what.noun
-        return f"{_subject(noun, whom)} is back: {now} lately, against a baseline of {base}.{_because(why)}"
+        # A stream can swing past where it was: that ends this change, but nothing is as before.
+        below, above = current.hi < lead.baseline.lo, current.lo > lead.baseline.hi
+        beyond = (below and lead.key.direction > 0) or (above and lead.key.direction < 0)
+        how = "has turned, past where it was" if beyond else "is back"
+        return f"{_subject(noun, whom)} {how}: {now} lately, against a baseline of {base}.{_because(why)}"
     if what.kind == "calibration":
         words = {"up": "that turned out positive", "down": "that turned out negative"}.get(lead.direction, "that went against the score")
         change = f"Calibration of {whom} changed: {lead.how}. The share of outcomes {words} is {now} where {base} was to be expected"

@@ -20,6 +20,7 @@ from detectors.panes import WIDTHS_MS, SumTable, floor_to
 from detectors.reading import Reading
 from detectors.reference import Shipped
 from detectors.signals import REFINED, Alarm, Key, Moved, Note, Signal
+from detectors.silence import SILENT_DAYS, silent_from
 from detectors.spans import Spans
 from detectors.standing import Learnt
 from detectors.state_version import expect_version
@@ -34,6 +35,7 @@ from schemas.scored import Rows
 STATE_VERSION = 4
 MAX_NOTES = 1_000
 END = -BEGINNING  # a watermark after everything
+SILENT = f"no prediction has come for {SILENT_DAYS} days and the oldest age at which they are judged: it seems to be out of service"
 
 Share = Callable[[int], float]  # due time -> part of the model's budget
 Trace = Callable[["ModelVersion", Reading, list[Signal]], None]  # what a rung has read, and what the bank said to it
@@ -139,6 +141,7 @@ class ModelVersion:
     def _step_until(self, until_ms: int, share: Share, events: list[Event]) -> bool:
         """Step what is due; return False where the first predictions became complete on the way."""
         for step, pane in read_ahead(self._due(until_ms), self._span, self.sums.read):
+            self._fall_silent(step.due_ms, events)
             reading = self._reading(step, pane)
             self.stepped = True
             self.read_to[step.rung] = reading.end_ms
@@ -152,7 +155,23 @@ class ModelVersion:
                 events += [drift_event(self, event) for event in self.incidents.apply(signals, step.due_ms, self.segment_text)]
             if step.rung == 0 and self.ladder.learnt_ms is None and self._learnt(reading):
                 return False
+        self._fall_silent(until_ms, events)
         return True
+
+    def _fall_silent(self, until_ms: int, events: list[Event]) -> None:
+        """Close what is open of a version that is out of service; should it come back, its monitors go on from their baselines."""
+        if not self.incidents.open:
+            return
+        age_ms = self.ladder.age_ms(self.ladder.rungs()[-1])
+        ended = self.watermark_ms == END
+        at_ms = silent_from(self.sums.days(), since_ms=self.bank.budget.now, age_ms=age_ms, until_ms=until_ms, ended=ended)
+        if at_ms is None:
+            return
+        for incident in list(self.incidents.open):
+            self.bank.calm([member.alarm.key for member in incident.members])
+            closed = self.incidents.close(incident.incident_id, SILENT, due_ms=at_ms, naming=self.segment_text)
+            events += [drift_event(self, event) for event in closed]
+        self.stepped = True
 
     def _priced(self, signal: Signal, reading: Reading) -> Signal:
         """Say what a change of costs or of mistakes amounts to: events a day since the alarm, and what one more mistake costs."""

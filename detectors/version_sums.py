@@ -189,6 +189,11 @@ class VersionSums:
         n = rows[keys & ((1 << SEGMENT_BITS) - 1) == segment].astype(np.float64)
         return float(n.sum() ** 2 / np.square(n).sum()) if n.any() else 0.0
 
+    def days(self) -> Ints:
+        """Return the days with predictions, days since 1970, ascending."""
+        table = self.tables["made_days"]
+        return np.asarray(np.unique(table.keys[table.rows[:, 0] != 0] >> SEGMENT_BITS))
+
     def active(self, since_ms: int, until_ms: int) -> bool:
         """Say whether predictions were made between two times, whole days only."""
         within = self.tables["made_days"].span(since_ms // DAY_MS << SEGMENT_BITS, until_ms // DAY_MS << SEGMENT_BITS)

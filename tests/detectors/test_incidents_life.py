@@ -278,6 +278,15 @@ def test_every_family_has_a_sentence_a_person_can_act_on(family):
     assert "is back" in over
 
 
+@pytest.mark.parametrize(
+    ("direction", "now", "told"),
+    [(1, (0.0, 0.0, 0.01), "has turned"), (-1, (0.4, 0.3, 0.5), "has turned"), (1, (0.1, 0.0, 0.2), "is back")],
+)
+def test_what_has_swung_to_the_other_side_is_not_called_back(direction, now, told):
+    lead = alarm("score", how="scores up to 0.05", direction=direction)
+    assert told in message("cleared", "m 1", lead, Estimate(*now, 99), (), naming=str)
+
+
 def test_rates_are_written_as_exactly_as_they_are_known():
     assert percent(Estimate(0.0123, 0.0119, 0.0127, 1e6)) == "1.23 % (1.19\u20131.27)"
 
