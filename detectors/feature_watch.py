@@ -130,12 +130,14 @@ class VersionFeatures(IncidentWatch):
         """Read every pane that is due by the watermark; return what the incidents say."""
         found: list[IncidentEvent] = []
         for due_ms, start_ms in self.panes.due(watermark_ms):
+            found += self.close_silent(due_ms, version)
             self.stepped = True
             reading = self._reading(due_ms, start_ms)
             signals = self.bank.step(reading, StepContext(share=share(due_ms)))
             self.learnt.add(signals, self.segment_name, lambda _: 0)
             if signals or self.incidents.open:
                 found += self.incidents.apply(signals, due_ms, self.segment_text)
+        found += self.close_silent(watermark_ms, version)
         self.passed(watermark_ms)
         return self.told(found, version)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from detectors.control_desk import decide_incidents, is_reset
 from detectors.findings import drift_data
 from detectors.incidents import Incidents, Listed
+from detectors.silence import close_silent
 from detectors.standing import Learnt
 from schemas.findings import Event, EventType, subject
 
@@ -69,6 +70,14 @@ class IncidentWatch(ABC):
             about = subject(self.model_id, self.name)
             events.append(Event(id=f"{event.incident_id}-{self.said}", type=kind, subject=about, time_ms=event.time_ms, data=data))
         return events
+
+    def close_silent(self, until_ms: int, version: ModelVersion | None, age_ms: int = 0) -> list[IncidentEvent]:
+        """Close what is open if the version is out of service by a time; ``age_ms`` as of ``detectors.silence``."""
+        if version is None or version.name != self.name:  # of versions past the cap nobody knows which is silent
+            return []
+        closed = close_silent(self.bank, self.incidents, version, until_ms=until_ms, naming=self.segment_text, age_ms=age_ms)
+        self.stepped = self.stepped or bool(closed)
+        return closed
 
     def worded(self, event: IncidentEvent) -> IncidentEvent:
         """Return an event with what else is known of it."""

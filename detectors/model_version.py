@@ -20,13 +20,13 @@ from detectors.panes import WIDTHS_MS, SumTable, floor_to
 from detectors.reading import Reading
 from detectors.reference import Shipped
 from detectors.signals import REFINED, Alarm, Key, Moved, Note, Signal
-from detectors.silence import SILENT_DAYS, silent_from
+from detectors.silence import close_silent
 from detectors.spans import Spans
 from detectors.standing import Learnt
 from detectors.state_version import expect_version
 from detectors.timeouts import all_binary, time_out
 from detectors.unit_costs import PRICED, unit_cost
-from detectors.version_sums import BEGINNING, VersionSums
+from detectors.version_sums import BEGINNING, END, VersionSums
 from schemas.findings import Event
 from schemas.policy_models import ModelPolicy
 from schemas.reference import Reference
@@ -34,8 +34,6 @@ from schemas.scored import Rows
 
 STATE_VERSION = 4
 MAX_NOTES = 1_000
-END = -BEGINNING  # a watermark after everything
-SILENT = f"no prediction has come for {SILENT_DAYS} days and the oldest age at which they are judged: it seems to be out of service"
 
 Share = Callable[[int], float]  # due time -> part of the model's budget
 Trace = Callable[["ModelVersion", Reading, list[Signal]], None]  # what a rung has read, and what the bank said to it
@@ -141,7 +139,7 @@ class ModelVersion:
     def _step_until(self, until_ms: int, share: Share, events: list[Event]) -> bool:
         """Step what is due; return False where the first predictions became complete on the way."""
         for step, pane in read_ahead(self._due(until_ms), self._span, self.sums.read):
-            self._fall_silent(step.due_ms, events)
+            self._close_silent(step.due_ms, events)
             reading = self._reading(step, pane)
             self.stepped = True
             self.read_to[step.rung] = reading.end_ms
@@ -155,23 +153,13 @@ class ModelVersion:
                 events += [drift_event(self, event) for event in self.incidents.apply(signals, step.due_ms, self.segment_text)]
             if step.rung == 0 and self.ladder.learnt_ms is None and self._learnt(reading):
                 return False
-        self._fall_silent(until_ms, events)
+        self._close_silent(until_ms, events)
         return True
 
-    def _fall_silent(self, until_ms: int, events: list[Event]) -> None:
-        """Close what is open of a version that is out of service; should it come back, its monitors go on from their baselines."""
-        if not self.incidents.open:
-            return
-        age_ms = self.ladder.age_ms(self.ladder.rungs()[-1])
-        ended = self.watermark_ms == END
-        at_ms = silent_from(self.sums.days(), since_ms=self.bank.budget.now, age_ms=age_ms, until_ms=until_ms, ended=ended)
-        if at_ms is None:
-            return
-        for incident in list(self.incidents.open):
-            self.bank.calm([member.alarm.key for member in incident.members])
-            closed = self.incidents.close(incident.incident_id, SILENT, due_ms=at_ms, naming=self.segment_text)
-            events += [drift_event(self, event) for event in closed]
-        self.stepped = True
+    def _close_silent(self, until_ms: int, events: list[Event]) -> None:
+        closed = close_silent(self.bank, self.incidents, self, until_ms=until_ms, naming=self.segment_text)
+        self.stepped = self.stepped or bool(closed)
+        events += [drift_event(self, event) for event in closed]
 
     def _priced(self, signal: Signal, reading: Reading) -> Signal:
         """Say what a change of costs or of mistakes amounts to: events a day since the alarm, and what one more mistake costs."""

@@ -126,6 +126,7 @@ class VersionPairs(RateWatch):
         """Read every pane that is due by the watermark, in due order; ``champion`` says against whom at a time."""
         events: list[Event] = []
         for due_ms, rival, start_ms in self.pairs.due(watermark_ms, dict(enumerate(self.names))):
+            events += self.told(self.close_silent(due_ms, version), version)
             self.stepped = True
             events += self._follow(champion(due_ms), due_ms)
             sums = self.pairs.read(rival, start_ms)
@@ -133,6 +134,7 @@ class VersionPairs(RateWatch):
             signals = self.bank.step(self._pane(due_ms, rival, start_ms, sums), StepContext(share=share(due_ms)))
             found = self.incidents.apply(signals, due_ms, self.segment_text) if signals or self.incidents.open else []
             events += self.told(found, version)
+        events += self.told(self.close_silent(watermark_ms, version), version)
         self.passed(watermark_ms)
         return events
 

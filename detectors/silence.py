@@ -1,11 +1,54 @@
 """When a model version counts as out of service: what stands open of it would stay open for ever, since nothing comes that could end it."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from detectors.fixed import Ints
 from detectors.ladder import DAY_MS
+from detectors.version_sums import END
+
+if TYPE_CHECKING:
+    from detectors.bank import Bank
+    from detectors.incident_events import IncidentEvent, Naming
+    from detectors.incidents import Incidents
+    from detectors.model_version import ModelVersion
 
 SILENT_DAYS = 30  # without a prediction, after the last one has been judged at the oldest age
+SILENT = f"no prediction has come for {SILENT_DAYS} days and the oldest age at which they are judged: it seems to be out of service"
+
+
+def close_silent(
+    bank: "Bank", incidents: "Incidents", version: "ModelVersion", *, until_ms: int, naming: "Naming", age_ms: int = 0
+) -> "list[IncidentEvent]":
+    """Close what is open of a version that is out of service by a time; should it come back, its monitors go on from their baselines.
+
+    Parameters
+    ----------
+    bank, incidents
+        Of the version, or of a companion of it.
+    version
+        Whose predictions count, and the ages at which they are judged.
+    until_ms
+        How far time has come: the next step, or the watermark.
+    naming
+        Of segments, in what is told.
+    age_ms
+        The oldest age at which the companion judges, if it has ages of its own.
+
+    """
+    if not incidents.open:
+        return []
+    oldest_ms = max(age_ms, version.ladder.age_ms(version.ladder.rungs()[-1]))
+    ended = version.watermark_ms == END
+    at_ms = silent_from(version.sums.days(), since_ms=bank.budget.now, age_ms=oldest_ms, until_ms=until_ms, ended=ended)
+    if at_ms is None:
+        return []
+    events = []
+    for incident in list(incidents.open):
+        bank.calm([member.alarm.key for member in incident.members])
+        events += incidents.close(incident.incident_id, SILENT, due_ms=at_ms, naming=naming)
+    return events
 
 
 def silent_from(days: Ints, *, since_ms: int, age_ms: int, until_ms: int, ended: bool = False) -> int | None:
@@ -16,7 +59,7 @@ def silent_from(days: Ints, *, since_ms: int, age_ms: int, until_ms: int, ended:
     days
         Days since 1970 with predictions, ascending.
     since_ms
-        How far the version has been judged: the silence after the last prediction before it is looked at.
+        How far the version has been judged: a silence before the last prediction by then is past.
     age_ms
         The oldest age at which predictions are judged.
     until_ms
@@ -37,10 +80,8 @@ def silent_from(days: Ints, *, since_ms: int, age_ms: int, until_ms: int, ended:
 
     """
     place = int(np.searchsorted(days, since_ms // DAY_MS, side="right"))
-    if not place:
-        return None
-    silent_ms = (int(days[place - 1]) + 1 + SILENT_DAYS) * DAY_MS + age_ms
-    broken = place < len(days)
-    if silent_ms > until_ms or (broken and int(days[place]) * DAY_MS < silent_ms) or (ended and not broken):
-        return None
-    return silent_ms
+    days = days[max(place - 1, 0) :]
+    silent = (days + 1 + SILENT_DAYS) * DAY_MS + age_ms
+    following = np.append(days[1:] * DAY_MS, -END if ended else END)[: len(days)]
+    found = silent[(silent <= until_ms) & (silent <= following)]
+    return int(found[0]) if len(found) else None

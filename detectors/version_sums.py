@@ -33,6 +33,7 @@ from schemas.cost import CostMatrix
 from schemas.scored import Kind, Rows
 
 BEGINNING = -(2**33) * PANE_MS  # the first time that a key can hold
+END = -BEGINNING  # a watermark after everything
 TOTAL_BIN_BITS = 6
 _DAY = Layout(counts=("n",), sums={})
 _TABLES: dict[str, Layout] = {

@@ -19,10 +19,11 @@ from detectors.fixed import Ints
 from detectors.ladder import DAY_MS
 from detectors.ledger import Ledger
 from detectors.model_companions import COMPANIONS, ModelCompanions
-from detectors.model_version import END, ModelVersion
+from detectors.model_version import ModelVersion
 from detectors.news import EVERY_MS, News
 from detectors.segments import OTHER
 from detectors.state_version import expect_version
+from detectors.version_sums import END
 from schemas.control import Control
 from schemas.findings import Event
 from schemas.policy import Policy, parse_policy

@@ -118,13 +118,18 @@ def _model(watch: Watch, version: ModelVersion) -> ModelReport:
         age_s = ladder.age_ms(ladder.mature) / 1000
         mature = [AgedFigures(**msgspec.structs.asdict(one), age_s=age_s, mature=True) for one in mature_figures(version, chosen)]
     counts = {cell: int(getattr(figures[0], cell)) for cell in CONFUSION}
+    beside = sum(each.model_version in (version.name, "") for each in companions.listed())  # those of all versions count for each
     return ModelReport(
         model_id=version.model_id,
         model_version=version.name,
         segments=figures,
         mature=mature,
         ladder=[_rung(version, rung) for rung in ladder.rungs()],
-        state={"watermark_ms": version.watermark_ms, "open_incidents": len(version.incidents.open), "notes": len(version.notes)},
+        state={
+            "watermark_ms": version.watermark_ms,
+            "open_incidents": len(version.incidents.open) + beside,
+            "notes": len(version.notes),
+        },
         claims=claims_of(version, next((one for one in mature if not one.segment), None)),
         river={name: label_metric(name, **counts) for name in version.policy.metrics},
         **companions.report(version),

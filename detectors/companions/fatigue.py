@@ -19,10 +19,11 @@ from detectors.fatigue.ledger import Ledger
 from detectors.fixed import Ints
 from detectors.incidents import Listed
 from detectors.ladder import DAY_MS
-from detectors.model_version import END, ModelVersion
+from detectors.model_version import ModelVersion
 from detectors.reading import BEFORE
 from detectors.signals import Estimate
 from detectors.state_version import expect_version
+from detectors.version_sums import END
 from schemas.control import Control, ControlType
 from schemas.drift import Interval, Window
 from schemas.fatigue import FatigueData, FatigueFigures, FatigueKind

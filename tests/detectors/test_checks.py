@@ -101,9 +101,10 @@ def test_a_fall_of_the_pass_rate_is_one_incident() -> None:
     assert data.current.hi < data.baseline.lo
     assert mine[-1].data.message.startswith("Pass rate of citation of m 1 fell from 9")
     assert data.origins["predictions"]["0"][0] > 0
-    state = report([fold(CHANGED, close=False)[0]]).models[0].checks[0]
-    assert state.state == "alarm"
-    assert state.baseline is not None
+    model = report([fold(CHANGED, close=False)[0]]).models[0]
+    assert model.checks[0].state == "alarm"
+    assert model.checks[0].baseline is not None
+    assert model.state["open_incidents"] == 1
 
 
 def test_no_change_no_incident() -> None:

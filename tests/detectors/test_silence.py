@@ -1,8 +1,11 @@
 """What stands open of a version that sends nothing any more is closed, in due order, and does not stand in the way of the next one."""
 
 import pytest
+from support.documents import documents
+from support.feature_logs import inputs
 from support.stories import DAY_MS, START_MS, findings, fold, story
 
+from detectors.companions.checks import AGES_MS
 from detectors.model_companions import COMPANIONS
 from detectors.silence import SILENT_DAYS
 from schemas.policy import parse_policy
@@ -87,3 +90,30 @@ def test_a_version_that_comes_back_is_judged_by_its_old_baseline(gap, closed):
         assert {event.time_ms for event in ended} <= {SILENT_MS}
         again = [event for event in opened(events) if event.time_ms > SILENT_MS - 3 * DAY_MS]
         assert bool([event for event in again if event.data.kind == "concept"]) == closed, "it still errs: people are told anew"
+
+
+def companion_stories():
+    """By companion: records of version 1 alone, of which something goes wrong, the policy, and the metric that tells it."""
+    features = [(at, topic, record | {"timestamp": at}) for at, topic, record in inputs("site", days=30)]
+    watched = parse_policy("[models.m]\nbaseline = { days = 7 }\n[models.m.watch.covariate]\n")
+    return {
+        "checks": (documents(seed=1, change_day=60), parse_policy(""), "check:citation"),
+        "features": (features, watched, "category:site"),
+    }
+
+
+@pytest.mark.parametrize("name", ["checks", "features"])
+@pytest.mark.parametrize("chunk", [150, 40_000])
+def test_what_companions_have_open_is_closed_likewise(name, chunk):
+    first, policy, metric = companion_stories()[name]
+    last = max(at for at, topic, _ in first if topic == "predictions") // DAY_MS * DAY_MS
+    later = shifted(story(seed=6, days=150, version="2", per_day=5), (last - START_MS) // DAY_MS + 1)
+    later = [(at, topic, record | {"request_id": f"later-{record['request_id']}"}) for at, topic, record in later]
+    watch, events = fold(sorted(first + later, key=lambda record: record[0]), policy=policy, close=False, chunk=chunk)
+    mine = [event for event in told(events, "gnomon.drift.cleared") if getattr(event.data, "metric", "") == metric]
+    [closed] = [event for event in mine if "out of service" in event.data.message]
+    version = watch.models["m"]["1"]
+    assert closed.time_ms == last + (1 + SILENT_DAYS) * DAY_MS + max(
+        version.ladder.age_ms(version.ladder.rungs()[-1]), AGES_MS[-1] if name == "checks" else 0
+    )
+    assert not watch.companions["m"].members[name].listed()
