@@ -39,6 +39,8 @@ def label_progress(version: ModelVersion) -> LabelProgress:
     for wide, frontier in sums.frontiers.items():
         width[start < frontier] = wide
     known_keys, known_rows = _aggregate(sums.tables["known"])
+    met = np.isin(pane_of(known_keys), pane_of(keys))  # where a step is long, a label can come a message before its prediction
+    known_keys, known_rows = known_keys[met], known_rows[met]
     labelled = np.asarray(sum(KNOWN.count(known_rows, name) for name in (*CONFUSION, "abstained")))
     pane, age_class = np.searchsorted(start, pane_of(known_keys) * PANE_MS), known_keys & MAX_CLASS
     by_age = {}
