@@ -121,8 +121,9 @@ def test_dispositions_and_costs():
     assert float(KNOWN.total(known, "value")) == pytest.approx(0.003)
     assert float(KNOWN.total(known, "realised_cost")) == pytest.approx(-7)
     figures = segment_figures(MADE.zeros(1)[0], known)
-    assert figures["override_rate"] == 0.75
-    assert figures["mean_review_s"] == 0.75
+    assert (figures["override_rate"], figures["mean_review_s"], figures["value_total"]) == (0.75, 0.75, pytest.approx(0.003))
+    known[KNOWN.at["value"] : KNOWN.at["value"] + 2] = 0
+    assert segment_figures(MADE.zeros(1)[0], known)["value_total"] is None  # people decided, and said nothing of its worth
     assert made_sums(part).any() == False  # noqa: E712 - the array's own truth
 
 
