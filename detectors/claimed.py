@@ -20,7 +20,7 @@ def claims_of(version: ModelVersion, mature: AgedFigures | None) -> list[Claim]:
 
     ``mature`` are the aggregate's figures there, for the calibration error: that has no interval, and no evidence is gathered against it.
     """
-    known = version.mature_sums["known"].dense(1)[0]
+    known = version.mature_sums.known.dense(1)[0]
     counts = np.array([float(known[KNOWN.at[cell]]) for cell in CONFUSION])
     refuted = {key.family for key in version.bank.active()}
     claims = []

@@ -140,17 +140,17 @@ def mature_figures(version: ModelVersion, chosen: Ints) -> list[SegmentFigures]:
     """Return the figures of the chosen segments as the mature rung read them: labels known by its age only."""
     n, sums = len(version.sums.segments), version.mature_sums
     bins = np.zeros((n, GRID, BIN.width), dtype=np.int64)
-    coarse = sums["bins"].dense(n * 20).reshape(n, 20, BIN.width)
+    coarse = sums.bins.dense(n * 20).reshape(n, 20, BIN.width)
     bins[:, 2::3] = coarse  # each in the last of the three cells that it covers: bins of 10 and 20 are exact
     figures = many_figures(
-        sums["made"].dense(n)[chosen],
-        sums["known"].dense(n)[chosen],
+        sums.made.dense(n)[chosen],
+        sums.known.dense(n)[chosen],
         known_bins=bins[chosen],
         cost=version.policy.cost,
         threshold=version.policy.threshold,
         review=_review(version),
     )
-    drawn = shrunk_figures(sums["known"].dense(n), version.sums.segments, chosen)
+    drawn = shrunk_figures(sums.known.dense(n), version.sums.segments, chosen)
     return [
         _figures(version, segment, one | dict.fromkeys(_FIFTEEN) | each)
         for segment, one, each in zip(chosen.tolist(), figures, drawn, strict=True)

@@ -8,15 +8,16 @@ import msgspec
 import numpy as np
 
 from detectors.bank import Bank, StepContext
-from detectors.cells import BIN, KNOWN, MADE
+from detectors.cells import MADE
 from detectors.cost_cells import with_timeouts
 from detectors.findings import drift_event
 from detectors.fixed import Ints
 from detectors.incident import COST
 from detectors.incidents import Incidents
-from detectors.ladder import DAY_MS, LEARN_FROM, WEEK_MS, Ladder
+from detectors.ladder import DAY_MS, LEARN_FROM, Ladder
+from detectors.mature_sums import MatureSums
 from detectors.pane_reader import Pane, Step, read_ahead
-from detectors.panes import WIDTHS_MS, SumTable, floor_to
+from detectors.panes import WIDTHS_MS, floor_to
 from detectors.reading import Reading
 from detectors.reference import Shipped
 from detectors.signals import REFINED, Alarm, Key, Moved, Note, Signal
@@ -78,7 +79,7 @@ class ModelVersion:
         self.read_to: dict[int, int] = {0: BEGINNING}  # by rung: panes that begin before it have been read
         self.stepped = False  # since it was last asked: more than the passing of time has changed the state; never part of it
         self.trace: Trace | None = None  # told of every step; never part of the state
-        self.mature_sums = {"made": SumTable(MADE), "known": SumTable(KNOWN), "bins": SumTable(BIN), "weeks": SumTable(KNOWN)}
+        self.mature_sums = MatureSums()
 
     def add(self, rows: Rows, where: Ints) -> None:
         """Add the picked rows, all of this version."""
@@ -211,13 +212,8 @@ class ModelVersion:
             costs = with_timeouts(costs, twins, all_binary(made)) if len(costs) else costs
         mature = step.rung > 0 and step.rung == self.ladder.mature
         if mature:
-            self.mature_sums["made"].add(segments, made)
-            self.mature_sums["known"].add(segments, known)
             since_ms = self.ladder.weeks_since_ms(self.learning.first_ms)
-            if since_ms is not None and len(segments) and segments[0] == 0:
-                self.mature_sums["weeks"].add(np.array([max(start - since_ms, 0) // WEEK_MS]), known[:1])
-            cells = known_bins.shape[1]
-            self.mature_sums["bins"].add((segments[:, np.newaxis] * cells + np.arange(cells)).ravel(), known_bins.reshape(-1, BIN.width))
+            self.mature_sums.add(start, segments, made, known, known_bins, weeks_since_ms=since_ms)
         return Reading(
             rung=step.rung,
             age_ms=self.ladder.age_ms(step.rung),
@@ -289,7 +285,7 @@ class ModelVersion:
             "spans": self.spans.to_state(),
             "learning": [self.learning.first_ms, self.learning.count],
             "read_to": list(self.read_to.items()),
-            "mature": {name: table.to_state() for name, table in self.mature_sums.items()},
+            "mature": self.mature_sums.to_state(),
         }
 
     @classmethod
@@ -314,6 +310,5 @@ class ModelVersion:
         version.spans = Spans.from_state(state["spans"])
         version.learning = Learning(*state["learning"])
         version.read_to = dict(state["read_to"])
-        layouts = {"made": MADE, "known": KNOWN, "bins": BIN, "weeks": KNOWN}
-        version.mature_sums = {name: SumTable.from_state(layouts[name], table) for name, table in state["mature"].items()}
+        version.mature_sums = MatureSums.from_state(state["mature"])
         return version

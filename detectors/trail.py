@@ -19,6 +19,7 @@ from detectors.rate_watch import RateWatch
 from detectors.reading import Reading
 from detectors.segments import Segments
 from detectors.signals import Alarm, Cleared, Key, Signal
+from detectors.sources import Sources
 from detectors.watch import Watch
 from detectors.zero_tolerance import AT_ONCE
 from schemas.drift import DriftData
@@ -58,6 +59,7 @@ class TracedWatch(Watch):
 
     def __init__(self, data: DriftData | FatigueData) -> None:
         super().__init__(statistics_every_ms=None)
+        self.sources = _AnySources()
         self._model_id = data.model_id
         self._data = data if isinstance(data, DriftData) else None
         self._trails: dict[int, list[PaneEvidence]] = {}  # by direction watched
@@ -96,11 +98,6 @@ class TracedWatch(Watch):
             if direction is not None and direction in self._trails:
                 return self._trails[direction]
         return []
-
-    def _known(self, origin: Origin) -> None:
-        if self.topic_ids.get(origin.topic, origin.topic_id) != origin.topic_id:
-            self.forget_source(origin.topic)
-        super()._known(origin)
 
     def _version(self, model_id: str, name: str) -> ModelVersion:
         version = super()._version(model_id, name)
@@ -168,3 +165,12 @@ class TracedWatch(Watch):
                 evidence = level if level > -float("inf") else None
         pane = PaneEvidence(reading.start_ms, reading.end_ms, reading.due_ms, n, x, expected, evidence, state)
         self._trails.setdefault(key.direction, []).append(pane)
+
+
+class _AnySources(Sources):
+    """Of a log that goes on after a source topic was created anew."""
+
+    def known(self, origin: Origin) -> None:
+        if self.topic_ids.get(origin.topic, origin.topic_id) != origin.topic_id:
+            self.forget(origin.topic)
+        super().known(origin)

@@ -22,28 +22,22 @@ from detectors.model_companions import COMPANIONS, ModelCompanions
 from detectors.model_version import ModelVersion
 from detectors.news import EVERY_MS, News
 from detectors.segments import OTHER
+from detectors.sources import Sources
 from detectors.state_version import expect_version
 from detectors.version_sums import END
 from schemas.control import Control
 from schemas.findings import Event
 from schemas.policy import Policy, parse_policy
 from schemas.reference import Reference, read_reference
-from schemas.scored import Forwarded, Kind, Origin, Rows, Scored, Status, Tick
+from schemas.scored import Forwarded, Kind, Rows, Scored, Status, Tick
 
-STATE_VERSION = 8
+STATE_VERSION = 9
 LIVE_SCORES = 4_096  # distinct scores that the AUC counts exactly
 REPLAY_SCORES = 65_536
 SHARING_DAYS = 30  # a version without predictions for so long leaves its part of the budget to the others
-SOURCES = ("predictions", "outcomes")  # topics that the watch's time waits for
 MAX_MODELS = 1_000  # in a scored partition
 MAX_VERSIONS = 200  # of a model
 MAX_REFERENCES = 32  # that wait for their version
-
-Mark = tuple[int, int]  # offset, index in the message
-
-
-class SourceRecreatedError(Exception):
-    """A source topic was created anew: its offsets begin again, so nothing of it can be told from what was counted already."""
 
 
 class Watch:
@@ -77,11 +71,7 @@ class Watch:
         self.events: Counter[str] = Counter()
         self.alarms = OwnAlarms()
         self.ledger = Ledger()  # the audit trail; who folds takes its lines after each record
-        self.marks: dict[tuple[str, Origin], Mark] = {}
-        self.control_marks: dict[Origin, Mark] = {}  # apart: rows that count dead letters of the topic come before what was forwarded
-        self.highs: dict[tuple[str, int], int] = {}  # greatest event time by source partition
-        self.partitions: dict[str, int] = {}
-        self.topic_ids: dict[str, str] = {}
+        self.sources = Sources()
         self.references: dict[tuple[str, str], Reference] = {}  # by model and version, of versions to come; version "": of all
         self.changed: set[tuple[str, str]] = set()  # versions, and companions of a model, since the last checkpoint
         self.clock_ms = -END  # of the workers that write ticks
@@ -115,9 +105,7 @@ class Watch:
         return found
 
     def _rows(self, rows: Rows) -> None:
-        for origin in rows.origins:
-            self._known(origin)
-        where = self._fresh(rows)
+        where = self.sources.fresh(rows)
         if not len(where):
             return
         counted = rows.model_id if rows.model_id in self.counts or len(self.counts) <= MAX_MODELS else OTHER
@@ -133,35 +121,6 @@ class Watch:
         if len(where):
             self.companions[version.model_id].add(rows, where)
             self.changed.add((version.model_id, COMPANIONS))
-
-    def _fresh(self, rows: Rows) -> Ints:
-        """Return which rows are above their origin's mark, and move the marks; a message is held against them as they stood before it."""
-        origin, offset, index = rows.column("origin"), rows.column("offset"), rows.column("index")
-        marks = [self.marks.get((rows.model_id, each), (-1, -1)) for each in rows.origins]
-        old = np.array(marks, dtype=np.int64).reshape(-1, 2)[origin]
-        where = np.flatnonzero((offset > old[:, 0]) | ((offset == old[:, 0]) & (index > old[:, 1])))
-        for code in np.unique(origin[where]).tolist():
-            among = where[origin[where] == code]
-            last = int(offset[among].max())
-            self.marks[rows.model_id, rows.origins[code]] = last, int(index[among][offset[among] == last].max())
-        return where
-
-    def _known(self, origin: Origin) -> None:
-        known = self.topic_ids.setdefault(origin.topic, origin.topic_id)
-        if known != origin.topic_id:
-            raise SourceRecreatedError(
-                f"expected records of {origin.topic} with topic id {known}, got id {origin.topic_id}: the topic was created anew; "
-                "start under a new prefix, or reset the state"
-            )
-
-    def forget_source(self, topic: str) -> None:
-        """Forget which topic a source was, and how far its event time had come: the one that is read next is taken for the right one.
-
-        What was counted of the old one stays counted; its marks hold for it alone.
-        """
-        self.topic_ids.pop(topic, None)
-        self.partitions.pop(topic, None)
-        self.highs = {place: high for place, high in self.highs.items() if place[0] != topic}
 
     def _version(self, model_id: str, name: str) -> ModelVersion:
         """Return a model version, new or known; models and versions past the caps share one, so that made-up ids cannot fill the memory."""
@@ -180,27 +139,13 @@ class Watch:
         return versions[name]
 
     def _tick(self, tick: Tick) -> list[Event]:
-        for topic, count in tick.partitions.items():
-            self.partitions[topic] = max(count, self.partitions.get(topic, 0))
-        for origin, high in tick.highs:
-            self._known(origin)
-            place = origin.topic, origin.partition
-            self.highs[place] = max(high, self.highs.get(place, high))
+        self.sources.tick(tick)
         self.clock_ms = max(self.clock_ms, tick.at_ms)
-        time = self.time_ms()
+        time = self.sources.time_ms()
         if time is None:
             return []
         found = self._advance(lambda model_id: time - self.policy.for_model(model_id).lateness_ms)
         return found + self._statistics(time)
-
-    def time_ms(self) -> int | None:
-        """Return the event time that all source partitions have come to; None: one has said nothing yet."""
-        if not all(topic in self.partitions for topic in SOURCES):
-            return None
-        places = [(topic, partition) for topic in SOURCES for partition in range(self.partitions[topic])]
-        if any(place not in self.highs for place in places):
-            return None
-        return min(self.highs[place] for place in places)
 
     def _advance(self, watermark: Callable[[str], int]) -> list[Event]:
         found: list[Event] = []
@@ -238,11 +183,8 @@ class Watch:
         return found
 
     def _control(self, forwarded: Forwarded) -> list[Event]:
-        self._known(forwarded.origin)
-        mark = forwarded.offset, forwarded.index
-        if mark <= self.control_marks.get(forwarded.origin, (-1, -1)):
+        if not self.sources.is_new(forwarded):
             return []
-        self.control_marks[forwarded.origin] = mark
         control = msgspec.json.decode(forwarded.record, type=Control)
         self.alarms.heed(control)
         return decide(self, control)
@@ -297,11 +239,7 @@ class Watch:
             "counts": {model: counts.astype("<i8").tobytes() for model, counts in self.counts.items()},
             "events": dict(self.events),
             "alarms": self.alarms.to_state(),
-            "marks": [[model, *origin_state(origin), *mark] for (model, origin), mark in self.marks.items()],
-            "control_marks": [[*origin_state(origin), *mark] for origin, mark in self.control_marks.items()],
-            "highs": [[topic, partition, high] for (topic, partition), high in self.highs.items()],
-            "partitions": self.partitions,
-            "topic_ids": self.topic_ids,
+            "sources": self.sources.to_state(),
             "clock_ms": self.clock_ms,
             "watermarks": [[model, name, version.watermark_ms] for model, name, version in self._versions()],
             "ledger": self.ledger.to_state(),
@@ -323,10 +261,7 @@ class Watch:
         self.counts = {model: np.frombuffer(counts, dtype="<i8").astype(np.int64) for model, counts in head["counts"].items()}
         self.events = Counter(head["events"])
         self.alarms = OwnAlarms.from_state(head["alarms"])
-        self.marks = {(model, Origin(*origin)): (offset, index) for model, *origin, offset, index in head["marks"]}
-        self.control_marks = {Origin(*origin): (offset, index) for *origin, offset, index in head["control_marks"]}
-        self.highs = {(topic, partition): high for topic, partition, high in head["highs"]}
-        self.partitions, self.topic_ids = dict(head["partitions"]), dict(head["topic_ids"])
+        self.sources.load(head["sources"])
         self.clock_ms = head["clock_ms"]
         self.ledger.load(head["ledger"])
         self.references = {(model, name): read_reference(each) for model, name, each in head["references"]}
@@ -345,8 +280,3 @@ class Watch:
 
     def _versions(self) -> Iterator[tuple[str, str, ModelVersion]]:
         return ((model, name, versions[name]) for model, versions in sorted(self.models.items()) for name in sorted(versions))
-
-
-def origin_state(origin: Origin) -> list[Any]:
-    """Return an origin as plain values."""
-    return [origin.topic, origin.topic_id, origin.partition]

@@ -78,7 +78,7 @@ def _labelled(rows: Ints) -> int:
 
 
 def _watermark(watch: Watch, version: ModelVersion) -> int:
-    time = watch.time_ms()
+    time = watch.sources.time_ms()
     return version.watermark_ms if time is None else max(version.watermark_ms, time - version.policy.lateness_ms)
 
 
@@ -114,7 +114,7 @@ def _model(watch: Watch, version: ModelVersion) -> ModelReport:
     companions = watch.companions[version.model_id]
     figures = [companions.filled(version, one) for one in total_figures(version, chosen)]
     ladder, mature = version.ladder, []
-    if ladder.mature is not None and len(version.mature_sums["made"].keys):
+    if ladder.mature is not None and len(version.mature_sums.made.keys):
         age_s = ladder.age_ms(ladder.mature) / 1000
         mature = [AgedFigures(**msgspec.structs.asdict(one), age_s=age_s, mature=True) for one in mature_figures(version, chosen)]
     counts = {cell: int(getattr(figures[0], cell)) for cell in CONFUSION}

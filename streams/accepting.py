@@ -83,5 +83,5 @@ async def _forget(checkpoints: RedisCheckpoints, kafka: AdminClient, settings: S
             held.append((partition, epoch, saved))
     for partition, epoch, saved in held:
         for name in sources:
-            saved.watch.forget_source(name)
+            saved.watch.sources.forget(name)
         await checkpoints.write(partition, epoch, pack(saved.watch, saved.position))

@@ -16,8 +16,9 @@ from detectors.joiner import Joiner
 from detectors.pending import DictTable, PendingTable
 from schemas.codec import Limits
 from schemas.policy import Policy, parse_policy
+from streams.agent import Agent, Turn
 from streams.batches import Batch
-from streams.engine import REFUSED, Agent, App, Turn, die, new_app, retry
+from streams.engine import REFUSED, App, die, new_app
 from streams.guard import DictMemory, Guard, Memory, RedisMemory, RefusedError
 from streams.joining import Joining
 from streams.metered import MeteredProducer, MeteredTable, redis_call
@@ -26,6 +27,7 @@ from streams.policy_follow import MemoryPolicies, Policies, PolicyFollower, Redi
 from streams.policy_start import put_in_force
 from streams.producer import ScoredProducer
 from streams.redis_client import connect
+from streams.retrying import retry
 from streams.settings import DAY_MS, Settings
 from streams.topics import SCORED, SOURCES
 from streams.vitals import Vitals

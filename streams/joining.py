@@ -15,11 +15,12 @@ from detectors.joiner import Joined, Joiner
 from detectors.pending import PendingTable
 from schemas.codec import encode as encode_json
 from schemas.scored import Forwarded, Origin, Scored, encode
+from streams.agent import Turn
 from streams.batches import Batch
-from streams.engine import Turn, retry
 from streams.guard import Facts
 from streams.policy_follow import PolicyFollower
 from streams.producer import Message, scored_partition
+from streams.retrying import retry
 from streams.settings import Settings
 from streams.ticks import Highs
 from streams.topics import SCORED, SOURCES, TIMED

@@ -19,9 +19,9 @@ from schemas.control import Control, ControlType
 from schemas.fields import epoch_ms, rfc3339
 from schemas.policy import Policy, PolicyError, parse_policy
 from schemas.scored import Forwarded
-from streams.engine import retry
 from streams.guard import REDIS_ERRORS
 from streams.pending import _translated
+from streams.retrying import retry
 
 log = logging.getLogger(__name__)
 

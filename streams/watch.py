@@ -12,13 +12,15 @@ from typing import Any
 from faust.types import TP
 from redis.asyncio import Redis
 
+from streams.agent import Agent, Turn
 from streams.batches import Batch
 from streams.checkpoint import CheckpointError, Checkpoints, DictCheckpoints, FencedError, RedisCheckpoints
-from streams.engine import REFUSED, Agent, App, Turn, die, new_app, retry
+from streams.engine import REFUSED, App, die, new_app
 from streams.guard import DictMemory, Guard, Memory, RedisMemory, RefusedError
 from streams.metered import MeteredCheckpoints, MeteredProducer, redis_call
 from streams.pending import check_redis
 from streams.producer import ScoredProducer
+from streams.retrying import retry
 from streams.settings import Settings
 from streams.topics import AUDIT, SCORED
 from streams.vitals import Vitals

@@ -11,15 +11,16 @@ from functools import partial
 
 import msgspec
 
-from detectors.watch import SourceRecreatedError, Watch
+from detectors.sources import SourceRecreatedError
+from detectors.watch import Watch
 from schemas.findings import Event, to_binary
 from schemas.scored import decode
 from streams.batches import Batch
 from streams.checkpoint import Checkpoints, Position, pack, unpack
-from streams.engine import retry
 from streams.guard import Facts, RefusedError
 from streams.joining import JSON, Produces
 from streams.producer import Message
+from streams.retrying import retry
 from streams.settings import Settings
 from streams.topics import AUDIT, EVENT_TOPICS
 

@@ -170,7 +170,7 @@ class WatchMetrics(Metrics):
         """Take figures from the folds of the partitions held, and from the sizes of their checkpoints, when scraped."""
 
         def watermarks() -> Values:
-            times = {(SCORED, str(partition)): watch.time_ms() for partition, watch in watches().items()}
+            times = {(SCORED, str(partition)): watch.sources.time_ms() for partition, watch in watches().items()}
             return {place: time_ms / 1000 for place, time_ms in times.items() if time_ms is not None}
 
         def versions() -> Values:

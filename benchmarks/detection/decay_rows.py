@@ -27,7 +27,7 @@ def asks(seed: int, *, weeks: int, labels: int, rate: float, limit: float, slope
     version: Any = SimpleNamespace(
         model_id="m",
         name="1",
-        mature_sums={"weeks": table},
+        mature_sums=SimpleNamespace(weeks=table),
         ladder=SimpleNamespace(weeks_since_ms=lambda _: 0),
         learning=SimpleNamespace(first_ms=0),
     )

@@ -129,7 +129,7 @@ class Retrain(Companion):
         ]
 
     def _look(self, version: ModelVersion, week: int, at_ms: int) -> list[Event]:
-        if week <= int(version.mature_sums["weeks"].keys[-1]):
+        if week <= int(version.mature_sums.weeks.keys[-1]):
             self.looked[version.name], self.moved = week + 1, True
         ground = None if version.name in self.foreseen else foresee(version, self.policy, week, at_ms)
         if ground is not None:

@@ -8,7 +8,8 @@ import pytest
 from support.stories import DAY_MS, OUTCOMES, PREDICTIONS, START_MS, findings, fold, state, story
 
 from detectors.model_companions import COMPANIONS
-from detectors.watch import SourceRecreatedError, Watch
+from detectors.sources import SourceRecreatedError
+from detectors.watch import Watch
 from detectors.watch_report import report
 from schemas.findings import Event, EventType
 from schemas.policy import parse_policy
@@ -63,11 +64,11 @@ def test_a_topic_made_anew_is_refused() -> None:
 def test_time_waits_for_every_source_partition() -> None:
     watch = Watch()
     watch.apply(Tick({"predictions": 2, "outcomes": 1}, [(PREDICTIONS, 100), (OUTCOMES, 90)]))
-    assert watch.time_ms() is None
+    assert watch.sources.time_ms() is None
     watch.apply(Tick({"predictions": 2, "outcomes": 1}, [(Origin("predictions", "p", 1), 80)]))
-    assert watch.time_ms() == 80
+    assert watch.sources.time_ms() == 80
     watch.apply(Tick({"predictions": 2, "outcomes": 1}, [(Origin("predictions", "p", 1), 70)]))
-    assert watch.time_ms() == 80  # a repeated, older tick takes nothing back
+    assert watch.sources.time_ms() == 80  # a repeated, older tick takes nothing back
 
 
 def test_versions_have_baselines_of_their_own_and_share_the_budget() -> None:

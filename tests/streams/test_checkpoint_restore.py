@@ -152,7 +152,7 @@ def test_a_version_that_only_grows_older_is_not_written_and_comes_back_as_it_wou
     watch, store = Watch(), Store()
     for record in log:
         watch.apply(record)
-    last = max(high for _, high in watch.highs.items())
+    last = max(high for _, high in watch.sources.highs.items())
     watch.apply(tick(last + 5 * 365 * DAY_MS))  # every age is read
     store.save(watch, 1)
     before = state(watch)

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from streams import engine
-from streams.engine import Agent, Turn
+from streams.agent import Agent, Turn
 
 
 class DiedError(Exception):
@@ -70,7 +69,7 @@ async def test_nothing_overtakes_a_step_that_failed(monkeypatch: pytest.MonkeyPa
         await turn()
         produced.append(values[0])
 
-    monkeypatch.setattr(engine, "die", die)
+    monkeypatch.setattr("streams.agent.die", die)
     with pytest.raises(DiedError):
         await run(handle, 6, 3)
     await asyncio.sleep(0)

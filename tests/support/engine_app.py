@@ -10,8 +10,9 @@ from pathlib import Path
 
 from faust.types import TP
 
+from streams.agent import Agent, Turn
 from streams.batches import Batch
-from streams.engine import Agent, App, Turn, new_app, run
+from streams.engine import App, new_app, run
 from streams.settings import Settings
 
 

@@ -1,0 +1,124 @@
+"""What a watch has read of its sources: which records are new, which topic they are of, and how far event time has come."""
+
+from typing import Any
+
+import numpy as np
+
+from detectors.fixed import Ints
+from schemas.scored import Forwarded, Origin, Rows, Tick
+
+SOURCES = ("predictions", "outcomes")  # topics that the watch's time waits for
+
+Mark = tuple[int, int]  # offset, index in the message
+
+
+class SourceRecreatedError(Exception):
+    """A source topic was created anew: its offsets begin again, so nothing of it can be told from what was counted already."""
+
+
+class Sources:
+    """The marks below which everything has been counted, per model and source partition, and the time of each source partition.
+
+    Examples
+    --------
+    >>> sources = Sources()
+    >>> ends = [(Origin("predictions", "x", 0), 90), (Origin("outcomes", "y", 0), 80)]
+    >>> sources.tick(Tick({"predictions": 1, "outcomes": 1}, ends, 0))
+    >>> sources.time_ms()
+    80
+
+    """
+
+    def __init__(self) -> None:
+        self.marks: dict[tuple[str, Origin], Mark] = {}
+        self.control_marks: dict[Origin, Mark] = {}  # apart: rows that count dead letters of the topic come before what was forwarded
+        self.highs: dict[tuple[str, int], int] = {}  # greatest event time by source partition
+        self.partitions: dict[str, int] = {}
+        self.topic_ids: dict[str, str] = {}
+
+    def fresh(self, rows: Rows) -> Ints:
+        """Return which rows are above their origin's mark, and move the marks; a message is held against them as they stood before it.
+
+        Raises
+        ------
+        SourceRecreatedError
+            If a source topic has another id than before.
+
+        """
+        for each in rows.origins:
+            self.known(each)
+        origin, offset, index = rows.column("origin"), rows.column("offset"), rows.column("index")
+        marks = [self.marks.get((rows.model_id, each), (-1, -1)) for each in rows.origins]
+        old = np.array(marks, dtype=np.int64).reshape(-1, 2)[origin]
+        where = np.flatnonzero((offset > old[:, 0]) | ((offset == old[:, 0]) & (index > old[:, 1])))
+        for code in np.unique(origin[where]).tolist():
+            among = where[origin[where] == code]
+            last = int(offset[among].max())
+            self.marks[rows.model_id, rows.origins[code]] = last, int(index[among][offset[among] == last].max())
+        return where
+
+    def is_new(self, forwarded: Forwarded) -> bool:
+        """Say whether a control record has not been read before, and move its mark; raises as ``fresh``."""
+        self.known(forwarded.origin)
+        mark = forwarded.offset, forwarded.index
+        if mark <= self.control_marks.get(forwarded.origin, (-1, -1)):
+            return False
+        self.control_marks[forwarded.origin] = mark
+        return True
+
+    def tick(self, tick: Tick) -> None:
+        """Take how far the sources have come; never back. Raises as ``fresh``."""
+        for topic, count in tick.partitions.items():
+            self.partitions[topic] = max(count, self.partitions.get(topic, 0))
+        for origin, high in tick.highs:
+            self.known(origin)
+            place = origin.topic, origin.partition
+            self.highs[place] = max(high, self.highs.get(place, high))
+
+    def time_ms(self) -> int | None:
+        """Return the event time that all source partitions have come to; None: one has said nothing yet."""
+        if not all(topic in self.partitions for topic in SOURCES):
+            return None
+        places = [(topic, partition) for topic in SOURCES for partition in range(self.partitions[topic])]
+        if any(place not in self.highs for place in places):
+            return None
+        return min(self.highs[place] for place in places)
+
+    def forget(self, topic: str) -> None:
+        """Forget which topic a source was, and how far its event time had come: the one that is read next is taken for the right one.
+
+        What was counted of the old one stays counted; its marks hold for it alone.
+        """
+        self.topic_ids.pop(topic, None)
+        self.partitions.pop(topic, None)
+        self.highs = {place: high for place, high in self.highs.items() if place[0] != topic}
+
+    def known(self, origin: Origin) -> None:
+        """Hold which topic a record is of against which it was before; raises as ``fresh``."""
+        known = self.topic_ids.setdefault(origin.topic, origin.topic_id)
+        if known != origin.topic_id:
+            raise SourceRecreatedError(
+                f"expected records of {origin.topic} with topic id {known}, got id {origin.topic_id}: the topic was created anew; "
+                "start under a new prefix, or reset the state"
+            )
+
+    def to_state(self) -> dict[str, Any]:
+        """Return the state as plain values."""
+        return {
+            "marks": [[model, *_plain(origin), *mark] for (model, origin), mark in self.marks.items()],
+            "control_marks": [[*_plain(origin), *mark] for origin, mark in self.control_marks.items()],
+            "highs": [[topic, partition, high] for (topic, partition), high in self.highs.items()],
+            "partitions": self.partitions,
+            "topic_ids": self.topic_ids,
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take back what ``to_state`` gave."""
+        self.marks = {(model, Origin(*origin)): (offset, index) for model, *origin, offset, index in state["marks"]}
+        self.control_marks = {Origin(*origin): (offset, index) for *origin, offset, index in state["control_marks"]}
+        self.highs = {(topic, partition): high for topic, partition, high in state["highs"]}
+        self.partitions, self.topic_ids = dict(state["partitions"]), dict(state["topic_ids"])
+
+
+def _plain(origin: Origin) -> list[Any]:
+    return [origin.topic, origin.topic_id, origin.partition]
