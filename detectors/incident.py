@@ -1,15 +1,27 @@
 """One incident: which monitors, since when, how bad."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import groupby
+from typing import NamedTuple
 
-from detectors.families import CHALLENGER, CHECK, PROBE, family
+from detectors.families import CHALLENGER, CHECK, PROBE, families, family
 from detectors.reading import BEFORE
-from detectors.signals import Alarm, Estimate, Key
+from detectors.signals import Alarm, Estimate, Key, Signal
 
 DAY_MS = 86_400_000
 _NEAR_MS = 7 * DAY_MS
 _NEAR_SHARE = 0.1  # of the age
 LABEL_DELAY, CLAIM, COST, GAP = "label_delay", "claim", "cost", "gap"
+
+
+class Listed(NamedTuple):
+    """An open incident, for those who are to decide about it."""
+
+    incident_id: str
+    model_version: str  # empty: it is about all of them
+    metric: str
+    monitors: int  # that would learn a new baseline
 
 
 @dataclass(kw_only=True)
@@ -84,6 +96,10 @@ class Incident:
         touch = alarm.onset_ms <= self.end_ms + slack and self.start_ms <= alarm.end_ms + slack
         return touch or any(member.active and member.alarm.onset_ms <= alarm.onset_ms for member in self.members)
 
+    def is_told_by(self, alarm: Alarm) -> bool:
+        """Say whether an alarm tells what this doubtful one is: people were told of a change of label speed, and it is something else."""
+        return self.unconfirmed and not alarm.unconfirmed and alarm.kind != LABEL_DELAY
+
 
 def _foremost(members: list[Member]) -> Member:
     return max(members, key=lambda m: (m.active, not m.alarm.unconfirmed, m.alarm.key.segment == 0, m.alarm.log_evidence))
@@ -122,3 +138,21 @@ def _loss(member: Member) -> float:
     per_day = alarm.per_day if member.per_day is None else member.per_day
     unit = alarm.unit_cost if member.unit_cost is None else member.unit_cost
     return (seen.value - alarm.baseline.value) * per_day * (1.0 if unit is None else unit)
+
+
+def by_name(signals: Iterable[Signal], naming: Callable[[int], str]) -> list[Signal]:
+    """Put alarms of groups that stand beside each other in the order of the groups' names.
+
+    Groups are numbered as they arrive, which differs from run to run; what is said of them must not.
+    """
+    rank = {name: place for place, name in enumerate(families())}
+
+    def place(signal: Signal) -> tuple[int, str, int, str]:
+        key = signal.key
+        return rank.get(key.family, len(rank)), key.family, -key.direction, naming(key.segment)
+
+    ordered: list[Signal] = []
+    for alarms, run in groupby(signals, key=lambda signal: isinstance(signal, Alarm) and signal.key.segment != 0):
+        together = list(run)
+        ordered += sorted(together, key=place) if alarms else together
+    return ordered

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from detectors.control_desk import decide_incidents, is_reset
 from detectors.findings import drift_data
-from detectors.incidents import Incidents, Listed
+from detectors.incident import Listed
+from detectors.incidents import Incidents
 from detectors.silence import close_silent
 from detectors.standing import Learnt
 from schemas.findings import Event, EventType, subject

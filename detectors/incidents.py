@@ -3,13 +3,11 @@
 import hashlib
 import math
 from collections.abc import Iterable
-from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
-from detectors.families import families
-from detectors.incident import DAY_MS, LABEL_DELAY, Incident, Member, loss_per_day
+from detectors.incident import DAY_MS, Incident, Listed, Member, by_name, loss_per_day
 from detectors.incident_events import CLEARED, ESCALATED, MOST_EVIDENCE, OPENED, SEVERITIES, UPDATED, IncidentEvent, Naming, message
 from detectors.reading import BEFORE
 from detectors.signals import Alarm, Cleared, Key, Moved, Signal
@@ -18,15 +16,6 @@ from detectors.state_version import expect_version
 STATE_VERSION = 2
 _FLAP_MS = 7 * DAY_MS
 _LN10 = math.log(10.0)
-
-
-class Listed(NamedTuple):
-    """An open incident, for those who are to decide about it."""
-
-    incident_id: str
-    model_version: str  # empty: it is about all of them
-    metric: str
-    monitors: int  # that would learn a new baseline
 
 
 class Incidents:
@@ -64,7 +53,7 @@ class Incidents:
         """
         news: dict[str, tuple[Incident, str]] = {}
         events: list[IncidentEvent] = []
-        for signal in _by_name(signals, naming):
+        for signal in by_name(signals, naming):
             if isinstance(signal, Alarm):
                 doubtful = self._alarm(signal, news, naming)
                 if doubtful is not None:
@@ -90,7 +79,7 @@ class Incidents:
     def _alarm(self, alarm: Alarm, news: dict[str, tuple[Incident, str]], naming: Naming) -> Incident | None:
         """Let an alarm join an incident, or open one; return the incident that it takes the place of."""
         incident = next((each for each in self.open if each.takes(alarm)), None)
-        doubtful = incident if incident is not None and _settles(alarm, incident) else None
+        doubtful = incident if incident is not None and incident.is_told_by(alarm) else None
         if incident is None or doubtful is not None:
             opened = Incident(
                 incident_id=self._id(alarm, naming),
@@ -304,26 +293,3 @@ class Incidents:
         incidents.open = msgspec.convert(state["open"], list[Incident])
         incidents.clears = [(int(due), str(family)) for due, family in state["clears"]]
         return incidents
-
-
-def _settles(alarm: Alarm, incident: Incident) -> bool:
-    """Say whether an alarm tells what a doubtful incident is: people were told of a change of label speed, and it is something else."""
-    return incident.unconfirmed and not alarm.unconfirmed and alarm.kind != LABEL_DELAY
-
-
-def _by_name(signals: Iterable[Signal], naming: Naming) -> list[Signal]:
-    """Put alarms of groups that stand beside each other in the order of the groups' names.
-
-    Groups are numbered as they arrive, which differs from run to run; what is said of them must not.
-    """
-    rank = {name: place for place, name in enumerate(families())}
-
-    def place(signal: Signal) -> tuple[int, str, int, str]:
-        key = signal.key
-        return rank.get(key.family, len(rank)), key.family, -key.direction, naming(key.segment)
-
-    ordered: list[Signal] = []
-    for alarms, run in groupby(signals, key=lambda signal: isinstance(signal, Alarm) and signal.key.segment != 0):
-        together = list(run)
-        ordered += sorted(together, key=place) if alarms else together
-    return ordered

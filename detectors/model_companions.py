@@ -7,7 +7,7 @@ import msgspec
 
 from detectors.companions import Companion, discover
 from detectors.fixed import Ints
-from detectors.incidents import Listed
+from detectors.incident import Listed
 from detectors.model_version import ModelVersion
 from detectors.standing import Baseline
 from schemas.control import Control

@@ -6,7 +6,7 @@ from typing import Any
 
 from detectors.companions import Companion
 from detectors.fixed import Ints
-from detectors.incidents import Listed
+from detectors.incident import Listed
 from detectors.ladder import DAY_MS
 from detectors.model_version import ModelVersion
 from detectors.named_rates import PART

@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from detectors.entries import Entry, OutcomeEntry, PredictionEntry, decode_entry, key_for, subgroup_pairs
+from detectors.entries import Entry, OutcomeEntry, PredictionEntry, decode_entry, subgroup_pairs
+from detectors.keys import key_for
 from detectors.pending import FRAME_BYTES, ORIGIN_BYTES, origin_prefix
 from detectors.segments import OTHER
 from detectors.trail import PaneEvidence, TracedWatch

@@ -22,7 +22,7 @@ from schemas.scored import Rows
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from detectors.incidents import Listed
+    from detectors.incident import Listed
     from detectors.model_version import ModelVersion
     from detectors.standing import Baseline
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from detectors.fixed import Ints
+    from detectors.incident import Listed
     from detectors.incident_events import IncidentEvent
-    from detectors.incidents import Listed
     from detectors.model_version import ModelVersion
     from detectors.signals import Key
     from detectors.tracks import Track

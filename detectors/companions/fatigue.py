@@ -17,7 +17,7 @@ from detectors.fatigue.kinds.chatter import Chatter
 from detectors.fatigue.kinds.flood import Flood
 from detectors.fatigue.ledger import Ledger
 from detectors.fixed import Ints
-from detectors.incidents import Listed
+from detectors.incident import Listed
 from detectors.ladder import DAY_MS
 from detectors.model_version import ModelVersion
 from detectors.reading import BEFORE

@@ -19,12 +19,12 @@ from detectors.entries import (
     PredictionEntry,
     decode_entry,
     encode_entry,
-    key_for,
     subgroup_pairs,
 )
 from detectors.intake import SourceBatch
 from detectors.join_rule import rule
 from detectors.joiner import DAY_MS, Joiner
+from detectors.keys import key_for
 from detectors.packing import pack_prediction
 from detectors.pending import DictTable, frame, record_origin
 from schemas.codec import Limits, Reason
