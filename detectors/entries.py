@@ -1,12 +1,13 @@
 """What the join keeps per request: one compact entry per record that arrived, without raw ids.
 
-An entry holds just what scored rows need, some 75 bytes for a prediction with three subgroups. What a policy decides (threshold, positive
+An entry holds just what scored rows need, some 60 bytes for a prediction with three subgroups. What a policy decides (threshold, positive
 label, dimensions) is decided when the entry is made and kept with it, so that reading a stored entry again never depends on the policy of
 the day. There are four forms, told apart by their first byte:
 
 - a prediction, 0x40 to 0x7f, six bits of it the flags: a head of fixed width, which many entries at once are read from as columns,
-  then a tail that repeats from one prediction to the next (a msgpack array: model, version, subgroups ...), so that each distinct one is
-  read once; where a number is predicted, it and its interval stand between the two;
+  then a tail that repeats from one prediction to the next (model, version, subgroups ...), so that each distinct one is read once: a
+  msgpack array, or where there are names alone the shorter ``short_text``, which begins below 0x80; where a number is predicted, it and
+  its interval stand between the two;
 - a prediction whose features the policy watches, 0x20 to 0x3f, five bits of it flags: the same with the features' values before the tail,
   two bytes for their length before them; values do not repeat, the features' names do and stand in the tail;
 - the ordinary outcome, a label 0 or 1 and nothing else, 0x80 or 0x81: a head;
@@ -19,6 +20,7 @@ came before those of a head, 0x01 and 0x02, stay readable too.
 import math
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -26,11 +28,13 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors.feature_packing import check_values
+from detectors.short_text import squeeze, stretch
 
 BINARY, POSITIVE, ABSTAINED, ALERTED, MAPPED, VALUED = 1, 2, 4, 8, 16, 32  # bits of ``PredictionEntry.flags``; VALUED: of a number
 PREDICTION_FORM, LABEL_FORM = 0x40, 0x80  # first byte of an entry, with its flags or its label in the lower bits
 OTHER_FORM = 0x90  # and above: an array
 FEATURED_FORM = 0x20
+FIRST_PLAIN = 0x80  # first byte of a tail that is a msgpack array, or above
 FORMS = 0xE0  # bits of the first byte that tell the two forms of predictions whose flags are not VALUED
 _WIDE_PREDICTION, _WIDE_LABEL = 1, 2  # forms that are read, and made no more
 MOST_48, LEAST_48 = 2**47 - 1, -(2**47)  # what 48 bits hold; every amount of money, and times until the year 6429
@@ -164,7 +168,11 @@ def encode_value(value: float | None, lower: float | None, upper: float | None) 
 
 
 def encode_tail(tail: Tail) -> bytes:
-    """Return the bytes of a tail: as far as its fields differ from their defaults."""
+    """Return the bytes of a tail: of one that is names alone, in short; else its fields as far as they differ from their defaults."""
+    if tail == Tail(tail.model, tail.version, tail.subgroups):
+        short = squeeze([tail.model, tail.version, *(_decode_subgroups(tail.subgroups) if tail.subgroups else ())])
+        if short is not None:
+            return short
     values: list[Any] = list(msgspec.structs.astuple(tail))
     values[2] = msgspec.Raw(tail.subgroups) if tail.subgroups else b""
     n = len(values)
@@ -217,12 +225,20 @@ def _known(number: float | None) -> float | None:
 
 
 def decode_tail(raw: bytes) -> Tail:
-    """Return the tail that bytes stand for; raises ``msgspec.MsgspecError`` if they stand for none."""
+    """Return the tail that bytes stand for; raises ``msgspec.MsgspecError`` or ``ValueError`` if they stand for none."""
+    if raw and raw[0] < FIRST_PLAIN:
+        return _names(raw)
     stored = _decode_tail(raw)
     values = msgspec.structs.asdict(stored)
     if isinstance(stored.subgroups, list):
         values["subgroups"] = _encode(stored.subgroups)
     return Tail(**values)
+
+
+@lru_cache(4_096)
+def _names(raw: bytes) -> Tail:
+    model, version, *subgroups = stretch(raw)
+    return Tail(model, version, _encode(subgroups) if subgroups else b"")
 
 
 def prediction_entry(at: int, digest: bytes, flags: int, numbers: Sequence[Any], tail: Tail) -> PredictionEntry:
