@@ -52,6 +52,7 @@ class Watch:
 
     Examples
     --------
+    >>> from schemas.scored import Origin
     >>> watch = Watch()
     >>> origin = Origin("predictions", "x", 0)
     >>> rows = Rows("m", [origin], 1, {"kind": b"\x01", "status": b"\x01", "score": np.array([0.7]).tobytes()}, versions=["1"])

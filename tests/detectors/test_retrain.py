@@ -308,6 +308,7 @@ def test_a_new_version_begins_with_a_baseline_of_its_own_and_the_request_is_answ
         for at, topic, record in story(seed=2, days=60, per_day=30, version="2")
     ]
     watch, events = fold(old, policy=policy, close=False)
+    key = watch.models["m"]["1"].incidents.open[0].members[0].alarm.key._replace(family="error", segment=0)
     [asked] = [event.data for event in events if isinstance(event.data, RetrainRequested)]
     for number, decision in enumerate(("ack", "done"), 1):
         answer = {"decision": decision, "request_id": asked.request_id}
@@ -319,7 +320,6 @@ def test_a_new_version_begins_with_a_baseline_of_its_own_and_the_request_is_answ
     [state] = next(model for model in report([watch]).models if model.model_version == "1").retrain
     assert (state.request_id, state.state, state.by) == (asked.request_id, "completed", "ada")
     learnt = watch.models["m"]["2"].bank
-    key = watch.models["m"]["1"].incidents.open[0].members[0].alarm.key._replace(family="error", segment=0)
     found = [(panel.monitors, row) for panel in learnt.panels[key.rung] if (row := learnt.row(panel, key)) >= 0]
     [(monitors, row)] = found
     assert monitors.state[row] == ARMED
