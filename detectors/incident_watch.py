@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from detectors.bank import Bank
+    from detectors.fixed import Ints
     from detectors.incident_events import IncidentEvent
     from detectors.model_version import ModelVersion
     from detectors.signals import Estimate
@@ -72,13 +73,29 @@ class IncidentWatch(ABC):
             events.append(Event(id=f"{event.incident_id}-{self.said}", type=kind, subject=about, time_ms=event.time_ms, data=data))
         return events
 
-    def close_silent(self, until_ms: int, version: ModelVersion | None, age_ms: int = 0) -> list[IncidentEvent]:
-        """Close what is open if the version is out of service by a time; ``age_ms`` as of ``detectors.silence``."""
+    def close_silent(self, until_ms: int, version: ModelVersion | None) -> list[IncidentEvent]:
+        """Close what is open if the version is out of service by a time, see ``detectors.silence``."""
         if version is None or version.name != self.name:  # of versions past the cap nobody knows which is silent
             return []
-        closed = close_silent(self.bank, self.incidents, version, until_ms=until_ms, naming=self.segment_text, age_ms=age_ms)
+        closed = close_silent(
+            self.bank,
+            self.incidents,
+            version,
+            until_ms=until_ms,
+            naming=self.segment_text,
+            also=self.signs_of_life(),
+            oldest_ms=self.oldest_ms,
+        )
         self.stepped = self.stepped or bool(closed)
         return closed
+
+    def signs_of_life(self) -> Ints | None:
+        """Return days since 1970, ascending, on which it saw anything, beside those with predictions; None: none."""
+        return None
+
+    def oldest_ms(self, at_ms: int) -> int:
+        """Return the oldest age at which it judges at a time, beside those of the version."""
+        return 0
 
     def worded(self, event: IncidentEvent) -> IncidentEvent:
         """Return an event with what else is known of it."""

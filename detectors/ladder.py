@@ -87,6 +87,10 @@ class Ladder:
         """Return a rung's age."""
         return 0 if rung == 0 else self.ages[rung - 1]
 
+    def oldest_ms(self, at_ms: int) -> int:
+        """Return the oldest age that is read at a time: one that was decided later is none yet."""
+        return max((self.age_ms(rung) for rung in self.rungs()[1:] if self.enabled_ms[rung - 1] <= at_ms), default=0)
+
     def width_ms(self, rung: int) -> int:
         """Return how wide the panes are that a rung reads."""
         return self.first_width_ms if rung == 0 else widest(PANE_SHARE * self.ages[rung - 1])

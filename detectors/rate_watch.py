@@ -95,7 +95,7 @@ class RateWatch(IncidentWatch):
         """Read every pane that is due by the watermark; return what the incidents say."""
         found: list[IncidentEvent] = []
         for due_ms, rung, start_ms in self.panes.due(watermark_ms):
-            found += self.close_silent(due_ms, version, self.panes.ages_ms[-1])
+            found += self.close_silent(due_ms, version)
             self.stepped = True
             context = StepContext(share=share(due_ms), outcome_days=self._outcome_days(due_ms), name=self.segments.name)
             reading = self._reading(rung, start_ms)
@@ -105,10 +105,14 @@ class RateWatch(IncidentWatch):
             self.learnt.add(signals, self.segments.name, self.panes.ages_ms.__getitem__)
             if signals or self.incidents.open:
                 found += self.incidents.apply([as_told(signal) for signal in signals], due_ms, self.segment_text)
-        found += self.close_silent(watermark_ms, version, self.panes.ages_ms[-1])
+        found += self.close_silent(watermark_ms, version)
         found += self.beside(watermark_ms)
         self.passed(watermark_ms)
         return self.told(sorted(found, key=lambda event: event.time_ms), version)
+
+    def oldest_ms(self, at_ms: int) -> int:
+        """Return the oldest of its ages."""
+        return self.panes.ages_ms[-1]
 
     def passed(self, watermark_ms: int) -> None:
         """Close what the watermark has passed: what comes later for it is late."""

@@ -193,7 +193,7 @@ class VersionSums:
     def days(self) -> Ints:
         """Return the days with predictions, days since 1970, ascending."""
         table = self.tables["made_days"]
-        return np.asarray(np.unique(table.keys[table.rows[:, 0] != 0] >> SEGMENT_BITS))
+        return np.asarray(table.keys[table.rows[:, 0] != 0] >> SEGMENT_BITS)
 
     def active(self, since_ms: int, until_ms: int) -> bool:
         """Say whether predictions were made between two times, whole days only."""

@@ -21,7 +21,7 @@ from detectors.fixed import MONEY_UNIT
 from detectors.incident_events import CLEARED
 from detectors.ladder import DAY_MS
 from detectors.named_rates import SHARE_BITS, NamedBank, named_track, standing
-from detectors.panes import SumTable
+from detectors.panes import SEGMENT_BITS, SumTable
 from detectors.rate_companion import RateCompanion
 from detectors.rate_panes import series_of
 from detectors.rate_watch import RateWatch
@@ -133,6 +133,10 @@ class VersionProbes(RateWatch):
                 chosen = kept & of_side
                 self.add_events(series[chosen], made[chosen], known[chosen], events[chosen], at_once=at_once)
         return int(known[weighed].min()) if weighed.any() else -BEFORE
+
+    def signs_of_life(self) -> Ints:
+        """Return the days on which events became known: they go on where there is no real traffic."""
+        return np.unique(self.days.keys[self.days.rows[:, 0] != 0] >> SEGMENT_BITS)
 
     def at_stake(self, band: int, onset_ms: int, due_ms: int) -> float | None:
         """Return what real traffic had at stake a day in a band (-1: in all), by its scores; None: nothing is known.

@@ -17,7 +17,9 @@ from detectors.ladder import WEEK_MS
 from detectors.model_version import ModelVersion
 from detectors.retrain import BEGINNING, Case, Ground, ready_ms
 from detectors.segments import OTHER
+from detectors.silence import SILENT, silent_from
 from detectors.state_version import expect_version
+from detectors.version_sums import END
 from schemas.control import Control, ControlType
 from schemas.drift import DriftData, Kind, Severity
 from schemas.fields import Timestamp, epoch_ms, rfc3339
@@ -95,9 +97,9 @@ class Retrain(Companion):
             (event.time_ms, partial(self._hear, event, event.data)) for event in found if isinstance(event.data, DriftData)
         ]
         for at_ms, learn in sorted(self._looks(watermark_ms, versions) + heard, key=lambda pair: pair[0]):
-            events += self._weigh(at_ms)
+            events += self._retire(at_ms, versions) + self._weigh(at_ms)
             events += learn()
-        events += self._weigh(watermark_ms)
+        events += self._retire(watermark_ms, versions) + self._weigh(watermark_ms)
         self.now_ms = max(self.now_ms, watermark_ms)
         for labels in self.labels.values():
             labels.forget(watermark_ms)
@@ -161,6 +163,24 @@ class Retrain(Companion):
         if last is None or last.state != "requested" or not last.incidents or any(incident in self.grounds for incident in last.incidents):
             return []
         return self._answer("cancelled", "the incidents have cleared", at_ms)
+
+    def _retire(self, until_ms: int, versions: Mapping[str, ModelVersion]) -> list[Event]:
+        """Withdraw a request that rests on a forecast when its version is out of service; one of incidents goes with them."""
+        last = self.requests[-1] if self.requests else None
+        if last is None or last.state != "requested" or last.incidents or last.model_version not in versions:
+            return []
+        version = versions[last.model_version]
+        at_ms = silent_from(
+            version.sums.days(),
+            since_ms=last.at_ms,
+            age_ms=version.ladder.oldest_ms,
+            until_ms=until_ms,
+            ended=version.watermark_ms == END,
+        )
+        if at_ms is None:
+            return []
+        self.moved = True
+        return self._answer("cancelled", SILENT, at_ms)
 
     def _weigh(self, until_ms: int) -> list[Event]:
         """Make the request that falls due by a time, if there is one."""

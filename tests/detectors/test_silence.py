@@ -1,11 +1,15 @@
 """What stands open of a version that sends nothing any more is closed, in due order, and does not stand in the way of the next one."""
 
+import random
+from dataclasses import replace
+
 import pytest
 from support.documents import documents
 from support.feature_logs import inputs
 from support.stories import DAY_MS, START_MS, findings, fold, story
 
 from detectors.companions.checks import AGES_MS
+from detectors.companions.retrain import Request, Retrain
 from detectors.model_companions import COMPANIONS
 from detectors.silence import SILENT_DAYS
 from schemas.policy import parse_policy
@@ -113,7 +117,68 @@ def test_what_companions_have_open_is_closed_likewise(name, chunk):
     mine = [event for event in told(events, "gnomon.drift.cleared") if getattr(event.data, "metric", "") == metric]
     [closed] = [event for event in mine if "out of service" in event.data.message]
     version = watch.models["m"]["1"]
-    assert closed.time_ms == last + (1 + SILENT_DAYS) * DAY_MS + max(
-        version.ladder.age_ms(version.ladder.rungs()[-1]), AGES_MS[-1] if name == "checks" else 0
-    )
+    age_ms = max(version.ladder.oldest_ms(closed.time_ms), AGES_MS[-1] if name == "checks" else 0)
+    assert closed.time_ms == last + (1 + SILENT_DAYS) * DAY_MS + age_ms
     assert not watch.companions["m"].members[name].listed()
+
+
+def test_probes_that_go_on_are_a_sign_of_life_for_what_is_watched_of_them():
+    """Real traffic ends on day 90; from day 100 on fewer probes are caught, and they stay as they are."""
+    rng, probes = random.Random(1), []
+    for i in range(170 * 20):
+        at = START_MS + i // 20 * DAY_MS + i % 20 * 3_600_000 + 7
+        caught = rng.random() < (0.9 if i // 20 < 100 else 0.4)
+        made = {"request_id": f"p{i}", "model_id": "m", "model_version": "1", "timestamp": at, "score": 0.9 if caught else 0.1}
+        probes.append((at, "predictions", made | {"predicted_label": int(caught), "probe": "card", "alerted": caught}))
+    records = sorted(story(seed=5, days=DAYS, labelled=1.0) + probes, key=lambda record: record[0])
+    watch, events = fold(records, policy=POLICY, close=False)
+    mine = [event for event in events if getattr(event.data, "metric", "") == "probe:card"]
+    assert [event.type.value for event in mine if not event.type.value.endswith(("updated", "escalated"))] == ["gnomon.drift.opened"]
+    assert watch.companions["m"].members["probes"].listed()
+
+
+@pytest.mark.parametrize("chunk", [150, 2_000, 40_000])
+def test_an_age_that_is_learnt_later_does_not_move_when_companions_close(chunk):
+    """Labels come when the version is silent already; however far the watermark jumps, its ages count from when they were decided."""
+    rng, known = random.Random(1), []
+    made = [(at, topic, r | {"timestamp": at, "predicted_label": int(r["score"] > 0.5)}) for at, topic, r in inputs("site", days=30)]
+    for at, _, record in made:
+        late = at + int(rng.uniform(50, 62) * DAY_MS)
+        label = record["predicted_label"] ^ (rng.random() < 0.1)
+        known.append((late, "outcomes", {"request_id": record["request_id"], "timestamp": late, "true_label": int(label)}))
+    later = shifted(story(seed=6, days=200, version="2", per_day=5), 31)
+    policy = parse_policy("[models.m]\nbaseline = { days = 7 }\n[models.m.watch.covariate]\n")
+    _, events = fold(sorted(made + known + later, key=lambda record: record[0]), policy=policy, close=False, chunk=chunk)
+    [closed] = [e for e in told(events, "gnomon.drift.cleared") if e.data.metric == "category:site" and "out of service" in e.data.message]
+    assert closed.time_ms == START_MS + 60 * DAY_MS
+
+
+def test_nothing_is_closed_before_it_was_opened():
+    """The last rung of a version is decided when it has been silent for long, and reads at once what is overdue."""
+    policy = parse_policy('[models.m.watch.error]\ndetector = "page_hinkley"\n')
+    first = story(seed=5, days=50, per_day=200, change_day=30, delay_days=20, labelled=1.0, error_after=0.3)
+    later = shifted(story(seed=6, days=230, version="2", per_day=20, error=0.08), 50)
+    watch, events = fold(sorted(first + later, key=lambda record: record[0]), policy=policy, close=False)
+    opened_ms = {event.data.incident_id: event.time_ms for event in opened(events)}
+    ends = [event for event in told(events, "gnomon.drift.cleared") if "out of service" in event.data.message]
+    assert [event for event in ends if event.time_ms == opened_ms[event.data.incident_id]], "one was opened in the silence"
+    open_now = set()
+    for event in events:
+        if event.type.value == "gnomon.drift.opened":
+            open_now.add(event.data.incident_id)
+        elif event.type.value == "gnomon.drift.cleared":
+            open_now.remove(event.data.incident_id)  # fails where it has not been opened yet
+    assert not watch.models["m"]["1"].incidents.open
+    assert not [each for each in watch.companions["m"].members["retrain"].grounds.values() if each.model_version == "1"]
+
+
+def test_a_request_that_rests_on_a_forecast_is_withdrawn_with_its_version(folded):
+    watch, _ = folded
+    companion = Retrain("m", POLICY.for_model("m"))
+    made = Request(request_id="f", model_version="1", at_ms=START_MS + DAYS * DAY_MS, incidents=(), from_ms=START_MS, n_labelled=500)
+    companion.requests = [made]
+    assert companion.advance(SILENT_MS - 1, watch.models["m"], []) == []
+    [withdrawn] = companion.advance(SILENT_MS + 9 * DAY_MS, watch.models["m"], [])
+    assert (withdrawn.type.value, withdrawn.time_ms) == ("gnomon.retrain.cancelled", SILENT_MS)
+    companion.requests = [replace(made, state="acknowledged")]  # somebody is at it: only people end it
+    assert companion.advance(SILENT_MS + 9 * DAY_MS, watch.models["m"], []) == []
