@@ -86,3 +86,9 @@ class AlarmFigures(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     crowded_share: Figure = None  # of the 10-minute windows of that time, those with more than ten
     chatter: Count64 = 0  # times that the same alarm opened for the third time within a minute
     stale: Count64 = 0  # at most on one day: open for more than a day, and acknowledged by nobody
+    judged: Count64 = 0  # with a person's verdict
+    ppv: Figure = None  # of those judged, the share that was real
+    nne: Figure = None  # number needed to evaluate: 1 / ppv
+    false_per_year: Figure = None  # judged false, in a year of the time with predictions
+    mean_response_s: Figure = None  # from an incident's opening to the first answer to it
+    top_10_share: Figure = None  # of all incidents, those of the ten models that have most

@@ -15,12 +15,15 @@ WINDOW_MS = 600_000
 MOST = 10  # in a window
 CHATTER, CHATTER_MS = 3, 60_000
 STALE_MS = DAY_MS
+BUSIEST = 10  # models
+KEPT = 10_000  # incidents of which a verdict is still heard
+YEAR_MS = 365.25 * DAY_MS
 _OPENED = (EventType.DRIFT_OPENED, EventType.FATIGUE_OPENED)
 _CLEARED = (EventType.DRIFT_CLEARED, EventType.FATIGUE_CLEARED)
 
 
 class OwnAlarms:
-    """Incidents opened, by window of ten minutes and by kind; and for how long they were open and acknowledged by nobody.
+    """Incidents opened, by window of ten minutes, kind and model; how long they wait for an answer, and what people say of them.
 
     Everything but ``chatter`` adds up over the watches of a deployment.
 
@@ -42,6 +45,10 @@ class OwnAlarms:
         self.open: dict[str, int] = {}  # incident -> when it was opened, while nobody has acknowledged it
         self.stale: Counter[int] = Counter()  # by day: incidents that were stale on it, of those that are over or acknowledged
         self.chatter = 0
+        self.models: Counter[str] = Counter()
+        self.verdicts: dict[str, bool | None] = {}  # of the latest incidents; None: nobody has judged it
+        self.judged: Counter[bool] = Counter()
+        self.answers = self.waited_ms = 0
         self._latest: dict[tuple[str, ...], list[int]] = {}
 
     def add(self, events: Iterable[Event]) -> None:
@@ -53,15 +60,29 @@ class OwnAlarms:
             if event.type in _OPENED:
                 self.windows[event.time_ms // WINDOW_MS] += 1
                 self.kinds["drift" if isinstance(data, DriftData) else "fatigue"] += 1
+                self.models[data.model_id] += 1
                 self.open[data.incident_id] = event.time_ms
+                self.verdicts[data.incident_id] = None
+                for oldest in list(self.verdicts)[:-KEPT]:
+                    del self.verdicts[oldest]
                 self._repeats(data, event.time_ms)
             elif event.type in _CLEARED:
                 self._done(data.incident_id, event.time_ms)
 
     def heed(self, control: Control) -> None:
-        """Note that someone has seen an incident."""
-        if control.type in (ControlType.ACK, ControlType.VERDICT, ControlType.SNOOZE) and control.incident_id is not None:
-            self._done(control.incident_id, epoch_ms(control.at))
+        """Note that someone has seen an incident, and what was said of it: the latest verdict counts."""
+        if control.type not in (ControlType.ACK, ControlType.VERDICT, ControlType.SNOOZE) or control.incident_id is None:
+            return
+        at_ms = epoch_ms(control.at)
+        if control.incident_id in self.open:
+            self.answers, self.waited_ms = self.answers + 1, self.waited_ms + max(at_ms - self.open[control.incident_id], 0)
+        self._done(control.incident_id, at_ms)
+        if control.type == ControlType.VERDICT and control.incident_id in self.verdicts:
+            before, real = self.verdicts[control.incident_id], control.body["verdict"] == "true"
+            if before is not None:
+                self.judged[before] -= 1
+            self.judged[real] += 1
+            self.verdicts[control.incident_id] = real
 
     def _done(self, incident_id: str, at_ms: int) -> None:
         opened = self.open.pop(incident_id, None)
@@ -83,6 +104,10 @@ class OwnAlarms:
             "open": sorted(self.open.items()),
             "stale": sorted(self.stale.items()),
             "chatter": self.chatter,
+            "models": dict(self.models),
+            "verdicts": list(self.verdicts.items()),
+            "judged": [self.judged[False], self.judged[True]],
+            "answers": [self.answers, self.waited_ms],
             "latest": sorted([list(key), times] for key, times in self._latest.items()),
         }
 
@@ -92,21 +117,27 @@ class OwnAlarms:
         alarms = cls()
         alarms.windows, alarms.kinds, alarms.stale = Counter(dict(state["windows"])), Counter(state["kinds"]), Counter(dict(state["stale"]))
         alarms.open, alarms.chatter = dict(state["open"]), state["chatter"]
+        alarms.models, alarms.verdicts = Counter(state["models"]), dict(state["verdicts"])
+        alarms.judged = Counter(dict(zip((False, True), state["judged"], strict=True)))
+        alarms.answers, alarms.waited_ms = state["answers"]
         alarms._latest = {tuple(key): list(times) for key, times in state["latest"]}
         return alarms
 
 
 def alarms_of(watches: Sequence[OwnAlarms], *, first_day: int, last_day: int) -> AlarmFigures:
     """Return the load of several watches' alarms on one operator, over the days (since 1970, the last one left out) with predictions."""
-    windows, stale, kinds = Counter[int](), Counter[int](), Counter[str]()
+    windows, stale, kinds, models, judged = Counter[int](), Counter[int](), Counter[str](), Counter[str](), Counter[bool]()
     for watch in watches:
         windows.update(watch.windows)
         stale.update(watch.stale)
         kinds.update(watch.kinds)
+        models.update(watch.models)
+        judged.update(watch.judged)
         for opened in watch.open.values():
             stale.update(_stale_days(opened, last_day * DAY_MS))
     time_ms = max(last_day - first_day, 0) * DAY_MS
     crowded = sum(n > MOST for n in windows.values())
+    answers = sum(watch.answers for watch in watches)
     return AlarmFigures(
         incidents=kinds.total(),
         drift=kinds["drift"],
@@ -115,6 +146,12 @@ def alarms_of(watches: Sequence[OwnAlarms], *, first_day: int, last_day: int) ->
         crowded_share=crowded / (time_ms / WINDOW_MS) if time_ms else None,
         chatter=sum(watch.chatter for watch in watches),
         stale=max(stale.values(), default=0),
+        judged=judged.total(),
+        ppv=judged[True] / judged.total() if judged.total() else None,
+        nne=judged.total() / judged[True] if judged[True] else None,
+        false_per_year=judged[False] / (time_ms / YEAR_MS) if time_ms and judged.total() else None,
+        mean_response_s=sum(watch.waited_ms for watch in watches) / answers / 1000 if answers else None,
+        top_10_share=sum(n for _, n in models.most_common(BUSIEST)) / kinds.total() if kinds.total() else None,
     )
 
 

@@ -123,3 +123,31 @@ def test_acknowledgements_reach_it_through_the_log() -> None:
     assert not watch.alarms.open
     assert watch.apply(tick(START_MS)) == []
     assert report([Watch()]).alarms == AlarmFigures(per_hour=None)
+
+
+def test_what_people_say_of_our_alarms_is_counted_once_each_and_survives_a_restart() -> None:
+    """Verdicts go to every watch; the one that opened the incident counts them, and the latest of two holds."""
+    alarms, other = OwnAlarms(), OwnAlarms()
+    for i in range(4):
+        alarms.add([event(START_MS + i * HOUR_MS, str(i), unit=str(i))])
+    other.add([event(START_MS, "far", unit="far")])
+
+    def say(kind: ControlType, ident: str, minutes: int, **body: str) -> None:
+        for each in (alarms, other):
+            each.heed(Control(type=kind, by="ada", at=START_MS + minutes * MINUTE, incident_id=ident, body=dict(body)))
+
+    say(ControlType.ACK, "0", 10)
+    say(ControlType.VERDICT, "0", 30, verdict="false")  # an answer after the first is none that was waited for
+    say(ControlType.VERDICT, "1", 60 + 20, verdict="false")
+    say(ControlType.VERDICT, "1", 60 + 25, verdict="true")
+    alarms.add([event(START_MS + 3 * HOUR_MS, "2", opened=False)])
+    say(ControlType.VERDICT, "2", 400, verdict="true")  # it was over already, and is judged all the same
+    say(ControlType.VERDICT, "nobody's", 400, verdict="true")
+    again = OwnAlarms.from_state(msgspec.msgpack.decode(msgspec.msgpack.encode(alarms.to_state())))
+    assert again.to_state() == alarms.to_state()
+    told = alarms_of([again, other], first_day=DAY, last_day=DAY + 73)
+    assert (told.judged, told.ppv, told.nne, told.top_10_share) == (3, pytest.approx(2 / 3), 1.5, 1.0)
+    assert told.false_per_year == pytest.approx(5, rel=0.01)  # one in a fifth of a year
+    assert told.mean_response_s == 15 * 60  # 10 and 20 minutes
+    nothing = alarms_of([OwnAlarms()], first_day=DAY, last_day=DAY + 73)
+    assert (nothing.ppv, nothing.nne, nothing.false_per_year, nothing.mean_response_s, nothing.top_10_share) == (None,) * 5

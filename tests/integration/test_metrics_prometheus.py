@@ -79,9 +79,11 @@ def test_prometheus_sees_what_the_workers_did(kafka: Broker, redis_url: str, pre
         assert set(server.query("gnomon_dep_up").values()) == {1.0}
         assert len(server.query("gnomon_dep_up")) == 4
         assert max(server.query("gnomon_commit_age_seconds").values()) < 30
-        watermarks = server.query('gnomon_watermark_timestamp_seconds{topic="scored"}')
-        assert len(watermarks) == 3
-        assert all(abs(time.time() - at) < 600 for at in watermarks.values())  # idle partitions follow the clock
+
+        def times() -> list[float]:
+            return list(server.query('gnomon_watermark_timestamp_seconds{topic="scored"}').values())
+
+        wait_for(lambda: len(times()) == 3 and all(abs(time.time() - at) < 600 for at in times()), "idle partitions follow the clock")
         assert all(value > 0 for value in server.query("gnomon_state_bytes").values())
         wait_for(lambda: len(server.query("gnomon_redis_memory_bytes > 100e3")) == 2, "both have asked Redis")
         targets = server.get("targets", state="active")["activeTargets"]

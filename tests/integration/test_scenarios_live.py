@@ -56,7 +56,9 @@ def live(kafka: Broker, shared_redis: RedisServer, tmp_path_factory: pytest.Temp
         for record in records
     ]
     lines.sort(key=lambda line: line[0])
-    end_ms = max(lines[-1][0], max(at for at, topic, _ in lines if topic == "predictions") + 80 * DAY_MS)  # past every age; no silence yet
+    end_ms = max(
+        lines[-1][0], max(at for at, topic, _ in lines if topic == "predictions") + 80 * DAY_MS
+    )  # past every age; the credit model is not out of service yet
     with processes() as started:
         deployment = Deployment(kafka, shared_redis.url, f"scenarios{time.time_ns()}.", folder, started)
         env = {"GNOMON_IDLE_TIMEOUT_MS": "never", "GNOMON_POLICY": str(folder / "policy.toml")}
