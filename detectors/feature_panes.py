@@ -7,8 +7,7 @@ import numpy as np
 from detectors.cells import Layout
 from detectors.fixed import Ints
 from detectors.ladder import DAY_MS, LEARN_FROM
-from detectors.panes import PANE_MS, SumTable, floor_to, widest
-from detectors.version_sums import BEGINNING
+from detectors.panes import BEGINNING, PANE_MS, SumTable, floor_to, next_end, widest
 from schemas.feature_codes import TEXT
 
 COUNT = Layout(counts=("n",), sums={})
@@ -68,6 +67,10 @@ class FeaturePanes:
             return []
         starts = np.unique(floor_to((self.table.keys >> _BITS) * PANE_MS, self.width_ms))
         return [(start + self.width_ms, start) for start in starts.tolist() if start + self.width_ms <= watermark_ms]
+
+    def next_ms(self, watermark_ms: int) -> int:
+        """Return before which time nothing will be due, whatever is added."""
+        return next_end(watermark_ms, BASE_MS)  # of which every width is a multiple, and by which it is learnt
 
     def _learn(self, watermark_ms: int) -> bool:
         """Set the width if the first predictions are in; say whether they are."""

@@ -141,6 +141,10 @@ class VersionFeatures(IncidentWatch):
         self.passed(watermark_ms)
         return self.told(found, version)
 
+    def next_ms(self, watermark_ms: int) -> int:
+        """Return before which time nothing will be due, whatever is added."""
+        return self.panes.next_ms(watermark_ms)
+
     def passed(self, watermark_ms: int) -> None:
         """Close what the watermark has passed."""
         self.panes.passed(watermark_ms)

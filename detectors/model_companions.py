@@ -41,6 +41,14 @@ class ModelCompanions:
             heard += member.advance(watermark_ms, versions, heard)
         return heard[len(found) :]
 
+    def mind(self, rows: Rows) -> bool:
+        """Say whether a message of plain rows may not wait for the next due time."""
+        return any(member.minds(rows) for member in self.members.values())
+
+    def next_ms(self, watermark_ms: int) -> int:
+        """Return a time before which ``advance`` would only let time pass, now that the watermark is here."""
+        return min(member.next_ms(watermark_ms) for member in self.members.values())
+
     def baselines(self) -> list[Baseline]:
         """Return the baselines that were estimated since this was asked last."""
         return [each for member in self.members.values() for each in member.baselines()]

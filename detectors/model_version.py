@@ -17,7 +17,7 @@ from detectors.incidents import Incidents
 from detectors.ladder import DAY_MS, LEARN_FROM, Ladder
 from detectors.mature_sums import MatureSums
 from detectors.pane_reader import Pane, Step, read_ahead
-from detectors.panes import WIDTHS_MS, floor_to
+from detectors.panes import BEGINNING, END, WIDTHS_MS, floor_to, next_end
 from detectors.reading import Reading
 from detectors.reference import Shipped
 from detectors.signals import REFINED, Alarm, Key, Moved, Note, Signal
@@ -27,7 +27,7 @@ from detectors.standing import Learnt
 from detectors.state_version import expect_version
 from detectors.timeouts import all_binary, time_out
 from detectors.unit_costs import PRICED, unit_cost
-from detectors.version_sums import BEGINNING, END, VersionSums
+from detectors.version_sums import VersionSums
 from schemas.findings import Event
 from schemas.policy_models import ModelPolicy
 from schemas.reference import Reference
@@ -129,6 +129,14 @@ class ModelVersion:
                 break
         self._pass(watermark_ms)
         return events
+
+    def next_ms(self, watermark_ms: int) -> int:
+        """Return before which time ``advance`` would only let time pass, now that the watermark is here, whatever is added."""
+        if not len(self.sums.tables["made"].keys):
+            return BEGINNING
+        ends = [next_end(watermark_ms, self.ladder.width_ms(rung), self.ladder.age_ms(rung)) for rung in self.ladder.rungs()]
+        decision = self.ladder.next_decision()
+        return min(ends) if decision is None else min(*ends, decision[0])
 
     def take_back_time(self, watermark_ms: int) -> None:
         """Let the time pass that had passed when the state was taken: where nothing was due meanwhile, that is all that has changed."""

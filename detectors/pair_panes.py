@@ -9,9 +9,8 @@ import numpy.typing as npt
 from detectors.cells import Layout
 from detectors.fixed import SCORE_UNIT, Ints, to_fixed
 from detectors.ladder import PANE_SHARE
-from detectors.panes import CLASS_BITS, MAX_CLASS, PANE_MS, SumTable, floor_to, pane_index, widest
+from detectors.panes import BEGINNING, CLASS_BITS, END, MAX_CLASS, PANE_MS, SumTable, floor_to, next_end, pane_index, widest
 from detectors.rate_panes import NAME_BITS
-from detectors.version_sums import BEGINNING
 
 # Of requests that a version and a rival both answered: how many, which of the two was wrong, and alone so; of those with two scores the
 # squared errors, and the square of their difference.
@@ -122,6 +121,11 @@ class PairPanes:
                 if due_ms <= watermark_ms:
                     steps.append((due_ms, names[rival], start, rival))
         return [(due_ms, rival, start) for due_ms, _, start, rival in sorted(steps)]
+
+    def next_ms(self, watermark_ms: int) -> int:
+        """Return before which time nothing will be due of the rivals whose age is known, whatever is added."""
+        ends = [next_end(watermark_ms, self.width_of(rival), age_ms) for rival, (age_ms, _) in self.settled.items()]
+        return min(ends, default=END)
 
     def read(self, rival: int, start_ms: int) -> Ints:
         """Return what a pane holds of a rival with the labels known by its age, shape (width,), and let the pane go."""

@@ -159,6 +159,10 @@ class VersionPairs(RateWatch):
         )
         return replace(reading, due_ms=due_ms)  # what was overdue when the age was settled is read later
 
+    def next_ms(self, watermark_ms: int) -> int:
+        """Return before which time nothing will be due of the rivals whose age is known, whatever is added."""
+        return self.pairs.next_ms(watermark_ms)
+
     def oldest_ms(self, at_ms: int) -> int:
         """Return the oldest age at which a rival is read, of those known by then."""
         return max((age_ms for age_ms, since_ms in self.pairs.settled.values() if since_ms <= at_ms), default=0)

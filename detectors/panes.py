@@ -15,6 +15,8 @@ from detectors.fixed import Ints, carry
 
 PANE_MS = 10_000  # panes are born this wide
 WIDTHS_MS = tuple(s * 1000 for s in (10, 60, 300, 1800, 3600, 10_800, 43_200, 86_400, 604_800))  # each divides the next
+BEGINNING = -(2**33) * PANE_MS  # the first time that a key can hold
+END = -BEGINNING  # a watermark after everything
 SEGMENT_BITS = 20
 CLASS_BITS = 5
 BIN_BITS = 5
@@ -173,6 +175,15 @@ def pane_of(key: Any, bits: int = 0) -> Any:
 def floor_to(ms: Any, width_ms: int) -> Any:
     """Return the start of the aligned interval of this width that holds a time; scalar or array."""
     return ms // width_ms * width_ms
+
+
+def next_end(watermark_ms: int, width_ms: int, age_ms: int = 0) -> int:
+    """Return when the pane is due next that a watermark has not passed, of panes that are read at an age.
+
+    >>> next_end(29_999, 10_000, 5_000), next_end(35_000, 10_000, 5_000)
+    (35000, 45000)
+    """
+    return int(floor_to(watermark_ms - age_ms, width_ms)) + width_ms + age_ms
 
 
 def widest(limit_ms: float) -> int:

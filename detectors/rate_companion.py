@@ -4,17 +4,17 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from detectors.companions import Companion
+from detectors.companions import NEVER, Companion
 from detectors.fixed import Ints
 from detectors.incident import Listed
 from detectors.ladder import DAY_MS
 from detectors.model_version import ModelVersion
 from detectors.named_rates import PART
+from detectors.panes import BEGINNING
 from detectors.reading import BEFORE
 from detectors.segments import OTHER
 from detectors.standing import Baseline
 from detectors.state_version import expect_version
-from detectors.version_sums import BEGINNING
 from schemas.control import Control
 from schemas.findings import Event
 from schemas.policy_models import ModelPolicy
@@ -71,6 +71,18 @@ class RateCompanion(Companion):
             events += mine.advance(self.watermark_ms, self._share(name, versions), versions.get(name, versions.get(OTHER)))
             self.moved, mine.stepped = self.moved or mine.stepped, False
         return events
+
+    def minds(self, rows: Rows) -> bool:
+        """Say whether a message may be the first that it sees of a version."""
+        return self.may_pick(rows) and any(name not in self.versions for name in rows.versions)
+
+    def may_pick(self, rows: Rows) -> bool:
+        """Say, by the columns alone, whether it may be about rows of a message."""
+        return True
+
+    def next_ms(self, watermark_ms: int) -> int:
+        """Return before which time nothing will be due."""
+        return min((each.next_ms(watermark_ms) for each in self.versions.values()), default=NEVER)
 
     def take_back_time(self, watermark_ms: int) -> None:
         """Let the time pass that had passed when the state was taken."""

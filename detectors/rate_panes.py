@@ -8,8 +8,7 @@ import numpy.typing as npt
 from detectors.cells import Layout
 from detectors.fixed import Ints
 from detectors.ladder import PANE_SHARE
-from detectors.panes import PANE_MS, SEGMENT_BITS, SumTable, floor_to, pane_index, widest
-from detectors.version_sums import BEGINNING
+from detectors.panes import BEGINNING, PANE_MS, SEGMENT_BITS, SumTable, floor_to, next_end, pane_index, widest
 
 NAME_BITS = 7
 SERIES_BITS = NAME_BITS + SEGMENT_BITS
@@ -74,6 +73,10 @@ class RatePanes:
                 starts = np.unique(table.keys >> SERIES_BITS) * PANE_MS
                 steps += [(start + width + age, rung, start) for start in starts.tolist() if start + width + age <= watermark_ms]
         return sorted(steps)
+
+    def next_ms(self, watermark_ms: int) -> int:
+        """Return before which time nothing will be due, whatever is added."""
+        return min(next_end(watermark_ms, width, age) for age, width in zip(self.ages_ms, self.widths_ms, strict=True))
 
     def read(self, rung: int, start_ms: int) -> tuple[Ints, Ints]:
         """Return what a pane holds, and let it go: series, ascending, shape (k,), and sums, shape (k, 2)."""

@@ -110,6 +110,10 @@ class RateWatch(IncidentWatch):
         self.passed(watermark_ms)
         return self.told(sorted(found, key=lambda event: event.time_ms), version)
 
+    def next_ms(self, watermark_ms: int) -> int:
+        """Return before which time nothing will be due, whatever is added."""
+        return self.panes.next_ms(watermark_ms)
+
     def oldest_ms(self, at_ms: int) -> int:
         """Return the oldest of its ages."""
         return self.panes.ages_ms[-1]

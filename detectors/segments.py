@@ -86,6 +86,13 @@ class Segments:
         synthetic = [number for (dimension, _), number in self._numbers.items() if dimension == PROBE] if PROBE in self._values else []
         return ~np.isin(numbers, synthetic)
 
+    def meet(self, rows: Rows, where: Ints) -> None:
+        """Give the segments of picked rows of real traffic their numbers, which go by the order of the log, as ``memberships`` does."""
+        for name in sorted(rows.dimensions):
+            codes = set(rows.dimension(name)[where].tolist())
+            for code in sorted(codes - {0}):
+                self.number(name, rows.texts[code])
+
     def memberships(self, rows: Rows, where: Ints) -> tuple[Ints, Ints]:
         """Return which of the picked rows lie in which segments: positions in ``where``, and segment numbers, shape (memberships,).
 

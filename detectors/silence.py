@@ -7,7 +7,7 @@ import numpy as np
 
 from detectors.fixed import Ints
 from detectors.ladder import DAY_MS
-from detectors.version_sums import END
+from detectors.panes import END
 
 if TYPE_CHECKING:
     from detectors.bank import Bank

@@ -70,7 +70,9 @@ class TracedWatch(Watch):
         if isinstance(record, Rows) and record.model_id != self._model_id:
             return []
         found = super().apply(record)
-        if isinstance(record, Rows) and self._data is not None and self._model_id in self.companions:
+        if isinstance(record, Rows) and self._data is not None and self._model_id in self.models:
+            for version in self.models[self._model_id].values():
+                version.trace = self._step
             self._watch_rates(self.companions[self._model_id], self._data)
         return found
 
@@ -98,11 +100,6 @@ class TracedWatch(Watch):
             if direction is not None and direction in self._trails:
                 return self._trails[direction]
         return []
-
-    def _version(self, model_id: str, name: str) -> ModelVersion:
-        version = super()._version(model_id, name)
-        version.trace = None if self._data is None else self._step
-        return version
 
     def _step(self, version: ModelVersion, reading: Reading, signals: list[Signal]) -> None:
         if self._data is not None and version.name == self._data.model_version:

@@ -13,6 +13,7 @@ from detectors.fixed import Ints
 from detectors.ladder import DAY_MS, Ladder
 from detectors.pane_reader import Pane, read_panes
 from detectors.panes import (
+    BEGINNING,
     BIN_BITS,
     CLASS_BITS,
     MAX_CLASS,
@@ -32,8 +33,6 @@ from detectors.sums import bin_sums, known_sums, made_sums
 from schemas.cost import CostMatrix
 from schemas.scored import Kind, Rows
 
-BEGINNING = -(2**33) * PANE_MS  # the first time that a key can hold
-END = -BEGINNING  # a watermark after everything
 TOTAL_BIN_BITS = 6
 _DAY = Layout(counts=("n",), sums={})
 _TABLES: dict[str, Layout] = {

@@ -5,7 +5,7 @@ findings, byte for byte.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -14,17 +14,16 @@ import numpy as np
 
 from detectors.control_desk import decide
 from detectors.fatigue.alarms import OwnAlarms
-from detectors.findings import statistics_events
 from detectors.fixed import Ints
-from detectors.ladder import DAY_MS
 from detectors.ledger import Ledger
 from detectors.model_companions import COMPANIONS, ModelCompanions
 from detectors.model_version import ModelVersion
 from detectors.news import EVERY_MS, News
+from detectors.panes import END
 from detectors.segments import OTHER
 from detectors.sources import Sources
 from detectors.state_version import expect_version
-from detectors.version_sums import END
+from detectors.watched_model import WatchedModel
 from schemas.control import Control
 from schemas.findings import Event
 from schemas.policy import Policy, parse_policy
@@ -34,9 +33,7 @@ from schemas.scored import Forwarded, Kind, Rows, Scored, Status, Tick
 STATE_VERSION = 9
 LIVE_SCORES = 4_096  # distinct scores that the AUC counts exactly
 REPLAY_SCORES = 65_536
-SHARING_DAYS = 30  # a version without predictions for so long leaves its part of the budget to the others
 MAX_MODELS = 1_000  # in a scored partition
-MAX_VERSIONS = 200  # of a model
 MAX_REFERENCES = 32  # that wait for their version
 
 
@@ -66,17 +63,30 @@ class Watch:
     def __init__(self, *, distinct_scores: int = LIVE_SCORES, statistics_every_ms: int | None = EVERY_MS) -> None:
         self.distinct_scores = distinct_scores
         self.policy = Policy()
-        self.models: dict[str, dict[str, ModelVersion]] = {}
-        self.companions: dict[str, ModelCompanions] = {}  # by model
+        self._models: dict[str, WatchedModel] = {}
+        self.changed: set[tuple[str, str]] = set()  # versions, and companions of a model, since the last checkpoint
         self.counts: dict[str, Ints] = {}  # by model: records by status
         self.events: Counter[str] = Counter()
         self.alarms = OwnAlarms()
         self.ledger = Ledger()  # the audit trail; who folds takes its lines after each record
         self.sources = Sources()
         self.references: dict[tuple[str, str], Reference] = {}  # by model and version, of versions to come; version "": of all
-        self.changed: set[tuple[str, str]] = set()  # versions, and companions of a model, since the last checkpoint
         self.clock_ms = -END  # of the workers that write ticks
         self.news = News(statistics_every_ms)
+
+    @property
+    def models(self) -> dict[str, dict[str, ModelVersion]]:
+        """All versions, by model and name."""
+        return {model_id: model.versions for model_id, model in self._models.items()}
+
+    @property
+    def companions(self) -> dict[str, ModelCompanions]:
+        """The companions by model."""
+        return {model_id: model.companions for model_id, model in self._models.items()}
+
+    def n_versions(self) -> int:
+        """Return how many versions there are; from any thread."""
+        return sum(len(model.unsettled()[0]) for model in list(self._models.values()))
 
     def apply(self, record: Scored) -> list[Event]:
         """Fold one record; return what it lets the watch find.
@@ -101,8 +111,9 @@ class Watch:
     def _tell(self, found: list[Event]) -> list[Event]:
         self.events.update(event.type.value for event in found)
         self.alarms.add(found)
-        baselines = [each for _, _, version in self._versions() for each in version.learnt.take()]
-        self.ledger.found(found, baselines + [each for companions in self.companions.values() for each in companions.baselines()])
+        models = [self._models[model_id].unsettled() for model_id in sorted(self._models)]
+        baselines = [each for versions, _ in models for _, version in sorted(versions.items()) for each in version.learnt.take()]
+        self.ledger.found(found, baselines + [each for _, companions in models for each in companions.baselines()])
         return found
 
     def _rows(self, rows: Rows) -> None:
@@ -112,32 +123,25 @@ class Watch:
         counted = rows.model_id if rows.model_id in self.counts or len(self.counts) <= MAX_MODELS else OTHER
         counts = self.counts.setdefault(counted, np.zeros(len(Status), dtype=np.int64))
         np.add.at(counts, rows.column("status")[where], rows.column("count")[where])
+        whole = len(where) == rows.n
         where = where[rows.column("kind")[where] != Kind.COUNT]
-        code, alone = rows.column("version")[where], rows.column("kind")[where] != Kind.PAIR
-        for number in np.unique(code).tolist():
-            version = self._version(rows.model_id, rows.versions[number])
-            version.add(rows, where[(code == number) & alone])
-            self.changed.add((version.model_id, version.name))
-            self.news.add((version.model_id, version.name))
         if len(where):
-            self.companions[version.model_id].add(rows, where)
-            self.changed.add((version.model_id, COMPANIONS))
+            model = self._model(rows.model_id)
+            for name in model.add(rows, where, whole=whole):
+                self.news.add((model.model_id, name))
 
-    def _version(self, model_id: str, name: str) -> ModelVersion:
-        """Return a model version, new or known; models and versions past the caps share one, so that made-up ids cannot fill the memory."""
-        if model_id not in self.models and len(self.models) >= MAX_MODELS:
+    def _model(self, model_id: str) -> WatchedModel:
+        """Return a model, new or known; models past the cap share one, so that made-up ids cannot fill the memory."""
+        if model_id not in self._models and len(self._models) >= MAX_MODELS:
             model_id = OTHER
-        if model_id not in self.models:
-            self.models[model_id], self.companions[model_id] = {}, ModelCompanions(model_id, self.policy.for_model(model_id))
-        versions = self.models[model_id]
-        if name not in versions and len(versions) >= MAX_VERSIONS:
-            name = OTHER
-        if name not in versions:
-            versions[name] = ModelVersion(model_id, name, self.policy.for_model(model_id), self.distinct_scores)
-            reference = self.references.pop((model_id, name), self.references.get((model_id, "")))
-            if reference is not None:
-                versions[name].ship(reference, 0)  # there is no monitor yet that could stand at once
-        return versions[name]
+        if model_id not in self._models:
+            policy = self.policy.for_model(model_id)
+            reference = partial(self._reference, model_id)
+            self._models[model_id] = WatchedModel(model_id, policy, self.distinct_scores, reference, self.changed)
+        return self._models[model_id]
+
+    def _reference(self, model_id: str, name: str) -> Reference | None:
+        return self.references.pop((model_id, name), self.references.get((model_id, "")))
 
     def _tick(self, tick: Tick) -> list[Event]:
         self.sources.tick(tick)
@@ -146,73 +150,39 @@ class Watch:
         if time is None:
             return []
         found = self._advance(lambda model_id: time - self.policy.for_model(model_id).lateness_ms)
-        return found + self._statistics(time)
+        return found + [event for model_id, name in self.news.due(self.clock_ms) for event in self._models[model_id].statistics(name, time)]
 
     def _advance(self, watermark: Callable[[str], int]) -> list[Event]:
-        found: list[Event] = []
-        for model_id in sorted(self.models):
-            versions, begin = self.models[model_id], len(found)
-            for name in sorted(versions):
-                version = versions[name]
-                found += version.advance(watermark(model_id), self._share(model_id, name))
-                if version.stepped:  # of the others, only the time has come further, and the head of the state says how far
-                    self.changed.add((model_id, name))
-                    version.stepped = False
-            found += self.companions[model_id].advance(watermark(model_id), versions, found[begin:])
-            for version in versions.values():
-                version.spans.fold_up(watermark(model_id))  # not before the companions have asked where things lie
-            if self.companions[model_id].moved():
-                self.changed.add((model_id, COMPANIONS))
+        found = [event for model_id in sorted(self._models) for event in self._models[model_id].advance(watermark(model_id))]
         return sorted(found, key=lambda event: event.time_ms)  # however far the watermark has jumped
-
-    def _share(self, model_id: str, name: str) -> Callable[[int], float]:
-        """Return a version's part of its model's budget at a time: versions with predictions of late share what the companions leave."""
-        others = [version for other, version in self.models[model_id].items() if other != name]
-        companions = self.companions[model_id]
-
-        def share(due_ms: int) -> float:
-            since_ms = due_ms - SHARING_DAYS * DAY_MS
-            return (1 - companions.weight(due_ms)) / (1 + sum(version.sums.active(since_ms, due_ms) for version in others))
-
-        return share
-
-    def _statistics(self, time_ms: int) -> list[Event]:
-        found: list[Event] = []
-        for model_id, name in self.news.due(self.clock_ms):
-            version = self.models[model_id][name]
-            found += statistics_events(version, time_ms, partial(self.companions[model_id].filled, version))
-        return found
 
     def _control(self, forwarded: Forwarded) -> list[Event]:
         if not self.sources.is_new(forwarded):
             return []
         control = msgspec.json.decode(forwarded.record, type=Control)
         self.alarms.heed(control)
+        for model in self._models.values():
+            model.wake()
         return decide(self, control)
 
     def use(self, policy: Policy) -> list[Event]:
         """Follow another policy from here on; return the events of incidents that it closes."""
         self.policy = policy
         found: list[Event] = []
-        for model_id, versions in sorted(self.models.items()):
-            begin = len(found)
-            for name, version in sorted(versions.items()):
-                found += version.use(policy.for_model(model_id))
-                self.changed.add((model_id, name))
-            found += self.companions[model_id].use(policy.for_model(model_id))
-            found += self.companions[model_id].heed(found[begin:])
-            self.changed.add((model_id, COMPANIONS))
+        for model_id, model in sorted(self._models.items()):
+            found += model.use(policy.for_model(model_id))
         return found
 
     def ship(self, model_id: str, reference: Reference, at_ms: int) -> None:
         """Give a version the baselines of a reference set, kept until it comes; where none is named, all that have none of their own."""
         named = reference.model_version
-        for name, version in self.models.get(model_id, {}).items():
+        versions = self._models[model_id].versions if model_id in self._models else {}
+        for name, version in versions.items():
             own = version.bank.shipped is not None and version.bank.shipped.reference.model_version is not None
             if name == named or (named is None and not own):
                 version.ship(reference, at_ms)
                 self.changed.add((model_id, name))
-        if named is None or named not in self.models.get(model_id, {}):
+        if named is None or named not in versions:
             self.references.pop((model_id, named or ""), None)
             self.references[model_id, named or ""] = reference
             for oldest in list(self.references)[:-MAX_REFERENCES]:
@@ -224,13 +194,14 @@ class Watch:
 
     def withheld(self) -> int:
         """Return how many events a snooze has kept back since this object was made; never part of the state."""
-        return sum(version.incidents.withheld for _, _, version in self._versions()) + sum(
-            each.withheld() for each in self.companions.values()
-        )
+        parts = [model.unsettled() for model in self._models.values()]
+        own = sum(version.incidents.withheld for versions, _ in parts for version in versions.values())
+        return own + sum(companions.withheld() for _, companions in parts)
 
     def state_of(self, model_id: str, name: str) -> dict[str, Any]:
         """Return the state of a model version, or of a model's companions (``COMPANIONS``), as plain values and bytes."""
-        return self.companions[model_id].to_state() if name == COMPANIONS else self.models[model_id][name].to_state()
+        model = self._models[model_id]
+        return model.companions.to_state() if name == COMPANIONS else model.versions[name].to_state()
 
     def head_state(self) -> dict[str, Any]:
         """Return all of the state but the model versions, as plain values and bytes; versioned."""
@@ -242,7 +213,11 @@ class Watch:
             "alarms": self.alarms.to_state(),
             "sources": self.sources.to_state(),
             "clock_ms": self.clock_ms,
-            "watermarks": [[model, name, version.watermark_ms] for model, name, version in self._versions()],
+            "watermarks": [
+                [model_id, name, model.watermark_of(version)]
+                for model_id, model in sorted(self._models.items())
+                for name, version in sorted(model.unsettled()[0].items())
+            ],
             "ledger": self.ledger.to_state(),
             "references": [[*place, msgspec.to_builtins(each)] for place, each in self.references.items()],
             "news": self.news.to_state(),
@@ -267,17 +242,7 @@ class Watch:
         self.ledger.load(head["ledger"])
         self.references = {(model, name): read_reference(each) for model, name, each in head["references"]}
         self.news.load(head["news"])
-        for (model, name), state in versions.items():
-            policy = self.policy.for_model(model)
-            if model not in self.models:
-                self.models[model], self.companions[model] = {}, ModelCompanions(model, policy)
-            if name == COMPANIONS:
-                self.companions[model].load(state)
-            else:
-                self.models[model][name] = ModelVersion.from_state(state, model, name, policy, self.distinct_scores)
-        for model, name, watermark_ms in head["watermarks"]:
-            self.models[model][name].take_back_time(watermark_ms)
-            self.companions[model].take_back_time(watermark_ms)
-
-    def _versions(self) -> Iterator[tuple[str, str, ModelVersion]]:
-        return ((model, name, versions[name]) for model, versions in sorted(self.models.items()) for name in sorted(versions))
+        for (model_id, name), state in versions.items():
+            self._model(model_id).load(name, state)
+        for model_id, name, watermark_ms in head["watermarks"]:
+            self._models[model_id].take_back_time(name, watermark_ms)

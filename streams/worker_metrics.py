@@ -174,7 +174,7 @@ class WatchMetrics(Metrics):
             return {place: time_ms / 1000 for place, time_ms in times.items() if time_ms is not None}
 
         def versions() -> Values:
-            return {(str(partition),): sum(map(len, list(watch.models.values()))) for partition, watch in watches().items()}
+            return {(str(partition),): watch.n_versions() for partition, watch in watches().items()}
 
         self.watermark.values = watermarks
         self.event_time_lag.values = lambda: _behind(watermarks())

@@ -14,6 +14,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from detectors.fixed import Ints
+from detectors.panes import BEGINNING, END
 from schemas.control import Control
 from schemas.findings import Event
 from schemas.policy_models import ModelPolicy
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from detectors.incident import Listed
     from detectors.model_version import ModelVersion
     from detectors.standing import Baseline
+
+
+NEVER = END  # nothing will be due
 
 
 class Companion(ABC):
@@ -60,6 +64,14 @@ class Companion(ABC):
     @abstractmethod
     def load(self, state: dict[str, Any]) -> None:
         """Take back what ``to_state`` gave; raises ``ValueError`` if it is of another version."""
+
+    def minds(self, rows: Rows) -> bool:
+        """Say whether a message of plain rows (``detectors.waiting``) may not wait for the next due time, as one that brings it nearer."""
+        return False
+
+    def next_ms(self, watermark_ms: int) -> int:
+        """Return a time before which ``advance`` would only let time pass, now that the watermark is here; the beginning: not known."""
+        return BEGINNING
 
     def take_back_time(self, watermark_ms: int) -> None:  # noqa: B027  # most have no time of their own
         """Let the time pass that had passed when the state was taken, where ``moved`` said that nothing else had changed."""

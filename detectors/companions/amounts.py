@@ -8,7 +8,7 @@ import numpy as np
 from detectors.amount_bands import BANDS, band_of, ends
 from detectors.baselines.wilson import wilson
 from detectors.cells import CONFUSION, Layout
-from detectors.companions import Companion
+from detectors.companions import NEVER, Companion
 from detectors.fixed import MONEY_UNIT, Ints
 from detectors.model_version import ModelVersion
 from detectors.panes import SumTable
@@ -54,6 +54,10 @@ class Amounts(Companion):
         for number in np.unique(code).tolist():
             table = self.versions.setdefault(rows.versions[number], SumTable(LAYOUT))
             table.add(band[code == number], sums[code == number])
+
+    def next_ms(self, watermark_ms: int) -> int:
+        """Return that nothing will be due."""
+        return NEVER
 
     def advance(self, watermark_ms: int, versions: Mapping[str, ModelVersion], found: Sequence[Event]) -> list[Event]:
         """Find nothing."""

@@ -44,9 +44,13 @@ class Challengers(RateCompanion):
         """Return the pairs of a version that has had none."""
         return VersionPairs(self.model_id, name, self.policy, self.watermark_ms)
 
+    def may_pick(self, rows: Rows) -> bool:
+        """Say, by the columns alone, whether it may be about rows of a message."""
+        return "rival" in rows.columns
+
     def picked(self, rows: Rows, where: Ints) -> Ints:
         """Return the PAIR rows."""
-        return np.asarray(where[rows.column("kind")[where] == Kind.PAIR]) if "rival" in rows.columns else where[:0]
+        return np.asarray(where[rows.column("kind")[where] == Kind.PAIR]) if self.may_pick(rows) else where[:0]
 
     def add(self, rows: Rows, where: Ints) -> None:
         """Add the pairs among the picked rows: each to both of its versions, to the second with the sides exchanged."""

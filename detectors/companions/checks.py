@@ -8,7 +8,7 @@ import numpy as np
 
 from detectors.families import CHECK
 from detectors.named_rates import SHARE_BITS, NamedBank, named_track, standing
-from detectors.panes import SumTable
+from detectors.panes import BEGINNING, SumTable
 from detectors.rate_companion import RateCompanion
 from detectors.rate_panes import series_of
 from detectors.rate_watch import RateWatch
@@ -106,6 +106,10 @@ class VersionChecks(RateWatch):
         self.stepped = self.stepped or self.zero.is_due(watermark_ms)
         return self.zero.advance(watermark_ms, self.names, self._strict(), self.segment_text)
 
+    def next_ms(self, watermark_ms: int) -> int:
+        """Return before which time nothing will be due, whatever is added; of checks of zero tolerance anything may be, at any time."""
+        return BEGINNING if self._strict() else super().next_ms(watermark_ms)
+
     def passed(self, watermark_ms: int) -> None:
         """Close what the watermark has passed."""
         super().passed(watermark_ms)
@@ -186,6 +190,10 @@ class Checks(RateCompanion):
     def new(self, name: str) -> VersionChecks:
         """Return the checks of a version that has had none."""
         return VersionChecks(self.model_id, name, self.policy, self.watermark_ms)
+
+    def may_pick(self, rows: Rows) -> bool:
+        """Say, by the columns alone, whether it may be about rows of a message."""
+        return "total" in rows.columns
 
     def picked(self, rows: Rows, where: Ints) -> Ints:
         """Return the CHECK rows of real traffic."""

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from detectors.cells import CONFUSION, KNOWN
-from detectors.companions import Companion
+from detectors.companions import NEVER, Companion
 from detectors.fixed import Floats, Ints
 from detectors.ladder import DAY_MS, WEEK_MS
 from detectors.model_version import ModelVersion
@@ -33,6 +33,10 @@ class ModelDecay(Companion):
 
     def add(self, rows: Rows, where: Ints) -> None:
         """Keep nothing."""
+
+    def next_ms(self, watermark_ms: int) -> int:
+        """Return that nothing will be due."""
+        return NEVER
 
     def advance(self, watermark_ms: int, versions: Mapping[str, ModelVersion], found: Sequence[Event]) -> list[Event]:
         """Find nothing."""

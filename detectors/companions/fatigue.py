@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from detectors.companions import Companion
+from detectors.companions import NEVER, Companion
 from detectors.control_desk import is_reset
 from detectors.fatigue import Kind, Turn, discover
 from detectors.fatigue.bets import WEIGHT, BetKind
@@ -18,12 +18,12 @@ from detectors.fatigue.kinds.flood import Flood
 from detectors.fatigue.ledger import Ledger
 from detectors.fixed import Ints
 from detectors.incident import Listed
-from detectors.ladder import DAY_MS
+from detectors.ladder import DAY_MS, HOUR_MS
 from detectors.model_version import ModelVersion
+from detectors.panes import BEGINNING, END, next_end
 from detectors.reading import BEFORE
 from detectors.signals import Estimate
 from detectors.state_version import expect_version
-from detectors.version_sums import END
 from schemas.control import Control, ControlType
 from schemas.drift import Interval, Window
 from schemas.fatigue import FatigueData, FatigueFigures, FatigueKind
@@ -116,6 +116,18 @@ class Fatigue(Companion):
             events += [] if event is None else [event]
         return events + self._unsilenced(self.now_ms)
 
+    def minds(self, rows: Rows) -> bool:
+        """Say whether a message may bring the first alert."""
+        return "alerted" in rows.columns and not len(self.ledger.tables["made"].keys)
+
+    def next_ms(self, watermark_ms: int) -> int:
+        """Return before which time nothing will be due: floods and chatter may begin at any time, the rest at full hours."""
+        if not len(self.ledger.tables["made"].keys):
+            return NEVER
+        if not self.ledger.by_the_hour() or self.open or not self.policy.fatigue.enabled:
+            return BEGINNING
+        return min(next_end(watermark_ms, HOUR_MS), next_end(watermark_ms, HOUR_MS, self.ledger.stale_ms))
+
     def _unsilenced(self, until_ms: int) -> list[Event]:
         """Tell of incidents that began in silence and have outlasted it."""
         names = self.ledger.units.names
@@ -136,7 +148,12 @@ class Fatigue(Companion):
 
     def take_back_time(self, watermark_ms: int) -> None:
         """Let the time pass that had passed: nothing was due meanwhile, or the state would have been saved after it."""
-        self.advance(watermark_ms, {}, [])
+        if watermark_ms >= self.next_ms(self.watermark_ms):
+            self.advance(watermark_ms, {}, [])
+            return
+        self.watermark_ms, self.now_ms = max(self.watermark_ms, watermark_ms), max(self.now_ms, watermark_ms)
+        if len(self.ledger.tables["made"].keys):
+            self.ledger.recent.settled_ms = max(self.ledger.recent.settled_ms, self.now_ms)
 
     def _event(self, turn: Turn) -> Event | None:
         key = turn.kind.value, turn.unit

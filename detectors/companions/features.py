@@ -35,9 +35,13 @@ class Features(RateCompanion):
         """Return the features of a version that has had none."""
         return VersionFeatures(self.model_id, name, self.policy, self.watermark_ms)
 
+    def may_pick(self, rows: Rows) -> bool:
+        """Say, by the columns alone, whether it may be about rows of a message."""
+        return bool(rows.features) and wanted(self.policy) is not None
+
     def picked(self, rows: Rows, where: Ints) -> Ints:
         """Return the predictions of real traffic, if any of the message brings a feature that is watched."""
-        if not rows.features or wanted(self.policy) is None:
+        if not self.may_pick(rows):
             return where[:0]
         return np.asarray(where[(rows.column("kind")[where] == Kind.PREDICTION) & (rows.column("probe")[where] == 0)])
 

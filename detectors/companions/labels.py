@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from detectors.cells import BIN, PANE_GRID
-from detectors.companions import Companion
+from detectors.companions import NEVER, Companion
 from detectors.fixed import Ints
 from detectors.model_version import ModelVersion
 from detectors.panes import BIN_BITS, MAX_CLASS, PANE_MS, pane_of
@@ -50,6 +50,10 @@ class Labels(Companion):
             counts = self.actions.setdefault(rows.versions[number], np.zeros((4, 2), dtype=np.int64))
             mine = code == number
             counts += np.rint(np.bincount(cell[mine], weights=sign[mine], minlength=8)).astype(np.int64).reshape(4, 2)
+
+    def next_ms(self, watermark_ms: int) -> int:
+        """Return that nothing will be due."""
+        return NEVER
 
     def advance(self, watermark_ms: int, versions: Mapping[str, ModelVersion], found: Sequence[Event]) -> list[Event]:
         """Find nothing."""

@@ -210,9 +210,13 @@ class Probes(RateCompanion):
         """Return the probes of a version that has had none."""
         return VersionProbes(self.model_id, name, self.policy, self.watermark_ms)
 
+    def may_pick(self, rows: Rows) -> bool:
+        """Say, by the columns alone, whether it may be about rows of a message."""
+        return "probe" in rows.columns or "amount" in rows.columns
+
     def picked(self, rows: Rows, where: Ints) -> Ints:
         """Return the predictions and labels of probes, and the predictions of real traffic that have an amount."""
-        if "probe" not in rows.columns and "amount" not in rows.columns:
+        if not self.may_pick(rows):
             return where[:0]
         kind, real = rows.column("kind")[where], rows.column("probe")[where] == 0
         made = kind == Kind.PREDICTION

@@ -9,17 +9,17 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from detectors.companions import Companion
+from detectors.companions import NEVER, Companion
 from detectors.decay_forecast import foresee, looks, of_plain, to_plain
 from detectors.fixed import Ints
 from detectors.label_hours import LabelHours
 from detectors.ladder import WEEK_MS
 from detectors.model_version import ModelVersion
+from detectors.panes import END
 from detectors.retrain import BEGINNING, Case, Ground, ready_ms
 from detectors.segments import OTHER
 from detectors.silence import SILENT, silent_from
 from detectors.state_version import expect_version
-from detectors.version_sums import END
 from schemas.control import Control, ControlType
 from schemas.drift import DriftData, Kind, Severity
 from schemas.fields import Timestamp, epoch_ms, rfc3339
@@ -105,9 +105,17 @@ class Retrain(Companion):
             labels.forget(watermark_ms)
         return events
 
+    def next_ms(self, watermark_ms: int) -> int:
+        """Return that something may be due at any time while there is what may ask, or a request that rests on a forecast."""
+        asks = self.policy.retrain.decay_within_ms is not None or self.forecasts or self.grounds.keys() - self.asked
+        waits = self.requests and self.requests[-1].state == "requested" and not self.requests[-1].incidents
+        return BEGINNING if asks or waits else NEVER
+
     def take_back_time(self, watermark_ms: int) -> None:
         """Know again how far time had come."""
         self.now_ms = max(self.now_ms, watermark_ms)
+        for labels in self.labels.values():
+            labels.forget(watermark_ms)
 
     def use(self, policy: ModelPolicy) -> list[Event]:
         """Follow another policy; one that begins to heed forecasts asks for nothing in the past."""

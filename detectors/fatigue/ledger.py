@@ -13,10 +13,9 @@ from detectors.fatigue.recent import Recent
 from detectors.fatigue.units import Units
 from detectors.fixed import Ints
 from detectors.ladder import DAY_MS, HOUR_MS, Ladder
-from detectors.panes import SumTable, floor_to
+from detectors.panes import BEGINNING, SumTable, floor_to
 from detectors.reading import BEFORE
 from detectors.sums import NOT_ACTED
-from detectors.version_sums import BEGINNING
 from schemas.policy_models import ModelPolicy
 from schemas.scored import Kind, Rows
 
@@ -100,7 +99,9 @@ class Ledger:
         if texts:
             keyed = keys != 0
             self.keys.add(units[keyed], keys[keyed], sign[keyed])
-        self.recent.add(np.stack([at, units, keys, sign], axis=1), texts)
+        placed = (rows.column("unit")[where] != 0) | (keys != 0)  # the others are part of no flood and no chatter
+        if placed.any():
+            self.recent.add(np.stack([at, units, keys, sign], axis=1)[placed], texts)
 
     def _known(self, rows: Rows, where: Ints, units: Ints, sign: Ints) -> None:
         at = rows.column("predicted_at")[where]
@@ -135,6 +136,10 @@ class Ledger:
         week = floor_to(ms, WEEK_MS)
         old = ms < self.merged_ms - WEEKS * WEEK_MS
         return np.asarray(np.where(old, floor_to(week, _OLDEST_MS), np.where(ms < self.merged_ms, week, ms)))
+
+    def by_the_hour(self) -> bool:
+        """Say whether no alert so far has named a unit or a key, and nobody has dealt with one: then only full hours matter."""
+        return not (len(self.units.named()) or len(self.keys.table.keys) or len(self.recent) or self.since_ms() is not None)
 
     def since_ms(self) -> int | None:
         """Return the end of the hour in which the first disposition became known; None: there is none."""

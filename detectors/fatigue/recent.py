@@ -48,6 +48,9 @@ class Recent:
         self.texts: dict[int, str] = {}  # of the keys, for people
         self._added: list[Ints] = []
 
+    def __len__(self) -> int:
+        return len(self.rows) + sum(map(len, self._added))
+
     def add(self, rows: Ints, texts: dict[int, str] | None = None) -> None:
         """Add alerts as (time, unit, hash of the key, sign), shape (n, 4); those before the watermark are only counted."""
         late = rows[:, 0] < self.settled_ms

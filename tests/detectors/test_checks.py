@@ -142,7 +142,7 @@ def test_it_takes_its_part_of_the_budget_once_checks_have_come() -> None:
     first = min(at for at, topic, _ in CHANGED if topic == "outcomes")
     assert watch.companions["m"].members["checks"].weight(first) == 0.0
     assert watch.companions["m"].members["checks"].weight(first + 1) == pytest.approx(0.1)
-    assert watch._share("m", "1")(first + 1) == pytest.approx(1 - watch.companions["m"].weight(first + 1))
+    assert watch._model("m").share("1")(first + 1) == pytest.approx(1 - watch.companions["m"].weight(first + 1))
 
 
 def _verified(n: int, failing: dict[int, int], *, start: int = START_MS, base: str = "v") -> list[Record]:

@@ -92,7 +92,7 @@ def test_what_it_finds_goes_out_and_is_counted() -> None:
 def test_the_banks_share_what_it_leaves_of_the_budget() -> None:
     watch = Watch()
     watch.apply(_rows(1))
-    assert watch._share("m", "1")(0) == 0.75
+    assert watch._model("m").share("1")(0) == 0.75
 
 
 def test_it_hears_what_people_decide() -> None:

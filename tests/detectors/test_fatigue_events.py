@@ -174,7 +174,7 @@ def test_the_bets_spend_nothing_before_dispositions_come_by_event_time() -> None
     since = fatigue.ledger.since_ms()
     assert since is not None
     assert (fatigue.weight(since - 1), fatigue.weight(since)) == (0.0, 0.2)
-    assert watch._share("m", "1")(since) == pytest.approx(0.8)
+    assert watch._model("m").share("1")(since) == pytest.approx(0.8)
     plain, _ = told([record for record in ward_days(4, days=3) if "action_taken" not in record[2]], close=False)
     assert member(plain).weight(since) == 0.0
 

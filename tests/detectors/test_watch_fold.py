@@ -77,8 +77,8 @@ def test_versions_have_baselines_of_their_own_and_share_the_budget() -> None:
     watch, _ = fold(two, close=False)
     versions = watch.models["m"]
     late = START_MS + 35 * DAY_MS
-    assert [watch._share("m", name)(late) for name in versions] == [0.5, 0.5]
-    assert watch._share("m", "1")(late + 365 * DAY_MS) == 1.0
+    assert [watch._model("m").share(name)(late) for name in versions] == [0.5, 0.5]
+    assert watch._model("m").share("1")(late + 365 * DAY_MS) == 1.0
 
 
 def test_statistics_come_at_most_once_a_second_of_the_ticks_clock_and_only_of_what_has_changed() -> None:
@@ -103,7 +103,7 @@ def test_statistics_come_at_most_once_a_second_of_the_ticks_clock_and_only_of_wh
 
 def test_models_and_versions_past_the_caps_share_one_and_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("detectors.watch.MAX_MODELS", 2)
-    monkeypatch.setattr("detectors.watch.MAX_VERSIONS", 1)
+    monkeypatch.setattr("detectors.watched_model.MAX_VERSIONS", 1)
     records = [r for model in "abc" for version in "12" for r in story(seed=6, days=1, per_day=5, model=model, version=version)]
     watch, _ = fold(sorted(records, key=lambda record: record[0]), close=False)
     assert len(watch.models) == 3  # two and the rest

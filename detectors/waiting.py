@@ -1,0 +1,95 @@
+"""Rows of one model that wait to be counted: to fold many small messages as one costs hardly more than to fold one of them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from detectors.fixed import Ints
+from schemas.scored import COLUMNS, Kind, Origin, Rows
+
+MAX_ORIGINS = 255  # a row says which in one byte
+MOST_ROWS = 16_000  # that wait; then they are counted
+# What may wait: sums that do not care for the order in which they are added, and names that ``Segments.meet`` has numbered in that of
+# the log. Who numbers other names (units, checks, probes, rivals, features) must see each message as it comes.
+PLAIN = frozenset(COLUMNS) - frozenset(
+    ["unit", "alert_key", "action", "review_ms", "probe", "passed", "total", "rival", "loss", "rival_loss"]
+)
+
+
+class Waiting:
+    r"""Plain messages of one model, in the order in which they came; all of the same versions.
+
+    Examples
+    --------
+    >>> def one(score):
+    ...     return Rows("m", [], 1, {"kind": b"\x01", "score": np.array([score]).tobytes()}, versions=["1"])
+    >>> waiting = Waiting()
+    >>> waiting.add(one(0.25))
+    >>> waiting.fits(one(0.5)), waiting.fits(Rows("m", [], 1, {"kind": b"\x01"}, versions=["2"]))
+    (True, False)
+    >>> waiting.add(one(0.5))
+    >>> rows, where = waiting.take()
+    >>> rows.column("score")[where].tolist(), waiting.n
+    ([0.25, 0.5], 0)
+
+    """
+
+    def __init__(self) -> None:
+        self.messages: list[Rows] = []
+        self.n = 0
+        self._origins: set[Origin] = set()
+
+    def fits(self, rows: Rows) -> bool:
+        """Say whether a message may wait with those that do."""
+        if not self.messages:
+            return True
+        return rows.versions == self.messages[0].versions and len(self._origins.union(rows.origins)) <= MAX_ORIGINS
+
+    def add(self, rows: Rows) -> None:
+        """Let a message wait; all of its rows are new."""
+        self.messages.append(rows)
+        self.n += rows.n
+        self._origins.update(rows.origins)
+
+    def take(self) -> tuple[Rows, Ints]:
+        """Return what waits as one message, and which of its rows add to anything; nothing waits then."""
+        rows = together(self.messages)
+        self.messages, self.n, self._origins = [], 0, set()
+        return rows, np.flatnonzero(rows.column("kind") != Kind.COUNT)
+
+
+def is_plain(rows: Rows) -> bool:
+    """Say whether the rows of a message may be counted later, together with others."""
+    return not rows.features and rows.columns.keys() <= PLAIN
+
+
+def together(messages: Sequence[Rows]) -> Rows:
+    r"""Return plain messages of one model and the same versions as one.
+
+    >>> a = Rows("m", [], 1, {"kind": b"\x01"}, ["1"], ["", "x"], {"site": np.array([1], "<u4").tobytes()})
+    >>> b = Rows("m", [], 1, {"kind": b"\x01", "label": b"\x01"}, ["1"], ["", "y", "x"], {"site": np.array([2], "<u4").tobytes()})
+    >>> both = together([a, b])
+    >>> both.n, both.texts, both.dimension("site").tolist(), both.column("label").tolist()
+    (2, ['', 'x', 'y'], [1, 1], [0, 1])
+    """
+    first = messages[0]
+    if len(messages) == 1:
+        return first
+    origins = {origin: i for i, origin in enumerate(dict.fromkeys(origin for rows in messages for origin in rows.origins))}
+    texts = {text: i for i, text in enumerate(dict.fromkeys(text for rows in messages for text in rows.texts))}
+    names = dict.fromkeys(name for rows in messages for name in rows.columns if name != "origin")
+    columns = {name: b"".join(rows.columns.get(name) or rows.column(name).tobytes() for rows in messages) for name in names}
+    parts = [_renumbered(rows.column("origin"), [origins[each] for each in rows.origins]) for rows in messages]
+    columns["origin"] = np.concatenate(parts).astype(COLUMNS["origin"][0]).tobytes()
+    dimensions = {}
+    numbers = [[texts[text] for text in rows.texts] for rows in messages]
+    for name in dict.fromkeys(name for rows in messages for name in rows.dimensions):
+        codes = [_renumbered(rows.dimension(name), of) for rows, of in zip(messages, numbers, strict=True)]
+        dimensions[name] = np.concatenate(codes).astype("<u4").tobytes()
+    return Rows(first.model_id, list(origins), sum(rows.n for rows in messages), columns, first.versions, list(texts), dimensions)
+
+
+def _renumbered(codes: npt.NDArray[Any], numbers: list[int]) -> Ints:
+    return np.asarray(np.array(numbers, dtype=np.int64)[codes])

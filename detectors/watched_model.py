@@ -1,0 +1,211 @@
+"""One model of a scored partition: its versions, its companions, and rows of it that wait until something is due."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from detectors.findings import statistics_events
+from detectors.fixed import Ints
+from detectors.ladder import DAY_MS
+from detectors.model_companions import COMPANIONS, ModelCompanions
+from detectors.model_version import ModelVersion
+from detectors.panes import BEGINNING
+from detectors.segments import OTHER
+from detectors.waiting import MOST_ROWS, Waiting, is_plain
+from schemas.findings import Event
+from schemas.policy_models import ModelPolicy
+from schemas.reference import Reference
+from schemas.scored import Kind, Rows
+
+SHARING_DAYS = 30  # a version without predictions for so long leaves its part of the budget to the others
+MAX_VERSIONS = 200
+
+
+class WatchedModel:
+    r"""A pure fold of one model.
+
+    Rows that only add to sums wait, and so does the watermark while nothing is due: a step of many small messages costs hardly more than
+    one of them. Whoever looks at ``versions`` or ``companions`` sees all that has come.
+
+    Parameters
+    ----------
+    model_id
+        Of the model.
+    policy
+        Of the model; ``use`` brings the next one.
+    distinct_scores
+        How many distinct scores per version the AUC counts exactly.
+    reference
+        Asked once for each new version: what a reference set says of it, if one was shipped.
+    changed
+        Is told of what has changed: this model, and the version or ``COMPANIONS``.
+
+    Examples
+    --------
+    >>> model = WatchedModel("m", ModelPolicy(), 4_096)
+    >>> row = {"kind": b"\x01", "score": np.array([0.7]).tobytes()}
+    >>> model.add(Rows("m", [], 1, row, versions=["1"]), np.array([0]), whole=True)
+    ['1']
+    >>> model.versions["1"].sums.tables["total_made"].rows[0, 0]
+    np.int64(1)
+
+    """
+
+    def __init__(
+        self,
+        model_id: str,
+        policy: ModelPolicy,
+        distinct_scores: int,
+        reference: Callable[[str], Reference | None] = lambda name: None,
+        changed: set[tuple[str, str]] | None = None,
+    ) -> None:
+        self.model_id, self.policy, self.distinct_scores = model_id, policy, distinct_scores
+        self._reference = reference
+        self._changed = set() if changed is None else changed
+        self._versions: dict[str, ModelVersion] = {}
+        self._companions = ModelCompanions(model_id, policy)
+        self._waiting = Waiting()
+        self._watermark_ms = BEGINNING  # that came, and that nothing was due at
+        self._next_ms = BEGINNING  # nothing is due before it
+
+    @property
+    def versions(self) -> dict[str, ModelVersion]:
+        """The versions by name."""
+        self.settle()
+        return self._versions
+
+    @property
+    def companions(self) -> ModelCompanions:
+        """What is watched beside the versions."""
+        self.settle()
+        return self._companions
+
+    def unsettled(self) -> tuple[dict[str, ModelVersion], ModelCompanions]:
+        """Return both without the rows that wait: for what these do not change."""
+        return self._versions, self._companions
+
+    def watermark_of(self, version: ModelVersion) -> int:
+        """Return how far the time of a version has come."""
+        return max(version.watermark_ms, self._watermark_ms)
+
+    def add(self, rows: Rows, where: Ints, *, whole: bool) -> list[str]:
+        """Add the picked rows of one scored message; return the versions that they are of.
+
+        ``whole`` says that the others only count the status of a record.
+        """
+        code = rows.column("version")[where]
+        used = [0] if len(rows.versions) == 1 else np.unique(code).tolist()
+        versions = [self.version(rows.versions[number]) for number in used]
+        if not (whole and len(used) == len(rows.versions) and is_plain(rows) and not self._companions.mind(rows)):
+            self.wake()
+            self._add(rows, where)
+        else:
+            if not self._waiting.fits(rows):
+                self.settle()
+            for number, version in zip(used, versions, strict=True):
+                version.sums.segments.meet(rows, where if len(used) == 1 else where[code == number])
+            self._waiting.add(rows)
+            if self._waiting.n >= MOST_ROWS:
+                self.settle()
+        names = [version.name for version in versions]
+        self._note(*names, COMPANIONS)
+        return names
+
+    def version(self, name: str) -> ModelVersion:
+        """Return a version, new or known; versions past the cap share one, so that made-up names cannot fill the memory."""
+        if name not in self._versions and len(self._versions) >= MAX_VERSIONS:
+            name = OTHER
+        if name not in self._versions:
+            self.wake()
+            version = self._versions[name] = ModelVersion(self.model_id, name, self.policy, self.distinct_scores)
+            reference = self._reference(name)
+            if reference is not None:
+                version.ship(reference, 0)  # there is no monitor yet that could stand at once
+        return self._versions[name]
+
+    def settle(self) -> None:
+        """Count the rows that wait, and let the time pass that has passed."""
+        if self._waiting.n:
+            self._add(*self._waiting.take())
+        if self._watermark_ms > BEGINNING:
+            for version in self._versions.values():
+                version.take_back_time(self._watermark_ms)
+            self._companions.take_back_time(self._watermark_ms)
+            self._watermark_ms = BEGINNING
+
+    def _note(self, *names: str) -> None:
+        self._changed.update((self.model_id, name) for name in names)
+
+    def wake(self) -> None:
+        """Count what waits, and look at the next watermark, whatever it is: what comes now may be due at any time."""
+        self.settle()
+        self._next_ms = BEGINNING
+
+    def _add(self, rows: Rows, where: Ints) -> None:
+        code, alone = rows.column("version")[where], rows.column("kind")[where] != Kind.PAIR
+        for number in np.unique(code).tolist():
+            self.version(rows.versions[number]).add(rows, where[(code == number) & alone])
+        if len(where):
+            self._companions.add(rows, where)
+
+    def advance(self, watermark_ms: int) -> list[Event]:
+        """Step what is due by the watermark; return what was found."""
+        if watermark_ms < self._next_ms:
+            self._watermark_ms = max(watermark_ms, self._watermark_ms)
+            return []
+        self.settle()
+        found: list[Event] = []
+        for name in sorted(self._versions):
+            version = self._versions[name]
+            found += version.advance(watermark_ms, self.share(name))
+            if version.stepped:  # of the others, only the time has come further, and the head of the state says how far
+                self._note(name)
+                version.stepped = False
+        found += self._companions.advance(watermark_ms, self._versions, found)
+        for version in self._versions.values():
+            version.spans.fold_up(watermark_ms)  # not before the companions have asked where things lie
+        if self._companions.moved():
+            self._note(COMPANIONS)
+        self._next_ms = min(self._companions.next_ms(watermark_ms), *(each.next_ms(watermark_ms) for each in self._versions.values()))
+        return found
+
+    def share(self, name: str) -> Callable[[int], float]:
+        """Return a version's part of its model's budget at a time: versions with predictions of late share what the companions leave."""
+        others = [version for other, version in self._versions.items() if other != name]
+        companions = self._companions
+
+        def share(due_ms: int) -> float:
+            since_ms = due_ms - SHARING_DAYS * DAY_MS
+            return (1 - companions.weight(due_ms)) / (1 + sum(version.sums.active(since_ms, due_ms) for version in others))
+
+        return share
+
+    def statistics(self, name: str, time_ms: int) -> list[Event]:
+        """Return the statistics of a version."""
+        version = self.versions[name]
+        return statistics_events(version, time_ms, partial(self._companions.filled, version))
+
+    def use(self, policy: ModelPolicy) -> list[Event]:
+        """Follow another policy from here on; return the events of incidents that it closes."""
+        self.wake()
+        self.policy = policy
+        found: list[Event] = []
+        for _, version in sorted(self._versions.items()):
+            found += version.use(policy)
+        found += self._companions.use(policy)
+        self._note(*self._versions, COMPANIONS)
+        return found + self._companions.heed(found)
+
+    def load(self, name: str, state: dict[str, Any]) -> None:
+        """Take back the state of a version, or of ``COMPANIONS``; ``take_back_time`` says how far time had come."""
+        if name == COMPANIONS:
+            self._companions.load(state)
+        else:
+            self._versions[name] = ModelVersion.from_state(state, self.model_id, name, self.policy, self.distinct_scores)
+
+    def take_back_time(self, name: str, watermark_ms: int) -> None:
+        """Let the time pass that had passed for a version, and the companions, when the state was taken."""
+        self._versions[name].take_back_time(watermark_ms)
+        self._companions.take_back_time(watermark_ms)
