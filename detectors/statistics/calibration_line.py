@@ -37,7 +37,7 @@ def calibration_line(n: npt.ArrayLike, positive: npt.ArrayLike, score: npt.Array
     n, hits = np.asarray(n, dtype=np.float64), np.asarray(positive, dtype=np.float64)
     mean = np.where(n > 0, ratio(score, n), 0.5)
     x = logit(np.clip(mean, _CLIP, 1 - _CLIP))
-    fits = (hits.sum(axis=-1) > 0) & ((n - hits).sum(axis=-1) > 0) & ((n > 0).sum(axis=-1) > 1)
+    fits = _overlap(x, hits, n - hits) & (hits.sum(axis=-1) > 0) & ((n - hits).sum(axis=-1) > 0) & ((n > 0).sum(axis=-1) > 1)
     a, b = np.zeros(fits.shape), np.ones(fits.shape)
     best = _likelihood(n, hits, x, a, b)
     done = ~fits
@@ -58,6 +58,17 @@ def calibration_line(n: npt.ArrayLike, positive: npt.ArrayLike, score: npt.Array
     s0, s1, s2 = _curvature(n, x, a, b)
     known = close & (s0 * s2 - s1 * s1 > 1e-9 * s0 * s2)
     return Line(np.where(known, b, np.nan), np.where(known, a, np.nan))
+
+
+def _overlap(x: Floats, hits: Floats, misses: Floats) -> npt.NDArray[np.bool_]:
+    """Say where the classes overlap: where one lies wholly beside the other the likelihood has no maximum, and the search no end."""
+
+    def ends(count: Floats) -> tuple[Floats, Floats]:
+        there = count > 0
+        return np.where(there, x, np.inf).min(axis=-1), np.where(there, x, -np.inf).max(axis=-1)
+
+    (low, high), (other_low, other_high) = ends(hits), ends(misses)
+    return np.asarray((high > other_low) & (other_high > low))
 
 
 def _curvature(n: Floats, x: Floats, a: Floats, b: Floats) -> tuple[Floats, Floats, Floats]:
