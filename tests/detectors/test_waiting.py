@@ -2,27 +2,34 @@
 
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 from support.feature_logs import inputs
-from support.stories import DAY_MS, OUTCOMES, PREDICTIONS, START_MS, Record, findings, state, story
+from support.stories import DAY_MS, OUTCOMES, PREDICTIONS, START_MS, Record, findings, fold, state, story, tick
 
+from detectors.companions import NEVER, Companion
+from detectors.companions.retrain import Retrain
 from detectors.intake import SourceBatch
 from detectors.joiner import Joiner
+from detectors.model_companions import ModelCompanions
+from detectors.model_version import ModelVersion
 from detectors.pending import DictTable
+from detectors.retrain import Ground
 from detectors.waiting import Waiting, together
 from detectors.watch import Watch
 from detectors.watched_model import WatchedModel
 from schemas.control import Control, ControlType
+from schemas.drift import Severity
+from schemas.findings import Event, EventType
 from schemas.policy import Policy, encode_policy, parse_policy
 from schemas.scored import Forwarded, Origin, Rows, Scored, Tick
 from streams.scenarios import discover
 
 CONTROL = Origin("control", "c", 0)
-SCENARIOS = sorted(discover())
 
 
 def two_versions() -> list[Record]:
@@ -37,11 +44,23 @@ def two_versions() -> list[Record]:
     return records
 
 
+def one_after_another() -> list[Record]:
+    """A second version that begins later; no amounts, so that nothing is due at short notice."""
+    parts = [story(seed=7, days=50, per_day=30), story(seed=8, days=10, per_day=30, version="2")]
+    late = [hastened(record, 1, 41 * DAY_MS) for record in parts[1]]
+    return sorted((without_amount(record) for record in parts[0] + late), key=lambda record: record[0])
+
+
+def without_amount(record: Record) -> Record:
+    at, topic, made = record
+    return at, topic, {name: value for name, value in made.items() if name != "amount"}
+
+
 def hash_of(text: str) -> float:
     return random.Random(text).random()
 
 
-def scored(records: Sequence[Record], policy: Policy, seed: int) -> Iterator[Scored]:
+def scored(records: Sequence[Record], policy: Policy, seed: int, ticks: Sequence[int] = (0, 1, 1, 4)) -> Iterator[Scored]:
     """Join records as they might come: some late, cut at any place, ticks now and then, people who decide something."""
     rng = random.Random(seed)
     span = records[-1][0] - records[0][0]
@@ -51,7 +70,7 @@ def scored(records: Sequence[Record], policy: Policy, seed: int) -> Iterator[Sco
     offsets, now, start = {"predictions": 0, "outcomes": 0}, 0, 0
     decisions = {len(records) // 2: ControlType.BASELINE, len(records) * 2 // 3: ControlType.POLICY}
     while start < len(records):
-        part = records[start : start + rng.choice([1, 3, 20, 200])]
+        part = records[start : start + rng.choice([1, 3, 20, 100])]
         batches = []
         for origin in (PREDICTIONS, OUTCOMES):
             values = [json.dumps(record).encode() for _, topic, record in part if topic == origin.topic]
@@ -60,8 +79,9 @@ def scored(records: Sequence[Record], policy: Policy, seed: int) -> Iterator[Sco
             batches.append(SourceBatch(origin, range(first, first + len(values)), [2**50] * len(values), values))
         prepared = joiner.prepare(batches)
         yield from joiner.finish(prepared, table.exchange_now(prepared.lookups)).rows
-        if rng.random() < 0.7:
-            now = max(now, part[-1][0] - rng.choice([0, 1, span // 1000, span // 100]))
+        until = max(now, part[-1][0] - rng.choice([0, 1, span // 1000, span // 100]))
+        for at in sorted(rng.randint(now or until, until) for _ in range(rng.choice(ticks))):
+            now = at
             yield Tick({"predictions": 1, "outcomes": 1}, [(PREDICTIONS, now), (OUTCOMES, now)], now)
         for at in [at for at in decisions if start <= at < start + len(part)]:
             yield decided(decisions[at], policy, at, now)
@@ -75,26 +95,37 @@ def decided(what: ControlType, policy: Policy, offset: int, at_ms: int) -> Forwa
     return Forwarded(CONTROL, offset, 0, msgspec.json.encode(control))
 
 
-def hastened(record: Record, times: int = 10_000) -> Record:
+def hastened(record: Record, times: int = 10_000, later_ms: int = 0) -> Record:
     """Let three weeks pass in three minutes."""
     _, topic, made = record
-    at = START_MS + (made["timestamp"] - START_MS) // times
+    at = START_MS + later_ms + (made["timestamp"] - START_MS) // times
     return at, topic, made | {"timestamp": at}
 
 
+def many() -> list[Record]:
+    parts = [story(seed=seed, days=20, per_day=40, change_day=10, model=f"m{seed}") for seed in range(4)]
+    return sorted((each for part in parts for each in part), key=lambda record: record[0])
+
+
+DAILY = '[defaults]\nages = ["1d"]\n'
+MADE: dict[str, tuple[Callable[[], list[Record]], str]] = {
+    "plain": (lambda: story(seed=3, days=50, per_day=60, change_day=30), ""),
+    "slow": (lambda: story(seed=6, days=500, per_day=3, change_day=400), ""),
+    "many": (many, ""),
+    "dense": (lambda: [hastened(record) for record in many()], ""),
+    "inputs": (lambda: inputs("age", days=25), "[defaults.watch.covariate]\nenabled = true\n"),
+    "one after another": (one_after_another, DAILY),
+    "versions": (two_versions, "[defaults.watch.challenger]\nenabled = true\n"),
+}
+
+
+SHORT_NOTICE = {"one after another"}  # something new makes due what was not: that shows for a short while only
+
+
 def stories(name: str) -> tuple[list[Record], Policy]:
-    if name == "inputs":
-        return inputs("age", days=25), parse_policy("[defaults.watch.covariate]\nenabled = true\n")
-    if name == "versions":
-        return two_versions(), parse_policy("[defaults.watch.challenger]\nenabled = true\n")
-    if name == "plain":
-        return story(seed=3, days=50, per_day=60, change_day=30), Policy()
-    if name == "dense":
-        records, policy = stories("many")
-        return [hastened(record) for record in records], policy
-    if name == "many":
-        parts = [story(seed=seed, days=20, per_day=40, change_day=10, model=f"m{seed}") for seed in range(4)]
-        return sorted((each for part in parts for each in part), key=lambda record: record[0]), Policy()
+    if name in MADE:
+        make, policy = MADE[name]
+        return make(), parse_policy(policy)
     scenario = discover()[name]
     logs = scenario.play(seed=2, scale=scenario.twin / 2)
     records = [(int(str(each["timestamp"])), "predictions", dict(each)) for each in logs.predictions]
@@ -102,22 +133,71 @@ def stories(name: str) -> tuple[list[Record], Policy]:
     return sorted(records, key=lambda record: record[0]), scenario.read_policy(days=logs.days)
 
 
-@pytest.mark.parametrize("name", ["plain", "dense", "many", "inputs", "versions", *SCENARIOS])
+@pytest.mark.parametrize("name", [*MADE, *discover()])
 def test_waiting_changes_neither_what_is_found_nor_when_nor_any_state(name: str) -> None:
     records, policy = stories(name)
     patient, eager = Watch(), Watch()
     found, looked = 0, random.Random(1)
-    for record in scored(records, policy, seed=len(records)):
+    for record in scored(records, policy, seed=len(records), ticks=(30,) if name in SHORT_NOTICE else (0, 1, 1, 4)):
         events = patient.apply(record)
         assert findings(events) == findings(eager.apply(record))
         found += len(events)
         for model in eager._models.values():
             model.wake()  # so that nothing waits, and every watermark is looked at
-        if looked.random() < 0.01:
+        if looked.random() < (0.3 if name in SHORT_NOTICE else 0.01):
             assert state(patient) == state(eager)
     assert findings(patient.close()) == findings(eager.close())
     assert state(patient) == state(eager)
     assert found
+
+
+@pytest.mark.parametrize("name", [*MADE, *discover()])
+def test_before_what_is_due_next_a_watermark_brings_nothing_but_time(name: str) -> None:
+    """Of each version and companion by itself: together one may hide that another is asked too late."""
+    records, policy = stories(name)
+    watch, rng, looked = Watch(statistics_every_ms=None), random.Random(2), 0
+    for record in scored(records, policy, seed=1):
+        watch.apply(record)
+        if rng.random() < 0.04:
+            for model in watch._models.values():
+                model.wake()
+                looked += sum(brings_only_time(*pair, rng) for pair in pairs_of(model))
+    assert looked
+
+
+Member = ModelVersion | Companion
+
+
+def pairs_of(model: WatchedModel) -> Iterator[tuple[Member, Member, Callable[[Member, int], list[Event]]]]:
+    """Two copies of each version and companion, and how they are advanced."""
+    for name, version in model.versions.items():
+        once, again = (ModelVersion.from_state(version.to_state(), "m", name, model.policy, 4_096) for _ in range(2))
+        for each in (once, again):
+            each.take_back_time(version.watermark_ms)
+        yield once, again, lambda each, at_ms: each.advance(at_ms, lambda due_ms: 1.0)
+    now_ms = max(version.watermark_ms for version in model.versions.values())
+    both = ModelCompanions(model.model_id, model.policy), ModelCompanions(model.model_id, model.policy)
+    for each in both:
+        each.load(copied(model.companions.to_state()))
+        each.take_back_time(now_ms)
+    for name in both[0].members:
+        yield both[0].members[name], both[1].members[name], lambda each, at_ms: each.advance(at_ms, model.versions, [])
+
+
+def copied(state: dict[str, Any]) -> dict[str, Any]:
+    return msgspec.msgpack.decode(msgspec.msgpack.encode(state))
+
+
+def brings_only_time(once: Member, again: Member, advance: Callable[[Member, int], list[Event]], rng: random.Random) -> bool:
+    now_ms = max(getattr(once, "watermark_ms", 0), getattr(once, "now_ms", 0))
+    next_ms = min(once.next_ms(now_ms), now_ms + 40 * DAY_MS)
+    if now_ms <= 0 or next_ms <= now_ms + 1:
+        return False
+    at_ms = rng.choice([next_ms - 1, rng.randint(now_ms, next_ms - 1)])
+    assert advance(once, at_ms) == []
+    again.take_back_time(at_ms)
+    assert once.to_state() == again.to_state()
+    return True
 
 
 def test_most_messages_of_plain_traffic_wait(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,6 +220,48 @@ def test_most_messages_of_plain_traffic_wait(monkeypatch: pytest.MonkeyPatch) ->
     for record in scored(records, policy, seed=1):
         watch.apply(record)
     assert counted["came"] > 2 * counted["counted"]
+
+
+def test_a_flood_is_told_at_the_next_tick_although_nothing_was_due_for_long() -> None:
+    policy = parse_policy(DAILY)
+    calm = [without_amount(record) for record in story(seed=9, days=40, per_day=30) if record[1] == "predictions"]
+    watch, _ = fold(calm, policy=policy, close=False)
+    now = calm[-1][0] // DAY_MS * DAY_MS + DAY_MS + 600_000
+    watch.apply(tick(now))
+    watch.apply(tick(now + 60_000))
+    assert watch._models["m"]._watermark_ms > START_MS  # that tick was for nobody
+    offset = len(calm)
+    alert = calm[-1][2] | {"alerted": True, "unit": "ward", "alert_key": "bed"}
+    flood = [alert | {"request_id": f"flood {i}", "timestamp": now + 60_000 + 1_000 * i, "alert_key": f"bed {i}"} for i in range(15)]
+    joiner, table = Joiner(policy, b"k"), DictTable()
+    batch = SourceBatch(PREDICTIONS, range(offset, offset + 15), [2**50] * 15, [json.dumps(each).encode() for each in flood])
+    prepared = joiner.prepare([batch])
+    for rows in joiner.finish(prepared, table.exchange_now(prepared.lookups)).rows:
+        watch.apply(rows)
+    assert [event.type for event in watch.apply(tick(now + 120_000))] == [EventType.FATIGUE_OPENED]
+
+
+def test_a_request_to_retrain_may_fall_due_at_any_time_while_an_incident_has_not_asked() -> None:
+    retrain = Retrain("m", Policy().defaults)
+    assert retrain.next_ms(START_MS) == NEVER
+    retrain.grounds["i"] = Ground(
+        incident_id="i", model_version="1", onset_ms=0, severity=Severity.MAJOR, metric="error", money_per_day=None, message=""
+    )
+    assert retrain.next_ms(START_MS) < START_MS
+    retrain.asked.add("i")
+    assert retrain.next_ms(START_MS) == NEVER
+
+
+def test_segments_are_numbered_in_the_order_of_the_log() -> None:
+    def message(offset: int, dimension: str, value: str) -> Rows:
+        columns = {"kind": b"\x01", "offset": np.array([offset]).tobytes(), "score": np.array([0.5]).tobytes()}
+        return Rows("m", [PREDICTIONS], 1, columns, ["1"], ["", value], {dimension: np.array([1], "<u4").tobytes()})
+
+    watch = Watch()
+    for offset, (dimension, value) in enumerate([("b", "x"), ("b", "a"), ("a", "y")]):
+        watch.apply(message(offset, dimension, value))
+    segments = watch.models["m"]["1"].sums.segments
+    assert [segments.name(number) for number in range(1, 4)] == [{"b": "x"}, {"b": "a"}, {"a": "y"}]
 
 
 def test_messages_together_are_the_same_rows() -> None:
