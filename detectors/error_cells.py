@@ -5,12 +5,13 @@ So quantiles are known to 3.6 % on either side, of any distribution, from counts
 2019). Evidence sees four neighbouring cells as one, 8 a decade.
 
 Numbers come in any unit, and no fixed point holds all of them: beside its count a cell keeps the sums of errors, of absolute and of squared
-ones in units of its own lower end. These are sums of integers: additive, mergeable, revertible. So are mean absolute error, root mean
-square error and bias, which are made from them; quantiles are made from the counts alone.
+ones in units of its own lower end; panes keep them by row of sixteen cells, in units of the row's. These are sums of integers: additive,
+mergeable, revertible. So are mean absolute error, root mean square error and bias, which are made from them; quantiles are made from the
+counts alone.
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,15 +22,18 @@ from detectors.sums import Columns
 from schemas.scored import Kind
 
 QUARTERS = 4
-ERRORS = Layout(counts=tuple(f"cell_{i}" for i in range(QUARTERS)), sums={})  # four cells to a row: a pane's key has room for 32 rows
+SUMS = {"error": 1, "absolute": 1, "squared": 2}  # the power of the lower end that each is in units of
+# of panes: four cells to a row, since a key has room for 32 rows
+ERRORS = Layout(counts=tuple(f"cell_{i}" for i in range(QUARTERS)), sums=dict.fromkeys(SUMS, SCORE_UNIT))
 ROWS = 32
 CELLS = QUARTERS * ROWS  # of the evidence
 FINE = QUARTERS * CELLS
 FINE_BITS = 9
-TOTAL = Layout(counts=("n",), sums=dict.fromkeys(("error", "absolute", "squared"), SCORE_UNIT))
+TOTAL = Layout(counts=("n",), sums=dict.fromkeys(SUMS, SCORE_UNIT))
 # nine digits: the same on every machine, whatever its power function
 LOWER_ENDS: Floats = np.array([float(f"{10.0 ** (i / 32 - 6):.9g}") for i in range(FINE)])
 EDGES: Floats = LOWER_ENDS[::QUARTERS]  # of the evidence's cells
+ROW_ENDS: Floats = EDGES[::QUARTERS]
 
 
 def error_cell(error: npt.ArrayLike) -> Ints:
@@ -42,16 +46,26 @@ def error_cell(error: npt.ArrayLike) -> Ints:
     return np.asarray(np.maximum(np.searchsorted(LOWER_ENDS, np.abs(error), side="right") - 1, 0), dtype=np.int64)
 
 
-def error_rows(rows: Columns, where: npt.NDArray[Any] | slice) -> Iterator[tuple[Ints, Ints, Ints]]:
-    r"""Yield what labels of numbers add: positions of rows (among ``where``), their cells, sums in the layout ``TOTAL``; nothing for none.
+class Errors(NamedTuple):
+    """What labels of numbers add: to the totals by cell, to a pane by row."""
 
-    Abstained predictions add nothing.
+    at: Ints  # positions of scored rows, shape (n,)
+    cell: Ints  # one of 512, shape (n,)
+    totals: Ints  # layout TOTAL, in units of the cell's lower end
+    row: Ints  # one of 32, shape (n,)
+    parts: Ints  # layout ERRORS, in units of the row's lower end
+
+
+def error_rows(rows: Columns, where: npt.NDArray[Any] | slice) -> Iterator[Errors]:
+    r"""Yield what labels of numbers add, with positions among ``where``; nothing for none. Abstained predictions add nothing.
 
     >>> from schemas.scored import Rows
     >>> rows = Rows("m", [], 1, {"kind": b"\x02", "error": np.array([-1.5]).tobytes()})
-    >>> for at, cell, sums in error_rows(rows, slice(None)):
-    ...     print(at, cell, TOTAL.total(sums, "error") * LOWER_ENDS[cell])
-    [0] [197] [-1.5]
+    >>> [found] = error_rows(rows, slice(None))
+    >>> found.at, found.cell, TOTAL.total(found.totals, "error") * LOWER_ENDS[found.cell]
+    (array([0]), array([197]), array([-1.5]))
+    >>> found.row, found.parts[:, :QUARTERS], ERRORS.total(found.parts, "error") * ROW_ENDS[found.row]
+    (array([12]), array([[0, 1, 0, 0]]), array([-1.5]))
     """
     error = rows.column("error")[where]
     at = np.flatnonzero(np.isfinite(error) & (rows.column("kind")[where] == Kind.LABEL) & (rows.column("abstained")[where] == 0))
@@ -59,12 +73,21 @@ def error_rows(rows: Columns, where: npt.NDArray[Any] | slice) -> Iterator[tuple
         return
     sign = rows.column("sign")[where][at].astype(np.int64)
     cell = error_cell(error[at])
-    share = error[at] / LOWER_ENDS[cell]  # of the cell's lower end
-    out = TOTAL.zeros(len(at))
-    out[:, TOTAL.at["n"]] = sign
+    quarter = cell // QUARTERS
+    row = quarter // QUARTERS
+    totals = _summed(TOTAL, error[at] / LOWER_ENDS[cell], sign)
+    totals[:, TOTAL.at["n"]] = sign
+    parts = _summed(ERRORS, error[at] / ROW_ENDS[row], sign)
+    parts[np.arange(len(at)), quarter % QUARTERS] = sign
+    yield Errors(at, cell, totals, row, parts)
+
+
+def _summed(layout: Layout, share: Floats, sign: Ints) -> Ints:
+    """Return rows with the sums of errors, given as shares of a lower end; counts are left to the caller."""
+    out = layout.zeros(len(share))
     for name, value in (("error", share), ("absolute", np.abs(share)), ("squared", np.square(share))):
-        out[:, TOTAL.at[name] + 1] = sign * to_fixed(value, SCORE_UNIT)
-    yield at, cell, carry(out, TOTAL.lows)
+        out[:, layout.at[name] + 1] = sign * to_fixed(value, SCORE_UNIT)
+    return carry(out, layout.lows)
 
 
 def quantile(counts: Floats | Ints, share: float) -> float:
@@ -85,16 +108,3 @@ def quantile(counts: Floats | Ints, share: float) -> float:
     within = (reached - float(below[cell - 1])) / float(counts[cell])
     wide = FINE // len(counts)
     return float(LOWER_ENDS[cell * wide] * 10.0 ** (within * wide / 32))
-
-
-def by_quarter(cell: Ints, sign: Ints) -> tuple[Ints, Ints]:
-    """Return what errors add to a pane: the row of each, one of 32, and its counts in the layout ``ERRORS``.
-
-    >>> by_quarter(np.array([192, 197]), np.array([1, 1]))
-    (array([12, 12]), array([[1, 0, 0, 0],
-           [0, 1, 0, 0]]))
-    """
-    coarse = cell // QUARTERS
-    out = ERRORS.zeros(len(cell))
-    out[np.arange(len(cell)), coarse % QUARTERS] = sign
-    return coarse // QUARTERS, out

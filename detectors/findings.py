@@ -9,14 +9,15 @@ import msgspec
 import numpy as np
 
 from detectors.cells import BIN, GRID, KNOWN, MADE
-from detectors.error_cells import FINE, FINE_BITS
+from detectors.error_cells import FINE_BITS
 from detectors.figures import Figures, Review, many_figures
 from detectors.incident_events import MOST_EVIDENCE
-from detectors.statistics.regression import regression_figures
+from detectors.panes import BIN_BITS, SumTable
+from detectors.statistics.regression import regression_figures, rung_figures
 from detectors.statistics.shrunk_rates import prior_of, shrunk
 from schemas.drift import Direction, DriftData, GroupRates, Impact, Interval, Kind, Monitor, Scope, Severity, Window
 from schemas.fields import rfc3339
-from schemas.figures import SegmentFigures, StatisticsData
+from schemas.figures import RegressionFigures, SegmentFigures, StatisticsData
 from schemas.findings import Event, EventType, subject
 
 if TYPE_CHECKING:
@@ -129,9 +130,9 @@ def total_figures(version: ModelVersion, chosen: Ints, *, intervals: bool = True
         review=_review(version),
         intervals=intervals,
     )
-    drawn = shrunk_figures(sums.tables["total_known"].dense(n), sums.segments, chosen)
+    drawn, errors = shrunk_figures(sums.tables["total_known"].dense(n), sums.segments, chosen), sums.tables["total_errors"]
     return [
-        _figures(version, segment, one | each | _numbers(version, segment, bins))
+        _figures(version, segment, one | each | _numbers(regression_figures(bins[segment], *_of(errors, segment, FINE_BITS))))
         for segment, one, each in zip(chosen.tolist(), figures, drawn, strict=True)
     ]
 
@@ -152,7 +153,11 @@ def mature_figures(version: ModelVersion, chosen: Ints) -> list[SegmentFigures]:
     )
     drawn = shrunk_figures(sums.known.dense(n), version.sums.segments, chosen)
     return [
-        _figures(version, segment, one | dict.fromkeys(_FIFTEEN) | each)
+        _figures(
+            version,
+            segment,
+            one | dict.fromkeys(_FIFTEEN) | each | _numbers(rung_figures(bins[segment], *_of(sums.errors, segment, BIN_BITS))),
+        )
         for segment, one, each in zip(chosen.tolist(), figures, drawn, strict=True)
     ]
 
@@ -177,11 +182,14 @@ def shrunk_figures(known: Ints, segments: Segments, chosen: Ints) -> list[dict[s
     return [{"shrunk": each} for each in out]
 
 
-def _numbers(version: ModelVersion, segment: int, bins: Ints) -> Figures:
-    """Return a segment's figures of predicted numbers, {} where there are none; without intervals nothing can be right or wrong."""
-    table = version.sums.tables["total_errors"]
-    within = table.span(segment << FINE_BITS, (segment + 1) << FINE_BITS)
-    found = regression_figures(bins[segment], table.keys[within] & (FINE - 1), table.rows[within])
+def _of(table: SumTable, segment: int, bits: int) -> tuple[Ints, Ints]:
+    """Return a segment's cells, or rows, of errors and their sums; so many bits of a key name them."""
+    within = table.span(segment << bits, (segment + 1) << bits)
+    return table.keys[within] & ((1 << bits) - 1), table.rows[within]
+
+
+def _numbers(found: RegressionFigures | None) -> Figures:
+    """Return a segment's figures with those of predicted numbers, {} where there are none; without intervals nothing is right or wrong."""
     if found is None:
         return {}
     return {"regression": found} | ({} if found.coverage else dict.fromkeys(_OF_INTERVALS) | {"shrunk": {}})

@@ -33,7 +33,7 @@ from schemas.policy_models import ModelPolicy
 from schemas.reference import Reference
 from schemas.scored import Rows
 
-STATE_VERSION = 4
+STATE_VERSION = 5
 MAX_NOTES = 1_000
 
 Share = Callable[[int], float]  # due time -> part of the model's budget
@@ -221,7 +221,7 @@ class ModelVersion:
         mature = step.rung > 0 and step.rung == self.ladder.mature
         if mature:
             since_ms = self.ladder.weeks_since_ms(self.learning.first_ms)
-            self.mature_sums.add(start, segments, made, known, known_bins, weeks_since_ms=since_ms)
+            self.mature_sums.add(start, segments, made, known, known_bins, weeks_since_ms=since_ms, errors=errors)
         return Reading(
             rung=step.rung,
             age_ms=self.ladder.age_ms(step.rung),

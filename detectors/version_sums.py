@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from detectors.cells import BIN, CONFUSION, GRID, KNOWN, MADE, PANE_GRID, Layout, grid_cell
 from detectors.cost_cells import COST, cost_rows
-from detectors.error_cells import ERRORS, FINE_BITS, TOTAL, by_quarter, error_rows
+from detectors.error_cells import ERRORS, FINE_BITS, TOTAL, error_rows
 from detectors.fixed import Ints
 from detectors.ladder import DAY_MS, Ladder
 from detectors.pane_reader import Pane, read_panes
@@ -130,11 +130,10 @@ class VersionSums:
             self.tables[table].add(cells.keys()[chosen] << BIN_BITS | pair[picked], sums[picked])
 
     def _add_errors(self, rows: Rows, where: Ints, cells: "_Cells") -> None:
-        for at, cell, sums in error_rows(rows, where):
-            chosen, picked = cells.of(at, len(where))
-            row, counts = by_quarter(cell, sums[:, TOTAL.at["n"]])
-            self.tables["error_cells"].add(cells.keys()[chosen] << BIN_BITS | row[picked], counts[picked])
-            self.tables["total_errors"].add(cells.segment[chosen] << FINE_BITS | cell[picked], sums[picked])
+        for found in error_rows(rows, where):
+            chosen, picked = cells.of(found.at, len(where))
+            self.tables["error_cells"].add(cells.keys()[chosen] << BIN_BITS | found.row[picked], found.parts[picked])
+            self.tables["total_errors"].add(cells.segment[chosen] << FINE_BITS | found.cell[picked], found.totals[picked])
 
     def pane_start(self, ms: Ints) -> Ints:
         """Return the start of the pane that holds each time, as panes are merged now."""

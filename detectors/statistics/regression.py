@@ -6,13 +6,11 @@ from typing import Any
 import numpy as np
 
 from detectors.baselines.wilson import Z_90, wilson
-from detectors.cells import BIN
-from detectors.error_cells import FINE, LOWER_ENDS, TOTAL, quantile
+from detectors.cells import BIN, Layout
+from detectors.error_cells import ERRORS, FINE, LOWER_ENDS, QUARTERS, ROW_ENDS, SUMS, TOTAL, quantile
 from detectors.fixed import Floats, Ints
 from schemas.drift import Interval
 from schemas.figures import RegressionFigures
-
-_SUMS = {"error": 1, "absolute": 1, "squared": 2}  # the power of the cell's lower end that each is in units of
 
 
 def error_figures(cells: Ints, sums: Ints) -> dict[str, Any]:
@@ -46,17 +44,40 @@ def error_figures(cells: Ints, sums: Ints) -> dict[str, Any]:
     """
     counts = np.zeros(FINE, dtype=np.int64)
     counts[cells] = TOTAL.count(sums, "n")
-    n = int(counts.sum())
-    unit = LOWER_ENDS[cells]
-    error, absolute, squared = (fsum((unit**power * TOTAL.total(sums, name)).tolist()) for name, power in _SUMS.items())
-    return {
-        "n": n,
-        "mae": absolute / n,
-        "rmse": sqrt(max(squared, 0.0) / n),
-        "mean_error": error / n,
-        "median_absolute_error": quantile(counts, 0.5),
-        "p90_absolute_error": quantile(counts, 0.9),
-    }
+    quantiles = {"median_absolute_error": quantile(counts, 0.5), "p90_absolute_error": quantile(counts, 0.9)}
+    return _means(TOTAL, LOWER_ENDS[cells], sums, int(counts.sum())) | quantiles
+
+
+def rung_error_figures(rows: Ints, sums: Ints) -> dict[str, Any]:
+    r"""Return the figures of errors as a rung has read them: of the means those that ``error_figures`` gives, of quantiles none.
+
+    A rung reads panes, whose cells are an eighth of a decade wide: too coarse for a quantile of which a report says 3.6 %.
+
+    Parameters
+    ----------
+    rows, sums
+        The rows that hold any, ascending, and their sums in the layout ``error_cells.ERRORS``; shapes (k,), (k, width).
+
+    Examples
+    --------
+    >>> from detectors.error_cells import error_rows
+    >>> from schemas.scored import Rows
+    >>> [found] = error_rows(Rows("m", [], 2, {"kind": b"\x02\x02", "error": np.array([-3.0, 4.0]).tobytes()}), slice(None))
+    >>> figures = rung_error_figures(found.row, found.parts)
+    >>> figures["n"], round(figures["mae"], 9), round(figures["rmse"] ** 2, 9), round(figures["mean_error"], 9)
+    (2, 3.5, 12.5, 0.5)
+
+    """
+    return _means(ERRORS, ROW_ENDS[rows], sums, _held(sums))
+
+
+def _held(sums: Ints) -> int:
+    return int(sums[:, :QUARTERS].sum())
+
+
+def _means(layout: Layout, unit: Floats, sums: Ints, n: int) -> dict[str, Any]:
+    error, absolute, squared = (fsum((unit**power * layout.total(sums, name)).tolist()) for name, power in SUMS.items())
+    return {"n": n, "mae": absolute / n, "rmse": sqrt(max(squared, 0.0) / n), "mean_error": error / n}
 
 
 def coverage_figures(bins: Ints) -> dict[str, Any]:
@@ -80,7 +101,14 @@ def coverage_figures(bins: Ints) -> dict[str, Any]:
 
 
 def regression_figures(bins: Ints, cells: Ints, sums: Ints) -> RegressionFigures | None:
-    """Return both; None where there are no errors."""
+    """Return both, over all labels known so far; None where there are no errors."""
     if TOTAL.count(sums, "n").sum() <= 0:
         return None
     return RegressionFigures(**error_figures(cells, sums), **coverage_figures(bins))
+
+
+def rung_figures(bins: Ints, rows: Ints, sums: Ints) -> RegressionFigures | None:
+    """Return both as a rung has read them; None where there are no errors. ``bins`` as of ``coverage_figures``."""
+    if _held(sums) <= 0:
+        return None
+    return RegressionFigures(**rung_error_figures(rows, sums), **coverage_figures(bins))

@@ -129,13 +129,72 @@ def test_figures_are_those_of_the_numbers() -> None:
     assert sum(one.n for one in figures(watch)[1:]) == whole.n
 
 
+AGED = parse_policy('[models.demand]\nages = ["12h", "2d"]\n')
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-4, 1e6])
+def test_the_mature_rung_has_the_figures_of_numbers_known_by_its_age(unit: float) -> None:
+    records = demand(seed=3, days=20, unit=unit)
+    watch, _ = fold(records, policy=AGED)
+    model = report([watch]).models[0]
+    made = {record["request_id"]: record for _, topic, record in records if topic == "predictions"}
+    known = [(made[record["request_id"]], record) for _, topic, record in records if topic == "outcomes"]
+    for aged, later in zip(model.mature, model.segments, strict=True):
+        mine = [pair for pair in known if aged.segment.items() <= pair[0]["subgroups"].items()]
+        in_time = [(claim, told) for claim, told in mine if told["timestamp"] - claim["timestamp"] <= 2 * DAY_MS]
+        error = np.array([claim["predicted_value"] - told["true_value"] for claim, told in in_time])
+        held = [claim["interval"]["lower"] <= told["true_value"] <= claim["interval"]["upper"] for claim, told in in_time]
+        figures = aged.regression
+        assert figures is not None
+        assert figures.n == aged.n_labelled == len(error)
+        assert later.regression is not None
+        assert 0.8 * later.regression.n < len(error) < 0.93 * later.regression.n == 0.93 * len(mine)
+        assert figures.mae == pytest.approx(np.mean(np.abs(error)), rel=1e-9)
+        assert figures.rmse == pytest.approx(np.sqrt(np.mean(np.square(error))), rel=1e-9)
+        assert figures.mean_error == pytest.approx(np.mean(error), rel=1e-9)
+        assert (figures.median_absolute_error, figures.p90_absolute_error) == (None, None)
+        assert figures.coverage is not None
+        assert (figures.coverage.value, figures.coverage.n) == (np.mean(held), len(held))
+        assert figures.level == pytest.approx(0.9, rel=1e-9)
+    assert [one.segment for one in model.mature] == [{}, {"region": "north"}, {"region": "south"}]
+
+
+def test_what_comes_after_the_mature_age_changes_no_figure_of_it() -> None:
+    """Labels that come later, corrections that become known later: in the figures so far, not in those at the age."""
+    records = demand(seed=3, days=12, per_day=30)
+    made_at = {record["request_id"]: at for at, topic, record in records if topic == "predictions"}
+    early = [r for r in records if r[1] == "predictions" or r[0] - made_at[r[2]["request_id"]] <= 2 * DAY_MS]
+    wrong = []
+    for _, topic, record in early[:200]:
+        if topic == "outcomes":
+            at = made_at[record["request_id"]] + 3 * DAY_MS
+            wrong.append((at, topic, record | {"timestamp": at, "true_value": record["true_value"] + 1_000.0}))
+    assert len(wrong) > 50
+    alone, more = (report([fold(sorted(each, key=lambda r: r[0]), policy=AGED)[0]]).models[0] for each in (early, records + wrong))
+    assert [one.regression for one in more.mature] == [one.regression for one in alone.mature]
+    assert more.segments[0].regression.rmse > 10 * alone.segments[0].regression.rmse  # type: ignore[union-attr]
+    assert more.segments[0].regression.n == 360 > alone.mature[0].regression.n > 300  # type: ignore[union-attr]
+
+
+def test_a_number_that_is_corrected_in_time_counts_once() -> None:
+    made = {"request_id": "a", "model_id": "demand", "model_version": "1", "timestamp": 0, "predicted_value": 10.0}
+    told = [{"request_id": "a", "timestamp": hour * 3_600_000, "true_value": value} for hour, value in ((1, 4.0), (30, 12.5), (60, 99.0))]
+    for order in ((made, *told), (*told, made), (told[2], made, told[0], told[1])):
+        records = [(r["timestamp"], "predictions" if "model_id" in r else "outcomes", r) for r in order]
+        model = report([fold(records, policy=AGED, ticks=False)[0]]).models[0]
+        found = model.mature[0].regression
+        assert found is not None
+        assert (found.n, found.mean_error, found.mae, found.rmse) == (1, -2.5, 2.5, 2.5)
+
+
 def test_without_intervals_nothing_is_right_or_wrong() -> None:
-    watch, _ = fold(demand(seed=3, days=10, interval=False))
-    whole = report([watch]).models[0].segments[0]
-    assert whole.regression is not None
-    assert whole.regression.coverage is None
-    assert (whole.accuracy, whole.base_rate, whole.calibration_slope) == (None, None, None)
-    assert whole.n_labelled == whole.regression.n == 600
+    watch, _ = fold(demand(seed=3, days=10, interval=False), policy=AGED)
+    for whole in (report([watch]).models[0].segments[0], report([watch]).models[0].mature[0]):
+        assert whole.regression is not None
+        assert whole.regression.coverage is None
+        assert (whole.accuracy, whole.base_rate, whole.calibration_slope) == (None, None, None)
+        assert whole.n_labelled == whole.regression.n
+    assert report([watch]).models[0].segments[0].n_labelled == 600
 
 
 def test_findings_and_state_do_not_depend_on_where_the_log_is_cut() -> None:
@@ -170,6 +229,7 @@ def test_a_restart_changes_nothing() -> None:
     again = ModelVersion.from_state(msgspec.msgpack.decode(saved), "demand", "1", version.policy, 4_096)
     assert msgspec.msgpack.encode(again.to_state()) == saved
     assert len(again.sums.tables["total_errors"].keys)
+    assert len(again.mature_sums.errors.keys)
     again.take_back_time(version.watermark_ms)
     later = [each.advance(START_MS + 300 * DAY_MS, lambda _: 1.0) for each in (version, again)]
     assert findings(later[0]) == findings(later[1])
@@ -188,6 +248,9 @@ def test_a_model_without_numbers_has_no_tables_and_no_monitors_of_them() -> None
     watch, _ = fold(records, policy=POLICY)
     version = watch.models["demand"]["1"]
     assert not len(version.sums.tables["error_cells"].keys) + len(version.sums.tables["total_errors"].keys)
+    assert version.mature_sums.to_state()["errors"] == [b"", b""]
+    assert len(version.mature_sums.known.keys) == len(report([watch]).models[0].mature) == 3
+    assert {one.regression for one in report([watch]).models[0].mature} == {None}
     panels = [panel for panels in version.bank.panels.values() for panel in panels if panel.bet.name == "errors"]
     assert [panel.monitors.count for panel in panels] == [0] * len(panels) != []
     plain, _ = fold(records, policy=PLAIN)
