@@ -19,7 +19,10 @@ from benchmarks.detection import (
 from benchmarks.detection.table import Table
 
 ROWS = {
-    **{row.__name__: row for row in (rates_rows.known, rates_rows.estimated, rates_rows.subgroup, rates_rows.river, rates_rows.speed)},
+    **{
+        row.__name__: row
+        for row in (rates_rows.known, rates_rows.estimated, rates_rows.gradual, rates_rows.subgroup, rates_rows.river, rates_rows.speed)
+    },
     **{row.__name__: row for row in (bets_rows.calibration, bets_rows.cost, bets_rows.score, bets_rows.clear)},
     **{row.__name__: row for row in (bank_rows.budget, bank_rows.dependence, bank_rows.label_delay)},
     **{row.__name__: row for row in (generator_rows.generators, fold_rows.fold, fold_rows.thinned)},
