@@ -5,8 +5,18 @@ from dataclasses import replace
 
 from detectors.bets import DOWN, UP, Bet, Family, discover
 
-CHECK, PROBE, CHALLENGER = "check", "probe", "challenger"
+CHECK, PROBE, CHALLENGER, BRIER = "check", "probe", "challenger", "brier"
 NUMBER, CATEGORY, MISSING = "feature", "category", "missing"
+_CHALLENGER = Family(
+    name="{}",
+    kind=CHALLENGER,
+    noun="share of the mistakes that only one version made, against version {}",
+    look="Look at requests that the two versions answer differently.",
+    directions=(UP, DOWN),
+    groups=False,
+    opt_in=True,
+    mature_only=True,
+)
 _COVARIATE = Family(
     name="{}",
     kind="covariate",
@@ -29,16 +39,8 @@ NAMED = {  # families of which there is one for every name that arrives: "check:
         noun="detection rate of the probe {}",
         look="Look at probes that pass unseen: real ones of their kind do as well.",
     ),
-    CHALLENGER: Family(
-        name="{}",
-        kind=CHALLENGER,
-        noun="share of the mistakes that only one version made, against version {}",
-        look="Look at requests that the two versions answer differently.",
-        directions=(UP, DOWN),
-        groups=False,
-        opt_in=True,
-        mature_only=True,
-    ),
+    CHALLENGER: _CHALLENGER,
+    BRIER: replace(_CHALLENGER, noun="Brier score against version {}", watch=CHALLENGER, tolerance=0.05),
     NUMBER: replace(_COVARIATE, tolerance=0.05),
     CATEGORY: replace(_COVARIATE, tolerance=0.02),
     MISSING: replace(_COVARIATE, tolerance=0.02, noun="share of predictions without {}", directions=(UP, DOWN)),

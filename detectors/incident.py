@@ -114,8 +114,11 @@ def subject(alarm: Alarm) -> str:
     kind = family(alarm.key.family).kind
     if kind == GAP and alarm.baseline.n == 0:  # no events behind its baseline: it was promised
         return GAP
-    if kind in (CHALLENGER, CHECK, PROBE):  # each check, each kind of probe, each pair of versions is a matter of its own
+    if kind in (CHECK, PROBE):  # each check, each kind of probe is a matter of its own
         return alarm.key.family
+    if kind == CHALLENGER:  # so is each pair of versions; a version that errs less may have the worse scores
+        rival = alarm.key.family.partition(":")[2]
+        return f"{kind}:{rival}:{alarm.direction}"
     return kind if kind in (LABEL_DELAY, CLAIM) else ""
 
 

@@ -185,6 +185,8 @@ def check_rows(made: PredictionEntry, outcome: OutcomeEntry) -> list[Row]:
 def pair_row(made: PredictionEntry, other: PredictionEntry, outcome: OutcomeEntry) -> Row:
     """Return what a label says of two versions that answered one request: which was wrong, and how far off their scores were.
 
+    Of two numbers the true value says which was further from it; neither where they were as far.
+
     The pair was made when the later one was: from then on there is something to compare, and a label counts by the time since. It has no
     segment.
 
@@ -194,7 +196,25 @@ def pair_row(made: PredictionEntry, other: PredictionEntry, outcome: OutcomeEntr
     ('1', '2', 0, 1, 7, 9)
     >>> row.loss * 2**-40, row.rival_loss * 2**-40
     (0.0625, 0.25)
+    >>> one = PredictionEntry("m", "1", 5, None, VALUED, None, b"", value=9.0)
+    >>> other = PredictionEntry("m", "2", 5, None, VALUED, None, b"", value=12.0)
+    >>> row = pair_row(one, other, OutcomeEntry(9, b"", true_value=10.0))
+    >>> row.predicted, row.label, row.binary, row.loss
+    (0, 1, 0, -1)
     """
+    if made.flags & VALUED:
+        own, its = (abs(_error(each.value, outcome.true_value) or 0.0) for each in (made, other))
+        return Row(
+            made.model,
+            made.version,
+            PAIR,
+            predicted_at=max(made.at, other.at),
+            known_at=outcome.at,
+            predicted=int(own > its),
+            label=int(its > own),
+            binary=0,
+            rival=other.version,
+        )
     mine, theirs = label_row(made, outcome, 0), label_row(other, outcome, 0)
     both = mine.score is not None and theirs.score is not None and mine.binary == theirs.binary
     return Row(

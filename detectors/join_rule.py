@@ -219,15 +219,16 @@ def _add_steps(rows: Counter[Row], made: PredictionEntry, outcomes: Sequence[_Kn
 def _add_pairs(rows: Counter[Row], slots: _Slots, outcomes: Sequence[_Known]) -> None:
     """Add what the label says of every two versions of one model, as steps in time like the label's own; the lower name comes first.
 
-    A version that abstained, was probed, or predicted a number is not compared.
+    A version that abstained or was probed is not compared, nor one that predicted a number with one that predicted a label.
     """
-    made: defaultdict[str, list[PredictionEntry]] = defaultdict(list)
+    made: defaultdict[tuple[str, int], list[PredictionEntry]] = defaultdict(list)
     for slot in sorted(slots):
         entry = slots[slot][1]
-        if not entry.flags & (ABSTAINED | VALUED) and not entry.probe:
-            made[entry.model].append(entry)
-    for model, entries in made.items():
-        labels = list(_in_force(each for each in outcomes if each.entry.label is not None and each.entry.model in (None, model)))
+        if not entry.flags & ABSTAINED and not entry.probe:
+            made[entry.model, entry.flags & VALUED].append(entry)
+    for (model, _), entries in made.items():
+        mine = (each for each in outcomes if _settles(entries[0], each.entry) and each.entry.model in (None, model))
+        labels = list(_in_force(mine)) if len(entries) > 1 else []
         for one, other in combinations(entries, 2) if labels else ():
             _add_side(rows, [(at, [pair_row(one, other, outcome)]) for at, outcome in labels])
 

@@ -13,17 +13,19 @@ from detectors.panes import BEGINNING, CLASS_BITS, END, MAX_CLASS, PANE_MS, SumT
 from detectors.rate_panes import NAME_BITS
 
 # Of requests that a version and a rival both answered: how many, which of the two was wrong, and alone so; of those with two scores the
-# squared errors, and the square of their difference.
+# squared errors, and the square of their difference. Of predicted numbers "wrong" is who was further from the truth.
 PAIR = Layout(
-    counts=("n", "wrong", "rival_wrong", "alone", "rival_alone", "scored"),
+    counts=("n", "wrong", "rival_wrong", "alone", "rival_alone", "scored", "numbers"),
     sums={"loss": SCORE_UNIT, "rival_loss": SCORE_UNIT, "squares": SCORE_UNIT},
 )
 NARROWEST_MS = 300_000
 _BITS = NAME_BITS + CLASS_BITS
 
 
-def pair_sums(sign: Ints, wrong: Ints, rival_wrong: Ints, loss: Ints, rival_loss: Ints) -> Ints:
+def pair_sums(sign: Ints, wrong: Ints, rival_wrong: Ints, loss: Ints, rival_loss: Ints, *, numbers: Ints | None = None) -> Ints:
     """Return the sums of PAIR rows, shape (n, width); all given as shape (n,), losses as the rows have them.
+
+    ``numbers`` is 1 where numbers were predicted; None: nowhere.
 
     >>> one = np.array([1])
     >>> row = pair_sums(one, one, 0 * one, one << 39, one << 38)
@@ -32,8 +34,9 @@ def pair_sums(sign: Ints, wrong: Ints, rival_wrong: Ints, loss: Ints, rival_loss
     """
     scored = (loss >= 0) & (rival_loss >= 0)
     out = PAIR.zeros(len(sign))
-    counts = (np.ones_like(sign), wrong, rival_wrong, wrong & ~rival_wrong & 1, rival_wrong & ~wrong & 1, scored.astype(np.int64))
-    for i, count in enumerate(counts):
+    alone, other = wrong & ~rival_wrong & 1, rival_wrong & ~wrong & 1
+    of_numbers = np.zeros_like(sign) if numbers is None else numbers
+    for i, count in enumerate((np.ones_like(sign), wrong, rival_wrong, alone, other, scored.astype(np.int64), of_numbers)):
         out[:, i] = sign * count
     squares = to_fixed(((loss - rival_loss) * SCORE_UNIT) ** 2, SCORE_UNIT)
     for name, values in (("loss", loss), ("rival_loss", rival_loss), ("squares", squares)):

@@ -5,18 +5,21 @@ the coin is fair: then a bet ``(q/½)**w * ((1-q)/½)**(n-w)`` on ``w`` of ``n``
 together. It is the bet on a rate with the contract ½, in both directions (McNemar's test, made sequential); requests on which both
 were right or both wrong say nothing about which is better.
 
+Where both sent scores there is a second bet, on the difference of their squared errors: its null is that the mean is zero, see
+``detectors.bets.pairs``. It finds the version whose probabilities are better although it errs as often. The two bets share the budget.
+Of versions that predict numbers the coin is which of the two was further from the truth; nothing is said where both were as far.
+
 Evidence is read at the age at which the labels of both versions are mature, not before: labels that are known early are a selected part
 of all (often the negatives), and the version that says "negative" more often would look the better one there.
 
 References
 ----------
-McNemar, Psychometrika 12 (1947). Waudby-Smith et al., Annals of Statistics 52 (2024): the interval of the difference.
+McNemar, Psychometrika 12 (1947). Fan, Grama & Liu, Electronic J. of Probability 20 (2015).
 
 """
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -25,16 +28,15 @@ import msgspec
 import numpy as np
 
 from detectors.bank import StepContext
-from detectors.baselines.wilson import half_width, wilson
-from detectors.families import CHALLENGER, family
-from detectors.incident_events import CLEARED, day, percent, span
+from detectors.bets.pairs import PairScoreBet
+from detectors.families import BRIER, CHALLENGER, family
 from detectors.ladder import DAY_MS, Ladder
 from detectors.named_rates import SHARE_BITS, NamedBank, NamedRateBet, RateReading, rate_reading
 from detectors.pair_panes import PAIR, PairPanes
+from detectors.pair_words import worded
 from detectors.panel import Panel
 from detectors.panes import SumTable
 from detectors.rate_watch import RateWatch
-from detectors.signals import Estimate
 from detectors.tracks import Track
 from schemas.policy_models import ModelPolicy, WatchPolicy
 
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
 
 RUNG = 1  # of the bank: there is one age
 EVEN = 0.5
+TOLERATED = {CHALLENGER: 1.0, BRIER: 0.25}  # of the policy's tolerance: a fifth of the coin's odds, a twentieth of the champion's score
 _DAY_BITS = 33
 _HALF = 1 << (_DAY_BITS - 1)
 
@@ -58,11 +61,13 @@ class PairBank(NamedBank):
     def track(self, name: str) -> Track | None:
         """Return how a rival is watched in one direction; None: it is not the champion, or nothing is watched."""
         watch = self.policy.watch.get(CHALLENGER, WatchPolicy(enabled=False))
-        if not watch.enabled or watch.parameters.get("champion") != name.removeprefix(f"{CHALLENGER}:"):
+        kind, _, rival = name.partition(":")
+        if not watch.enabled or watch.parameters.get("champion") != rival:
             return None
         watched = family(name)
-        tolerance = watched.tolerance if watch.tolerance is None else watch.tolerance
-        return Track(family=watched, direction=watched.directions[0], tolerance=tolerance, contract=EVEN)
+        asked = None if watch.tolerance is None else watch.tolerance * TOLERATED[kind]
+        tolerance = watched.tolerance if asked is None else asked
+        return Track(family=watched, direction=watched.directions[0], tolerance=tolerance, contract=EVEN if kind == CHALLENGER else 0.0)
 
     def _build(self, rung: int, mature: bool, names: Sequence[str] = ()) -> list[Panel]:
         panels = []
@@ -70,7 +75,8 @@ class PairBank(NamedBank):
             track = self.track(name)
             if track is not None:
                 both = [replace(track, direction=direction) for direction in track.family.directions]
-                panels.append(Panel(NamedRateBet(name), both, rung=rung, rule=self.rule))
+                bet = PairScoreBet(name) if name.startswith(f"{BRIER}:") else NamedRateBet(name)
+                panels.append(Panel(bet, both, rung=rung, rule=self.rule))
         return panels
 
 
@@ -147,7 +153,9 @@ class VersionPairs(RateWatch):
     def _pane(self, due_ms: int, rival: int, start_ms: int, sums: Ints) -> RateReading:
         # A correction can outrun what it corrects, where two workers wrote them.
         alone, other = (max(int(sums[PAIR.at[name]]), 0) for name in ("alone", "rival_alone"))
-        counts = np.array([[alone + other, alone << SHARE_BITS]])
+        counts = {f"{CHALLENGER}:{self.names[rival]}": np.array([[alone + other, alone << SHARE_BITS]])}
+        if sums[PAIR.at["scored"]] > 0:  # without scores there is no second bet, and the first has the budget for itself
+            counts[f"{BRIER}:{self.names[rival]}"] = sums[np.newaxis]
         reading = rate_reading(
             rung=RUNG,
             age_ms=self.pairs.settled[rival][0],
@@ -155,7 +163,7 @@ class VersionPairs(RateWatch):
             end_ms=start_ms + self.pairs.width_of(rival),
             mature=True,
             segments=np.zeros(1, dtype=np.int64),
-            counts={f"{CHALLENGER}:{self.names[rival]}": counts},
+            counts=counts,
         )
         return replace(reading, due_ms=due_ms)  # what was overdue when the age was settled is read later
 
@@ -179,27 +187,7 @@ class VersionPairs(RateWatch):
 
     def worded(self, event: IncidentEvent) -> IncidentEvent:
         """Say which version is better, by how much, on how many outcomes: of the requests since the day of the onset."""
-        rival = event.metric.partition(":")[2]
-        sums = self._since(self.number(rival), event.onset_ms)
-        n = max(int(sums[PAIR.at["n"]]), 0)
-        if not n:
-            return event
-        own, theirs = (_rate(n, int(sums[PAIR.at[name]])) for name in ("wrong", "rival_wrong"))
-        gap = difference(sums)
-        about = (
-            f"{percent(own)} of its answers were wrong, of the champion's {percent(theirs)}, in {n:,} requests since {day(event.onset_ms)} "
-            f"that both answered, read at age {span(round(event.age_s * 1000))}; "
-            f"the difference is {100 * gap.value:+.2f} points ({100 * gap.lo:+.2f} to {100 * gap.hi:+.2f})"
-        )
-        who = f"Version {self.name} of {self.model_id}"
-        if event.event == CLEARED:
-            said = f"{who} and the champion {rival} no longer differ as they did: {about}."
-        elif event.direction == "down":
-            said = f"{who} is better than the champion {rival}: {about}. Consider it in the champion's place."
-        else:
-            said = f"{who} is worse than the champion {rival}: {about}. Keep the champion."
-        because = f" {event.why[0].upper()}{event.why[1:]}." if event.why else ""
-        return replace(event, baseline=theirs, current=own, message=said + because)
+        return worded(event, self.model_id, self.name, self._since(self.number(event.metric.partition(":")[2]), event.onset_ms))
 
     def _since(self, rival: int, onset_ms: int) -> Ints:
         first = rival << _DAY_BITS
@@ -208,10 +196,11 @@ class VersionPairs(RateWatch):
 
     def state_against(self, rival: str) -> str:
         """Return what the evidence on a rival is at."""
-        panel = next((p for panels in self.bank.panels.values() for p in panels if p.bet.name == f"{CHALLENGER}:{rival}"), None)
-        if panel is None:
-            return "watching" if self.new_bank(self.policy).track(f"{CHALLENGER}:{rival}") is not None else "off"
-        return "alarm" if panel.active else "watching"
+        if self.new_bank(self.policy).track(f"{CHALLENGER}:{rival}") is None:
+            return "off"
+        names = {f"{kind}:{rival}" for kind in (CHALLENGER, BRIER)}
+        active = any(panel.active for panels in self.bank.panels.values() for panel in panels if panel.bet.name in names)
+        return "alarm" if active else "watching"
 
     def to_state(self) -> dict[str, Any]:
         """Return the state as plain values and bytes."""
@@ -251,37 +240,6 @@ def natural(name: str) -> list[tuple[int, int, str]]:
     ['1.9', '1.10', 'v2']
     """
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.findall(r"\d+|\D+", name)]
-
-
-def difference(sums: Ints) -> Estimate:
-    """Return by how much the error rate is above the rival's, with a 95 % interval that may be looked at at any time.
-
-    >>> sums = PAIR.zeros(1)[0]
-    >>> sums[[PAIR.at["n"], PAIR.at["alone"], PAIR.at["rival_alone"]]] = 10_000, 200, 400
-    >>> [round(x, 4) for x in difference(sums)[:3]]
-    [-0.02, -0.0282, -0.0118]
-    """
-    n, alone, other = (float(sums[PAIR.at[name]]) for name in ("n", "alone", "rival_alone"))
-    return _mean(n, alone - other, alone + other)
-
-
-def brier_difference(sums: Ints) -> Estimate:
-    """Return by how much the Brier score is above the rival's, likewise."""
-    total = float(PAIR.total(sums, "loss")) - float(PAIR.total(sums, "rival_loss"))
-    return _mean(float(sums[PAIR.at["scored"]]), total, float(PAIR.total(sums, "squares")))
-
-
-def _mean(n: float, total: float, squares: float) -> Estimate:
-    mean = total / n
-    # one pair more of each sign: few pairs that all agree are no certainty
-    sigma = math.sqrt(max((squares + 1) / (n + 1) - mean * mean, 0.0))
-    half = half_width(n, sigma)
-    return Estimate(mean, max(mean - half, -1.0), min(mean + half, 1.0), n)
-
-
-def _rate(n: int, wrong: int) -> Estimate:
-    wrong = min(max(wrong, 0), n)
-    return Estimate(wrong / n, *wilson(n, wrong), n)
 
 
 def _narrowest(ladder: Ladder) -> int:

@@ -33,6 +33,7 @@ class RateCompanion(Companion):
     """
 
     moved = False
+    state_version = STATE_VERSION
 
     def __init__(self, model_id: str, policy: ModelPolicy) -> None:
         super().__init__(model_id, policy)
@@ -130,7 +131,7 @@ class RateCompanion(Companion):
         if not self.versions:
             return None
         versions = [[name, each.to_state()] for name, each in sorted(self.versions.items())]
-        return {"version": STATE_VERSION, "versions": versions, "first_ms": self.first_ms, "watermark_ms": self.watermark_ms}
+        return {"version": self.state_version, "versions": versions, "first_ms": self.first_ms, "watermark_ms": self.watermark_ms}
 
     def load(self, state: dict[str, Any]) -> None:
         """Take back what ``to_state`` gave.
@@ -141,7 +142,7 @@ class RateCompanion(Companion):
             If it is of another version.
 
         """
-        expect_version(state, STATE_VERSION, f"a state of {self.name}")
+        expect_version(state, self.state_version, f"a state of {self.name}")
         self.first_ms, self.watermark_ms = state["first_ms"], state["watermark_ms"]
         for name, saved in state["versions"]:
             self.versions[name] = self.new(name)

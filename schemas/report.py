@@ -205,11 +205,12 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     rival: Name
     n: Count64
-    error: Figure = None  # share of its answers that were wrong
+    error: Figure = None  # share of its answers that were wrong; of its numbers, that were further from the truth than the rival's
     rival_error: Figure = None
     difference: Interval | None = None  # of the two, negative where the version is better; 95 %, valid however often it is looked at
     alone: Count64 = 0  # it was wrong and the rival right
     rival_alone: Count64 = 0
+    numbers: Count64 = 0  # of ``n``: both predicted a number
     scored: Count64 = 0  # both have a score of one kind
     brier: Figure = None  # over these
     rival_brier: Figure = None

@@ -56,7 +56,7 @@ COLUMNS: dict[str, tuple[str, float]] = {
     "score": ("<f8", np.nan),  # NaN: the prediction had none
     "predicted": ("u1", 0),
     "label": ("u1", 0),
-    "binary": ("u1", 1),  # 0: top-label confidence, no timeout labels
+    "binary": ("u1", 1),  # 0: top-label confidence, no timeout labels; PAIR: 0 of predicted numbers
     "abstained": ("u1", 0),
     "alerted": ("u1", 0),
     "costed": ("u1", 0),  # a realised cost overrides the matrix (LABEL); a value is known (DISPOSITION)
@@ -71,7 +71,9 @@ COLUMNS: dict[str, tuple[str, float]] = {
     "review_ms": ("<i8", -1),  # -1: none
     "passed": ("<i4", 0),  # CHECK: of ``total`` checks named ``action``
     "total": ("<i4", 0),
-    "rival": ("<u2", 0),  # index into ``texts``; PAIR: the other version. ``predicted``: the version was wrong; ``label``: its rival was
+    # PAIR: the other version, an index into ``texts``. ``predicted``: the version was wrong; ``label``: its rival was. Of numbers, where
+    # ``binary`` is 0, who was further from the truth; nobody where both were as far
+    "rival": ("<u2", 0),
     "loss": ("<i8", -1),  # PAIR: squared error of the version's score, in 2⁻⁴⁰; -1: not both have one, of one kind
     "rival_loss": ("<i8", -1),  # PAIR: of its rival's
     "error": ("<f8", np.nan),  # of a number (LABEL): predicted - true value

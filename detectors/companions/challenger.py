@@ -15,7 +15,8 @@ from detectors.families import CHALLENGER
 from detectors.findings import interval
 from detectors.ladder import DAY_MS
 from detectors.pair_panes import PAIR, pair_sums
-from detectors.pair_watch import VersionPairs, brier_difference, difference, first_of
+from detectors.pair_watch import VersionPairs, first_of
+from detectors.pair_words import brier_difference, difference
 from detectors.rate_companion import MOST_VERSIONS, SHARING_DAYS, RateCompanion
 from detectors.segments import OTHER
 from schemas.report import Comparison
@@ -38,6 +39,7 @@ class Challengers(RateCompanion):
     """
 
     name = "comparisons"
+    state_version = 2
     versions: dict[str, VersionPairs]
 
     def new(self, name: str) -> VersionPairs:
@@ -68,7 +70,7 @@ class Challengers(RateCompanion):
             mine = (version == code // len(rows.texts)) & (rival == code % len(rows.texts))
             one, other = rows.versions[code // len(rows.texts)], rows.texts[code % len(rows.texts)]
             for name, against, side in ((one, other, sides), (other, one, swapped)):
-                sums = pair_sums(column("sign")[mine], *(values[mine] for values in side))
+                sums = pair_sums(column("sign")[mine], *(values[mine] for values in side), numbers=1 - column("binary")[mine])
                 self._pairs(name).add_pairs(against, made[mine], known[mine], sums)
         if self._watched:
             self.first_ms = min(self.first_ms, int(known.min()))
@@ -134,6 +136,7 @@ def _comparison(mine: VersionPairs, rival: str, sums: Ints) -> Comparison | None
         difference=interval(difference(sums)),
         alone=max(int(sums[PAIR.at["alone"]]), 0),
         rival_alone=max(int(sums[PAIR.at["rival_alone"]]), 0),
+        numbers=max(int(sums[PAIR.at["numbers"]]), 0),
         scored=max(scored, 0),
         brier=loss,
         rival_brier=rival_loss,

@@ -11,7 +11,8 @@ from detectors.bank import StepContext
 from detectors.ladder import HOUR_MS
 from detectors.named_rates import SHARE_BITS, rate_reading
 from detectors.pair_panes import PAIR, PairPanes, pair_sums
-from detectors.pair_watch import PairBank, against, difference
+from detectors.pair_watch import PairBank, against
+from detectors.pair_words import difference
 from detectors.signals import Alarm
 from detectors.watch import Watch
 from detectors.watch_report import report

@@ -1,0 +1,101 @@
+"""What is said of two versions of a model that answered the same requests: rates, scores, their difference, and the sentence.
+
+References
+----------
+Waudby-Smith et al., Annals of Statistics 52 (2024): the interval of the difference.
+
+"""
+
+from dataclasses import replace
+
+from detectors.baselines.wilson import half_width, wilson
+from detectors.bets.pairs import deviation
+from detectors.families import BRIER
+from detectors.fixed import Ints
+from detectors.incident_events import CLEARED, IncidentEvent, day, percent, span
+from detectors.pair_panes import PAIR
+from detectors.signals import Estimate
+
+
+def worded(event: IncidentEvent, model_id: str, name: str, sums: Ints) -> IncidentEvent:
+    """Return an event that says which version is better, by how much, on how many outcomes.
+
+    Parameters
+    ----------
+    event
+        Of an incident of kind ``challenger``; its metric names the rival.
+    model_id, name
+        Which version of which model it is about.
+    sums
+        Since the day of its onset, in the layout ``PAIR``, shape (width,). Without any the event stays as it is.
+
+    """
+    kind, _, rival = event.metric.partition(":")
+    n, scored = (max(int(sums[PAIR.at[count]]), 0) for count in ("n", "scored"))
+    if not n or (kind == BRIER and not scored):
+        return event
+    numbers = 2 * int(sums[PAIR.at["numbers"]]) > n
+    about = f"requests since {day(event.onset_ms)} that both answered"
+    age = f"read at age {span(round(event.age_s * 1000))}"
+    rates = _rate(n, float(sums[PAIR.at["wrong"]])), _rate(n, float(sums[PAIR.at["rival_wrong"]]))
+    if kind == BRIER:
+        own, theirs = (_rate(scored, float(PAIR.total(sums, loss))) for loss in ("loss", "rival_loss"))
+        gap = brier_difference(sums)
+        about = (
+            f"its Brier score is {_score(own)}, the champion's {_score(theirs)}, in {scored:,} {about} with a score, {age}; "
+            f"the difference is {gap.value:+.4f} ({gap.lo:+.4f} to {gap.hi:+.4f}). "
+            f"{percent(rates[0])} of its answers were wrong, of the champion's {percent(rates[1])}"
+        )
+        better, worse = f"has better scores than the champion {rival}", f"has worse scores than the champion {rival}"
+    else:
+        own, theirs = rates
+        gap = difference(sums)
+        what = "numbers were further from the truth than the other's" if numbers else "answers were wrong"
+        about = (
+            f"{percent(own)} of its {what}, of the champion's {percent(theirs)}, in {n:,} {about}, {age}; "
+            f"the difference is {100 * gap.value:+.2f} points ({100 * gap.lo:+.2f} to {100 * gap.hi:+.2f})"
+        )
+        where = ("closer to the truth", "further from the truth") if numbers else ("better", "worse")
+        better, worse = (f"is {word} than the champion {rival}" for word in where)
+    who = f"Version {name} of {model_id}"
+    if event.event == CLEARED:
+        said = f"{who} and the champion {rival} no longer differ as they did: {about}."
+    elif event.direction == "down":
+        said = f"{who} {better}: {about}. Consider it in the champion's place."
+    else:
+        said = f"{who} {worse}: {about}. Keep the champion."
+    because = f" {event.why[0].upper()}{event.why[1:]}." if event.why else ""
+    return replace(event, baseline=theirs, current=own, message=said + because)
+
+
+def difference(sums: Ints) -> Estimate:
+    """Return by how much the error rate is above the rival's, with a 95 % interval that may be looked at at any time.
+
+    >>> sums = PAIR.zeros(1)[0]
+    >>> sums[[PAIR.at["n"], PAIR.at["alone"], PAIR.at["rival_alone"]]] = 10_000, 200, 400
+    >>> [round(x, 4) for x in difference(sums)[:3]]
+    [-0.02, -0.0282, -0.0118]
+    """
+    n, alone, other = (float(sums[PAIR.at[name]]) for name in ("n", "alone", "rival_alone"))
+    return _mean(n, alone - other, alone + other)
+
+
+def brier_difference(sums: Ints) -> Estimate:
+    """Return by how much the Brier score is above the rival's, likewise."""
+    total = float(PAIR.total(sums, "loss")) - float(PAIR.total(sums, "rival_loss"))
+    return _mean(float(sums[PAIR.at["scored"]]), total, float(PAIR.total(sums, "squares")))
+
+
+def _mean(n: float, total: float, squares: float) -> Estimate:
+    mean, half = total / n, half_width(n, deviation(n, total, squares))
+    return Estimate(mean, max(mean - half, -1.0), min(mean + half, 1.0), n)
+
+
+def _rate(n: int, total: float) -> Estimate:
+    """Return the mean of what is 0 to 1 each, with Wilson's interval: nothing of that mean varies more than what is 0 or 1."""
+    total = min(max(total, 0.0), float(n))
+    return Estimate(total / n, *wilson(n, total), n)
+
+
+def _score(estimate: Estimate) -> str:
+    return f"{estimate.value:.4f}"
