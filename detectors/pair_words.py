@@ -60,12 +60,22 @@ def worded(event: IncidentEvent, model_id: str, name: str, sums: Ints) -> Incide
     who = f"Version {name} of {model_id}"
     if event.event == CLEARED:
         said = f"{who} and the champion {rival} no longer differ as they did: {about}."
-    elif event.direction == "down":
-        said = f"{who} {better}: {about}. Consider it in the champion's place."
     else:
-        said = f"{who} {worse}: {about}. Keep the champion."
+        said = f"{who} {better if event.direction == 'down' else worse}: {about}. {_advice(event.direction, kind, sums)}"
     because = f" {event.why[0].upper()}{event.why[1:]}." if event.why else ""
     return replace(event, baseline=theirs, current=own, message=said + because)
+
+
+def _advice(direction: str, kind: str, sums: Ints) -> str:
+    """Say what to do about a version that is better or worse by one figure; by the other it may be the other way round."""
+    errs = difference(sums)
+    scores = brier_difference(sums) if sums[PAIR.at["scored"]] > 0 else Estimate(0.0, 0.0, 0.0, 0)
+    other = errs if kind == BRIER else scores
+    if direction == "down" and other.lo > 0:
+        return "It errs more, though: look at its threshold." if kind == BRIER else "Its scores are worse, though: calibrate them first."
+    if direction == "up" and other.hi < 0:
+        return "It errs less, though: calibrate its scores." if kind == BRIER else "Its scores are better, though: look at its threshold."
+    return "Consider it in the champion's place." if direction == "down" else "Keep the champion."
 
 
 def difference(sums: Ints) -> Estimate:

@@ -48,7 +48,7 @@ def _comparisons(model: ModelReport) -> Table:
     return Table(
         "Beside other versions",
         "Requests that both versions answered and whose label is known; differences below zero speak for this version, with 95 % "
-        "intervals that hold however often one looks.",
+        "intervals that hold however often one looks. Of predicted numbers, wrong is the one that was further from the truth.",
         ("Version", "Requests", "Wrong", "Difference", "Wrong alone", "Difference of Brier scores", "State"),
         rows,
     )

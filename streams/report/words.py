@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from detectors.families import NAMED, families, family
+from detectors.families import BRIER, NAMED, families, family
 from detectors.incident_events import span
 from schemas.drift import Interval
 from schemas.fields import rfc3339
@@ -26,8 +26,8 @@ _BRIEF = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 def noun(metric: str) -> str:
     """Return a watched quantity in words.
 
-    >>> noun("fnr"), noun("claim:f1"), noun("check:citation")
-    ('False-negative rate', 'Claim:f1', 'Pass rate of citation')
+    >>> noun("fnr"), noun("claim:f1"), noun("check:citation"), noun("brier:1.4")
+    ('False-negative rate', 'Claim:f1', 'Pass rate of citation', 'Brier score against version 1.4')
     """
     known = metric in families() or metric.partition(":")[0] in NAMED
     words = family(metric).noun if known else NAMES.get(metric, metric)
@@ -38,7 +38,11 @@ def figure(value: float | None, metric: str = "") -> str:
     """Write a figure in its unit; a rate in per cent."""
     if value is None:
         return "–"  # noqa: RUF001  no figure
-    return short(value) if metric in _MONEY or abs(value) > 1 else percent(value)
+    return short(value) if _is_no_rate(metric) or abs(value) > 1 else percent(value)
+
+
+def _is_no_rate(metric: str) -> bool:
+    return metric in _MONEY or metric.startswith(f"{BRIER}:")
 
 
 def percent(value: float | None, width: float | None = None) -> str:
@@ -60,12 +64,14 @@ def interval(estimate: Interval | None, metric: str = "") -> str:
 
     >>> interval(Interval(value=0.069, lo=0.066, hi=0.072, n=9000), "fnr")
     '6.9 % (6.6 to 7.2 %)'
+    >>> interval(Interval(value=0.1836, lo=0.166, hi=0.202, n=1764), "brier:1.4")
+    '0.184 (0.166 to 0.202)'
     """
     if estimate is None or estimate.value is None:
         return "–"  # noqa: RUF001  no figure
     if estimate.lo is None or estimate.hi is None:
         return figure(estimate.value, metric)
-    if metric in _MONEY or max(abs(estimate.value), abs(estimate.hi)) > 1:
+    if _is_no_rate(metric) or max(abs(estimate.value), abs(estimate.hi)) > 1:
         return f"{short(estimate.value)} ({short(estimate.lo)} to {short(estimate.hi)})"
     width = estimate.hi - estimate.lo
     return f"{percent(estimate.value, width)} ({percent(estimate.lo, width)[:-2]} to {percent(estimate.hi, width)})"

@@ -16,7 +16,12 @@ from detectors.cost_cells import CELLS, LOWER_ENDS, cost_cell
 from detectors.families import families, family
 
 BETS = discover()
-NAMED = {"numbers": family("feature:x"), "categories": family("category:x"), "missing": family("missing:x")}
+NAMED = {
+    "numbers": family("feature:x"),
+    "categories": family("category:x"),
+    "missing": family("missing:x"),
+    "pair_scores": family("brier:x"),
+}
 CASES = [
     (bet, each, direction)
     for bet in BETS.values()
@@ -31,9 +36,12 @@ def observation(bet, n, rate, *, p=0.3):
     x = float(round(n * rate))
     if bet.name in ("rates", "missing"):
         return np.array([float(n), x])
-    if bet.name == "gap":  # a failure is one of the group; the rest, three times as many, stays as it was
+    if bet.name in ("gap", "pair_scores"):
+        # a failure is one of the group; the rest, three times as many, stays as it was. Or a squared error of one; the rival's stay
         rest = 3.0 * n
-        return np.array([n, x, rest, round(0.32 * rest), round(0.32 * rest) / 3, n / 3])
+        return np.array(
+            [n, x, rest, round(0.32 * rest), round(0.32 * rest) / 3, n / 3] if bet.name == "gap" else [n, x, 0.32 * n, 0.05 * n]
+        )
     if bet.name in ("scores", "errors", "numbers", "categories"):  # a failure is a high score, a large error, another category
         return np.array([(n - x) * (cell == 4) + x * (cell == 15) for cell in range(bet.width)])
     if bet.name.startswith("claim_"):  # what counts for the claim against what does not: tp or tn, fp or fn
