@@ -26,7 +26,7 @@ ROWS = {
     **{row.__name__: row for row in (bets_rows.calibration, bets_rows.cost, bets_rows.score, bets_rows.clear)},
     **{row.__name__: row for row in (bank_rows.budget, bank_rows.dependence, bank_rows.label_delay)},
     **{row.__name__: row for row in (generator_rows.generators, fold_rows.fold, fold_rows.thinned)},
-    **{row.__name__: row for row in (pair_rows.challenger,)},
+    **{row.__name__: row for row in (pair_rows.challenger, pair_rows.challenger_scores)},
     gap_rows.gap.__name__: gap_rows.gap,
     "features": features_rows.features,
     **{row.__name__: row for row in (fatigue_rows.wards, fatigue_rows.fleet, decay_rows.decay_forecast)},

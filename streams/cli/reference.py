@@ -133,6 +133,7 @@ def report_page() -> str:
         "Rung",
         "Bin",
         "Interval",
+        "Comparison",
         *CHECKS,
         *LABELS,
         *DECAY,
