@@ -11,7 +11,7 @@ from detectors.named_rates import RateReading
 from detectors.pair_panes import PAIR
 from detectors.reading import Reading
 
-LAMBDAS = np.array([0.05, 0.1, 0.2, 0.4, 0.8])
+LAMBDAS = np.array([0.05, 0.1, 0.2, 0.4, 0.6])
 PSI = -np.log1p(-LAMBDAS) - LAMBDAS
 _EDGE = 1e-6
 
