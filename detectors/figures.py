@@ -212,7 +212,7 @@ def _equal_mass(bins: Ints, distributions: list[Distribution | None] | None) -> 
 
 def _reliability(bins: Ints) -> list[list[Bin]]:
     n, positive, score = _binned(bins, _RELIABILITY)
-    columns = [column.tolist() for column in (n, _filled(ratio(score, n)), _filled(ratio(positive, n)))]
+    columns = [[_filled(row) for row in column] for column in (n, ratio(score, n), ratio(positive, n))]
     edges = [(i / _RELIABILITY, (i + 1) / _RELIABILITY) for i in range(_RELIABILITY)]
     return [
         [Bin(lo=lo, hi=hi, n=n, mean_score=p, positive_rate=y) for (lo, hi), n, p, y in zip(edges, *segment, strict=True)]
@@ -267,13 +267,11 @@ def _expected_cells(made: Ints) -> tuple[dict[str, Floats], dict[str, Floats]]:
     return counts, amounts
 
 
-def _filled(column: Floats | Ints) -> Any:
+def _filled(column: Floats | Ints) -> list[Any]:
     """Return a column with None for NaN."""
-    out = column.astype(object)
-    out[np.isnan(column)] = None
-    return out
+    return [None if x != x else x for x in column.tolist()]  # noqa: PLR0124  # nothing else differs from itself
 
 
 def _rows(columns: _Columns) -> list[Figures]:
-    lists = [_filled(column).tolist() for column in columns.values()]
+    lists = [_filled(column) for column in columns.values()]
     return [dict(zip(columns, row, strict=True)) for row in zip(*lists, strict=True)]

@@ -124,7 +124,7 @@ def total_figures(version: ModelVersion, chosen: Ints, *, intervals: bool = True
         sums.tables["total_made"].dense(n)[chosen],
         sums.tables["total_known"].dense(n)[chosen],
         known_bins=bins[chosen, :GRID],
-        distributions=[sums.scores.distribution(segment) for segment in chosen.tolist()],
+        distributions=[*sums.scores.distributions(chosen.tolist())],
         cost=version.policy.cost,
         threshold=version.policy.threshold,
         review=_review(version),

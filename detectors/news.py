@@ -2,7 +2,7 @@
 
 from typing import Any
 
-EVERY_MS = 1_000  # the least time between two statistics of a version
+EVERY_MS = 500  # the least time between two statistics of a version
 EACH_MS = 10  # time that a version's statistics take from the others': at most 100 versions a second
 SAVED_MS = 1_000  # time that nobody needed is kept so long
 _LONG_AGO = -(2**62)
@@ -25,7 +25,7 @@ class News:
     >>> news.due(0), news.due(0)
     ([('m', '1')], [])
     >>> news.add(("m", "1"))
-    >>> news.due(999), news.due(1_000)
+    >>> news.due(499), news.due(500)
     ([], [('m', '1')])
 
     """

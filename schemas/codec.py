@@ -108,7 +108,7 @@ def encode(record: msgspec.Struct) -> bytes:
 
     """
     data = _ENCODER.encode(record)
-    if b"null" in data:
+    if b"null" in data and _MAYBE_INFINITE.search(msgspec.msgpack.encode(record)):
         _refuse_infinite(msgspec.to_builtins(record), "$")
     try:
         _decoder(type(record)).decode(data)
@@ -131,6 +131,7 @@ def reason_of(detail: str) -> Reason:
 
 _DECODERS: dict[type, msgspec.json.Decoder[Any]] = {}
 _ENCODER = msgspec.json.Encoder()
+_MAYBE_INFINITE = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]", re.DOTALL)  # in msgpack; a text may look alike
 _REASONS = (
     (re.compile("missing required field"), Reason.MISSING_FIELD),
     (re.compile("Invalid enum value"), Reason.INVALID_VALUE),

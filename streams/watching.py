@@ -139,18 +139,29 @@ class Watching:
         """
         self._crash("scored-read")
         self._within = True
-        messages: list[Message] = []
-        for batch in batches:
-            # In a thread: a tick that moves the watermark by months may take seconds, and rebalances and stops must be answered.
-            messages += await asyncio.to_thread(self._fold, self.held[batch.partition], batch)
-        self._crash("folded")
-        await self._producer.produce(messages)
+        sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        sent.set_result(None)
+        try:
+            for batch in batches:
+                start = 0
+                while start < len(batch.values):
+                    # In a thread: a tick that moves the watermark by months may take seconds, and rebalances and stops must be answered.
+                    messages, start = await asyncio.to_thread(self._fold, self.held[batch.partition], batch, start)
+                    await sent  # in order
+                    self._crash("folded")
+                    sent = asyncio.ensure_future(self._producer.produce(messages))  # while the next part is folded
+        finally:
+            await sent
         self._within = False
         self._crash("findings-produced")
 
-    def _fold(self, held: Held, batch: Batch) -> list[Message]:
+    def _fold(self, held: Held, batch: Batch, start: int) -> tuple[list[Message], int]:
+        """Fold a batch from a position on, up to the first record that lets the watch find something; return that, and where to go on."""
         messages: list[Message] = []
-        for offset, value in zip(batch.offsets.tolist(), batch.values, strict=True):
+        for offset, value in zip(batch.offsets[start:].tolist(), batch.values[start:], strict=True):
+            if messages:
+                break
+            start += 1
             if offset < held.next:
                 continue  # folded before the checkpoint
             try:
@@ -165,7 +176,7 @@ class Watching:
                 ) from error
             held.next = offset + 1
         self._folded(batch.partition, held.watch)
-        return messages
+        return messages, start
 
     def _message(self, event: Event) -> Message:
         self._found(event)

@@ -12,5 +12,9 @@ def ratio(top: npt.ArrayLike, bottom: npt.ArrayLike) -> Floats:
     >>> ratio([1, 1], [4, 0])
     array([0.25,  nan])
     """
-    top, bottom = np.broadcast_arrays(np.asarray(top, dtype=np.float64), np.asarray(bottom, dtype=np.float64))
-    return np.asarray(np.divide(top, bottom, out=np.full(top.shape, np.nan), where=bottom != 0))
+    top, bottom = np.asarray(top, dtype=np.float64), np.asarray(bottom, dtype=np.float64)
+    if top.shape != bottom.shape:
+        top, bottom = np.broadcast_arrays(top, bottom)
+    out = np.empty(top.shape)
+    out.fill(np.nan)
+    return np.asarray(np.divide(top, bottom, out=out, where=bottom != 0))

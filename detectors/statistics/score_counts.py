@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from collections.abc import Sequence
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -96,15 +97,24 @@ class ScoreCounts:
 
     def distribution(self, segment: int = 0) -> Distribution:
         """Return the counts of one segment, ascending by score; scores that no event holds any more are left out."""
+        return self.distributions([segment])[0]
+
+    def distributions(self, segments: Sequence[int]) -> list[Distribution]:
+        """Return the counts of each of some segments."""
         self._settle()
-        start, stop = np.searchsorted(self._keys, (segment << _ID_BITS, (segment + 1) << _ID_BITS))
-        ids, rows = self._keys[start:stop] & _MOST, self._rows[start:stop]
-        if not self.exact:
-            return Distribution(None, rows[:, 0].copy(), rows[:, 1].copy())
         place = np.zeros(len(self._ids), dtype=np.int64)
         place[self._ids] = np.arange(len(self._ids))
-        order = np.argsort(place[ids])
-        return Distribution(self._scores[place[ids]][order], rows[order, 0], rows[order, 1])
+        found = []
+        for segment in segments:
+            start, stop = np.searchsorted(self._keys, (segment << _ID_BITS, (segment + 1) << _ID_BITS))
+            ids, rows = self._keys[start:stop] & _MOST, self._rows[start:stop]
+            if not self.exact:
+                found.append(Distribution(None, rows[:, 0].copy(), rows[:, 1].copy()))
+                continue
+            places = place[ids]
+            order = np.argsort(places)
+            found.append(Distribution(self._scores[places[order]], rows[order, 0], rows[order, 1]))
+        return found
 
     def segments(self) -> Ints:
         """Return the segments with any event, ascending."""

@@ -1,4 +1,4 @@
-"""Whose statistics are due: each at most once a second, and all of them in turn where they are many."""
+"""Whose statistics are due: each at most twice a second, and all of them in turn where they are many."""
 
 from detectors.news import EACH_MS, EVERY_MS, SAVED_MS, News
 
@@ -9,7 +9,7 @@ def told(news: News, now_ms: int) -> list[str]:
     return [model for model, _ in news.due(now_ms)]
 
 
-def test_few_versions_are_told_of_every_second_together():
+def test_few_versions_are_told_of_every_half_second_together():
     news = News()
     for now_ms in range(0, 5_000, 100):
         for name in MANY[:50]:
