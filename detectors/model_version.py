@@ -212,23 +212,34 @@ class ModelVersion:
         """Return the time that a step reads: less than the rung's width where that has just changed."""
         return max(step.start_ms, self.read_to[step.rung]), step.start_ms + self.ladder.width_ms(step.rung)
 
+    def lately(self, rung: int) -> Reading | None:
+        """Return what a rung has seen of late, in one: of the last one to two weeks that it has read; None: it has read nothing."""
+        end = self.read_to.get(rung, BEGINNING)
+        if end <= BEGINNING or not len(self.sums.tables["made"].keys):
+            return None
+        start = int(floor_to(end - WIDTHS_MS[-1], WIDTHS_MS[-1]))  # however panes have merged
+        return self._seen(rung, (start, end), end + self.ladder.age_ms(rung), self.sums.read([(start, end)], rung)[0])
+
     def _reading(self, step: Step, pane: Pane) -> Reading:
+        seen = self._seen(step.rung, self._span(step), step.due_ms, pane)
+        if seen.mature:
+            since_ms = self.ladder.weeks_since_ms(self.learning.first_ms)
+            sums = seen.segments, seen.made, seen.known, seen.known_bins
+            self.mature_sums.add(seen.start_ms, *sums, weeks_since_ms=since_ms, errors=seen.errors)
+        return seen
+
+    def _seen(self, rung: int, span: tuple[int, int], due_ms: int, pane: Pane) -> Reading:
         segments, made, known, made_bins, known_bins, costs, twins, errors = pane
-        start, end = self._span(step)
-        if self._times_out(step.rung):
+        if self._times_out(rung):
             known, known_bins = time_out(made, known, made_bins, known_bins)
             costs = with_timeouts(costs, twins, all_binary(made)) if len(costs) else costs
-        mature = step.rung > 0 and step.rung == self.ladder.mature
-        if mature:
-            since_ms = self.ladder.weeks_since_ms(self.learning.first_ms)
-            self.mature_sums.add(start, segments, made, known, known_bins, weeks_since_ms=since_ms, errors=errors)
         return Reading(
-            rung=step.rung,
-            age_ms=self.ladder.age_ms(step.rung),
-            start_ms=start,
-            end_ms=end,
-            due_ms=step.due_ms,
-            mature=mature,
+            rung=rung,
+            age_ms=self.ladder.age_ms(rung),
+            start_ms=span[0],
+            end_ms=span[1],
+            due_ms=due_ms,
+            mature=rung > 0 and rung == self.ladder.mature,
             segments=segments,
             made=made,
             known=known,

@@ -192,6 +192,11 @@ class Watch:
         """Forget what was shipped for versions to come of a model; None: of all."""
         self.references = {place: each for place, each in self.references.items() if model_id not in (None, place[0])}
 
+    def share(self, model_id: str, name: str) -> float:
+        """Return a version's part of its model's budget now."""
+        model = self._models[model_id]
+        return model.share(name)(model.versions[name].watermark_ms)
+
     def withheld(self) -> int:
         """Return how many events a snooze has kept back since this object was made; never part of the state."""
         parts = [model.unsettled() for model in self._models.values()]

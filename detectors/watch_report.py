@@ -13,6 +13,7 @@ from detectors.findings import mature_figures, total_figures
 from detectors.fixed import Ints
 from detectors.model_version import ModelVersion
 from detectors.panes import CLASS_BITS, MAX_CLASS, PANE_MS, SEGMENT_BITS, pane_of
+from detectors.progress import monitor_states
 from detectors.river.metrics import label_metric
 from detectors.watch import Watch
 from schemas.figures import AgedFigures
@@ -130,6 +131,7 @@ def _model(watch: Watch, version: ModelVersion) -> ModelReport:
             "open_incidents": len(version.incidents.open) + beside,
             "notes": len(version.notes),
         },
+        monitors=monitor_states(version, watch.share(version.model_id, version.name)),
         claims=claims_of(version, next((one for one in mature if not one.segment), None)),
         river={name: label_metric(name, **counts) for name in version.policy.metrics},
         **companions.report(version),

@@ -117,6 +117,18 @@ class FeatureWatch(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     state: Name  # learning (no baseline yet), watching, alarm, off
 
 
+class MonitorState(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What the evidence on one quantity of all predictions is at, at one age: what it takes for normal, and what it would see."""
+
+    metric: Name
+    age_s: Finite
+    state: Name  # learning (no baseline yet: nobody is paged), watching, alarm
+    baseline: Interval | None = None  # what is normal; as far as it is known, while it is learning
+    armed: Time | None = None  # while it is learning: about when its baseline will stand, by event time, if all goes on as of late
+    detects: Figure = None  # of rates: the level whose evidence in one day's events of late is worth a page
+    message: str = ""
+
+
 class AmountBand(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Mistakes of a version among what had an amount in one band, over all labels known so far."""
 
@@ -227,6 +239,7 @@ class ModelReport(msgspec.Struct, frozen=True, kw_only=True):
     mature: list[AgedFigures] = msgspec.field(default_factory=list)  # at the oldest rung
     ladder: list[Rung] = msgspec.field(default_factory=list)
     state: State = msgspec.field(default_factory=dict)  # of the watch: phase, watermark, monitors
+    monitors: list[MonitorState] = msgspec.field(default_factory=list)  # of all predictions; groups have such of their own
     claims: list[Claim] = msgspec.field(default_factory=list)  # that the policy holds against it, in the order of their names
     river: dict[Name, Figure] = msgspec.field(default_factory=dict)  # River's label metrics that the policy names
     retrain: list[RetrainState] = msgspec.field(default_factory=list)  # the latest requests to retrain it, oldest first
