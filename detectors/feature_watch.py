@@ -18,7 +18,7 @@ from detectors.feature_scale import NUMBERS, Scale, by_cell, learn
 from detectors.incident_events import CLEARED
 from detectors.incident_watch import IncidentWatch
 from detectors.monitors import ACTIVE
-from detectors.panes import SumTable
+from detectors.panes import BEGINNING, SumTable
 from detectors.reading import BEFORE
 from detectors.segments import OTHER
 from detectors.state_version import expect_version
@@ -143,7 +143,7 @@ class VersionFeatures(IncidentWatch):
 
     def next_ms(self, watermark_ms: int) -> int:
         """Return before which time nothing will be due, whatever is added."""
-        return self.panes.next_ms(watermark_ms)
+        return BEGINNING if self.incidents.open else self.panes.next_ms(watermark_ms)  # silence closes what is open
 
     def passed(self, watermark_ms: int) -> None:
         """Close what the watermark has passed."""

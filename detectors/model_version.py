@@ -135,12 +135,14 @@ class ModelVersion:
         if not len(self.sums.tables["made"].keys):
             return BEGINNING
         ends = [next_end(watermark_ms, self.ladder.width_ms(rung), self.ladder.age_ms(rung)) for rung in self.ladder.rungs()]
+        if self.incidents.open:  # silence closes them: so many whole days after the last prediction, and the oldest age
+            ends.append(next_end(watermark_ms, DAY_MS, self.ladder.oldest_ms(watermark_ms)))
         decision = self.ladder.next_decision()
         return min(ends) if decision is None else min(*ends, decision[0])
 
     def take_back_time(self, watermark_ms: int) -> None:
         """Let the time pass that had passed when the state was taken: where nothing was due meanwhile, that is all that has changed."""
-        self.watermark_ms = watermark_ms
+        self.watermark_ms = max(watermark_ms, self.watermark_ms)
         if watermark_ms > BEGINNING and len(self.sums.tables["made"].keys):
             self._pass(watermark_ms)
             self.spans.fold_up(watermark_ms)

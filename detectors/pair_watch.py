@@ -35,7 +35,7 @@ from detectors.named_rates import SHARE_BITS, NamedBank, NamedRateBet, RateReadi
 from detectors.pair_panes import PAIR, PairPanes
 from detectors.pair_words import worded
 from detectors.panel import Panel
-from detectors.panes import SumTable
+from detectors.panes import BEGINNING, SumTable
 from detectors.rate_watch import RateWatch
 from detectors.tracks import Track
 from schemas.policy_models import ModelPolicy, WatchPolicy
@@ -169,7 +169,7 @@ class VersionPairs(RateWatch):
 
     def next_ms(self, watermark_ms: int) -> int:
         """Return before which time nothing will be due of the rivals whose age is known, whatever is added."""
-        return self.pairs.next_ms(watermark_ms)
+        return BEGINNING if self.incidents.open else self.pairs.next_ms(watermark_ms)  # silence closes what is open
 
     def oldest_ms(self, at_ms: int) -> int:
         """Return the oldest age at which a rival is read, of those known by then."""

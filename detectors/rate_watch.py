@@ -13,7 +13,7 @@ from detectors.incident_events import IncidentEvent
 from detectors.incident_watch import IncidentWatch
 from detectors.ladder import DAY_MS
 from detectors.named_rates import NamedBank, RateReading, as_told, passed, rate_reading
-from detectors.panes import SEGMENT_BITS, SumTable
+from detectors.panes import BEGINNING, SEGMENT_BITS, SumTable
 from detectors.rate_panes import RatePanes, by_name
 from detectors.segments import OTHER, Segments
 from detectors.state_version import expect_version
@@ -112,7 +112,7 @@ class RateWatch(IncidentWatch):
 
     def next_ms(self, watermark_ms: int) -> int:
         """Return before which time nothing will be due, whatever is added."""
-        return self.panes.next_ms(watermark_ms)
+        return BEGINNING if self.incidents.open else self.panes.next_ms(watermark_ms)  # silence closes what is open
 
     def oldest_ms(self, at_ms: int) -> int:
         """Return the oldest of its ages."""

@@ -14,7 +14,7 @@ MOST_ROWS = 16_000  # that wait; then they are counted
 # What may wait: sums that do not care for the order in which they are added, and names that ``Segments.meet`` has numbered in that of
 # the log. Who numbers other names (units, checks, probes, rivals, features) must see each message as it comes.
 PLAIN = frozenset(COLUMNS) - frozenset(
-    ["unit", "alert_key", "action", "review_ms", "probe", "passed", "total", "rival", "loss", "rival_loss"]
+    ["sign", "unit", "alert_key", "action", "review_ms", "probe", "passed", "total", "rival", "loss", "rival_loss"]
 )
 
 
@@ -62,7 +62,7 @@ class Waiting:
 
 def is_plain(rows: Rows) -> bool:
     """Say whether the rows of a message may be counted later, together with others."""
-    return not rows.features and rows.columns.keys() <= PLAIN
+    return not rows.features and rows.columns.keys() <= PLAIN and not (rows.column("kind") == Kind.DISPOSITION).any()
 
 
 def together(messages: Sequence[Rows]) -> Rows:

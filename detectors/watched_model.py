@@ -21,6 +21,7 @@ from schemas.scored import Kind, Rows
 
 SHARING_DAYS = 30  # a version without predictions for so long leaves its part of the budget to the others
 MAX_VERSIONS = 200
+LATE_MS = 2 * DAY_MS  # younger than anything that is folded up or forgotten for its age
 
 
 class WatchedModel:
@@ -102,7 +103,8 @@ class WatchedModel:
             self.wake()
             self._add(rows, where)
         else:
-            if not self._waiting.fits(rows):
+            late = int(rows.column("predicted_at").min()) < self._watermark_ms - LATE_MS  # time has passed before it came, not after
+            if late or not self._waiting.fits(rows):
                 self.settle()
             for number, version in zip(used, versions, strict=True):
                 version.sums.segments.meet(rows, where if len(used) == 1 else where[code == number])

@@ -46,7 +46,7 @@ class Record:
     def share(self) -> Estimate:
         """Return the share of documents that did not fail, with its 90 % interval."""
         n, x = max(self.documents, self.failed), max(self.failed, 0)
-        return Estimate((n - x) / n, *wilson(n, n - x), n) if n > 0 else Estimate(1.0, 0.0, 1.0, 0.0)
+        return Estimate((n - x) / n, *wilson(n, n - x), float(n)) if n > 0 else Estimate(1.0, 0.0, 1.0, 0.0)
 
 
 @dataclass

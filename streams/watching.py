@@ -5,6 +5,7 @@ Faust, which calls it, is in ``streams.watch``; the fold itself, which is pure, 
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +27,7 @@ from streams.topics import AUDIT, EVENT_TOPICS
 
 log = logging.getLogger(__name__)
 
+PART_S = 0.05  # what is found goes out after so long, while the rest of a batch is folded
 CRASH_POINTS = ("taken", "scored-read", "folded", "findings-produced", "checkpointing", "checkpointed")
 
 
@@ -138,6 +140,7 @@ class Watching:
 
         """
         self._crash("scored-read")
+        self._refuse_if_cut_short()
         self._within = True
         sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         sent.set_result(None)
@@ -156,12 +159,13 @@ class Watching:
         self._crash("findings-produced")
 
     def _fold(self, held: Held, batch: Batch, start: int) -> tuple[list[Message], int]:
-        """Fold a batch from a position on, up to the first record that lets the watch find something; return that, and where to go on."""
+        """Fold a batch from a position on, for a while if the watch finds something; return what it has found, and where to go on."""
         messages: list[Message] = []
-        for offset, value in zip(batch.offsets[start:].tolist(), batch.values[start:], strict=True):
-            if messages:
-                break
-            start += 1
+        until_s = time.monotonic() + PART_S
+        for at in range(start, len(batch)):
+            if messages and time.monotonic() >= until_s:
+                return messages, at
+            offset, value = int(batch.offsets[at]), batch.values[at]
             if offset < held.next:
                 continue  # folded before the checkpoint
             try:
@@ -176,7 +180,7 @@ class Watching:
                 ) from error
             held.next = offset + 1
         self._folded(batch.partition, held.watch)
-        return messages, start
+        return messages, len(batch)
 
     def _message(self, event: Event) -> Message:
         self._found(event)
@@ -196,14 +200,17 @@ class Watching:
             If a step was cut short: what it found may not have gone out.
 
         """
-        if self._within:
-            raise RuntimeError("the last step was cut short: its findings may not have gone out, so its state must not be kept")
+        self._refuse_if_cut_short()
         moved = {partition: held for partition, held in self.held.items() if held.next != (held.saved or 0)}
         if not moved:
             return
         self._crash("checkpointing")
         await asyncio.gather(*(self._write(partition, held) for partition, held in moved.items()))
         self._crash("checkpointed")
+
+    def _refuse_if_cut_short(self) -> None:
+        if self._within:
+            raise RuntimeError("the last step was cut short: its findings may not have gone out, so its state must not be kept")
 
     async def _write(self, partition: int, held: Held) -> None:
         fields = await asyncio.to_thread(pack, held.watch, Position(*self._facts, held.next))

@@ -82,7 +82,8 @@ class PairScoreBet(Bet):
         'expected squared errors of 0 to 1 a request, got 5 and 0 of 3'
         """
         n, own, rival, squares = np.moveaxis(obs, -1, 0)
-        ok = (n >= 0) & (own >= 0) & (own <= n) & (rival >= 0) & (rival <= n) & (squares <= n) & (n * squares >= (own - rival) ** 2 - _EDGE)
+        least = np.square(own - rival) * (1 - 1e-9)  # of a constant difference; sums of millions are rounded
+        ok = (n >= 0) & (own >= 0) & (own <= n) & (rival >= 0) & (rival <= n) & (squares <= n) & (n * squares >= least - _EDGE)
         if ok.all():
             return ""
         at = np.unravel_index(int(np.argmax(~ok)), n.shape)

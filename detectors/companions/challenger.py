@@ -92,6 +92,8 @@ class Challengers(RateCompanion):
         events: list[Event] = []
         self.watermark_ms = max(self.watermark_ms, watermark_ms)
         if not self._watched:
+            for each in self.versions.values():
+                each.passed(self.watermark_ms)
             return events
         for name in sorted(self.versions):
             mine = self.versions[name]

@@ -107,8 +107,8 @@ class VersionChecks(RateWatch):
         return self.zero.advance(watermark_ms, self.names, self._strict(), self.segment_text)
 
     def next_ms(self, watermark_ms: int) -> int:
-        """Return before which time nothing will be due, whatever is added; of checks of zero tolerance anything may be, at any time."""
-        return BEGINNING if self._strict() else super().next_ms(watermark_ms)
+        """Return before which time nothing will be due, whatever is added; of what no failure is tolerated of, anything may be."""
+        return BEGINNING if self._strict() or len(self.zero.pending) else super().next_ms(watermark_ms)
 
     def passed(self, watermark_ms: int) -> None:
         """Close what the watermark has passed."""

@@ -17,6 +17,11 @@ from streams.watching import Watching
 PREDICTIONS, OUTCOMES = Origin("predictions", "p", 0), Origin("outcomes", "o", 0)
 
 
+@pytest.fixture(autouse=True)
+def _no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.watching.PART_S", 0.0)  # a part for each record that lets the watch find something
+
+
 class Sent:
     """A producer that takes its time, and fails at a given part."""
 
