@@ -24,7 +24,7 @@ class Waiting:
     Examples
     --------
     >>> def one(score):
-    ...     return Rows("m", [], 1, {"kind": b"\x01", "score": np.array([score]).tobytes()}, versions=["1"])
+    ...     return Rows("m", [Origin("p", "x", 0)], 1, {"kind": b"\x01", "score": np.array([score]).tobytes()}, versions=["1"])
     >>> waiting = Waiting()
     >>> waiting.add(one(0.25))
     >>> waiting.fits(one(0.5)), waiting.fits(Rows("m", [], 1, {"kind": b"\x01"}, versions=["2"]))
@@ -68,8 +68,9 @@ def is_plain(rows: Rows) -> bool:
 def together(messages: Sequence[Rows]) -> Rows:
     r"""Return plain messages of one model and the same versions as one.
 
-    >>> a = Rows("m", [], 1, {"kind": b"\x01"}, ["1"], ["", "x"], {"site": np.array([1], "<u4").tobytes()})
-    >>> b = Rows("m", [], 1, {"kind": b"\x01", "label": b"\x01"}, ["1"], ["", "y", "x"], {"site": np.array([2], "<u4").tobytes()})
+    >>> source, site = [Origin("predictions", "x", 0)], np.arange(3, dtype="<u4")
+    >>> a = Rows("m", source, 1, {"kind": b"\x01"}, ["1"], ["", "x"], {"site": site[1:2].tobytes()})
+    >>> b = Rows("m", source, 1, {"kind": b"\x01", "label": b"\x01"}, ["1"], ["", "y", "x"], {"site": site[2:].tobytes()})
     >>> both = together([a, b])
     >>> both.n, both.texts, both.dimension("site").tolist(), both.column("label").tolist()
     (2, ['', 'x', 'y'], [1, 1], [0, 1])

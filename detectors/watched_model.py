@@ -45,9 +45,10 @@ class WatchedModel:
 
     Examples
     --------
+    >>> from schemas.scored import Origin
     >>> model = WatchedModel("m", ModelPolicy(), 4_096)
     >>> row = {"kind": b"\x01", "score": np.array([0.7]).tobytes()}
-    >>> model.add(Rows("m", [], 1, row, versions=["1"]), np.array([0]), whole=True)
+    >>> model.add(Rows("m", [Origin("predictions", "x", 0)], 1, row, versions=["1"]), np.array([0]), whole=True)
     ['1']
     >>> model.versions["1"].sums.tables["total_made"].rows[0, 0]
     np.int64(1)

@@ -93,16 +93,15 @@ def test_rows_known_by_a_time_are_what_was_known_then(entries, now):
             ]
         )
     made_of = {slot: decode_entry(raw) for slot, (_, raw) in slots.items()}
-    for one, other in combinations(
-        sorted(slot for slot, made in made_of.items() if not made.flags & (ABSTAINED | VALUED) and not made.probe), 2
-    ):
-        labels = [
+    for one, other in combinations(sorted(slot for slot, made in made_of.items() if not made.flags & ABSTAINED and not made.probe), 2):
+        numbers = made_of[one].flags & VALUED  # a number is compared with a number only
+        truths = [
             ((o.version if o.version is not None else o.at, r), o)
             for r in kept
-            if (o := decode_entry(r)).at <= now and o.label is not None and o.model in {None, one[0]}
+            if (o := decode_entry(r)).at <= now and (o.true_value if numbers else o.label) is not None and o.model in {None, one[0]}
         ]
-        if one[0] == other[0] and labels:
-            want[pair_row(made_of[one], made_of[other], max(labels, key=lambda each: each[0])[1])] += 1
+        if one[0] == other[0] and numbers == made_of[other].flags & VALUED and truths:
+            want[pair_row(made_of[one], made_of[other], max(truths, key=lambda each: each[0])[1])] += 1
     got: Counter[Row] = Counter()
     for row in arrive(entries):
         if row.kind == Kind.PREDICTION or (row.kind != Kind.COUNT and row.known_at <= now):

@@ -27,13 +27,12 @@ def test_a_label_may_come_a_message_before_its_prediction(at_hour):
     for i in (0, 2):
         watch.apply(rows(Kind.PREDICTION, i * HOUR_MS, i))
         watch.apply(rows(Kind.LABEL, i * HOUR_MS, i, known_ms=i * HOUR_MS + 1))
-    version = watch.models["m"]["1"]
     watch.apply(Tick({"predictions": 1, "outcomes": 1}, [(Origin(topic, "x", 0), 9 * HOUR_MS) for topic in ("predictions", "outcomes")], 0))
-    before = label_progress(version)
+    before = label_progress(watch.models["m"]["1"])
     assert before.by_age == {HOUR_MS: (2, 2)}
     at_ms = at_hour * HOUR_MS
     watch.apply(rows(Kind.LABEL, at_ms, 7, known_ms=at_ms + 1))
-    assert label_progress(version) == before  # of what nobody has predicted yet, nothing is said
+    assert label_progress(watch.models["m"]["1"]) == before  # of what nobody has predicted yet, nothing is said
     watch.apply(rows(Kind.PREDICTION, at_ms, 7))
-    after = label_progress(version)
+    after = label_progress(watch.models["m"]["1"])
     assert (after.by_age, after.oldest_ms) == ({HOUR_MS: (3, 3)}, None)
