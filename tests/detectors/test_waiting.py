@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 from support.feature_logs import inputs
-from support.stories import DAY_MS, OUTCOMES, PREDICTIONS, START_MS, Record, findings, fold, state, story, tick
+from support.stories import DAY_MS, OUTCOMES, PREDICTIONS, START_MS, Record, batches_of, findings, fold, state, story, tick
 
 from detectors.companions import NEVER, Companion
 from detectors.companions.retrain import Retrain
@@ -71,13 +71,7 @@ def scored(records: Sequence[Record], policy: Policy, seed: int, ticks: Sequence
     decisions = {len(records) // 2: ControlType.BASELINE, len(records) * 2 // 3: ControlType.POLICY}
     while start < len(records):
         part = records[start : start + rng.choice([1, 3, 20, 100])]
-        batches = []
-        for origin in (PREDICTIONS, OUTCOMES):
-            values = [json.dumps(record).encode() for _, topic, record in part if topic == origin.topic]
-            first = offsets[origin.topic]
-            offsets[origin.topic] += len(values)
-            batches.append(SourceBatch(origin, range(first, first + len(values)), [2**50] * len(values), values))
-        prepared = joiner.prepare(batches)
+        prepared = joiner.prepare(batches_of([(topic, record) for _, topic, record in part], offsets))
         yield from joiner.finish(prepared, table.exchange_now(prepared.lookups)).rows
         until = max(now, part[-1][0] - rng.choice([0, 1, span // 1000, span // 100]))
         for at in sorted(rng.randint(now or until, until) for _ in range(rng.choice(ticks))):

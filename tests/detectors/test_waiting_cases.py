@@ -1,15 +1,13 @@
 """Logs in which something that waits could have changed what is found, when, or a state: each against a fold that never waits."""
 
-import json
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-from support.stories import DAY_MS, OUTCOMES, PREDICTIONS, START_MS, findings, state, tick
+from support.stories import DAY_MS, START_MS, batches_of, findings, state, tick
 
 from detectors.bets.pairs import PairScoreBet
-from detectors.intake import SourceBatch
 from detectors.joiner import Joiner
 from detectors.pending import DictTable
 from detectors.watch import Watch
@@ -46,13 +44,7 @@ class Log:
         self._controls += 1
 
     def join(self, *given: Made) -> None:
-        batches = []
-        for origin in (PREDICTIONS, OUTCOMES):
-            values = [json.dumps(record).encode() for topic, record in given if topic == origin.topic]
-            first = self._offsets[origin.topic]
-            self._offsets[origin.topic] += len(values)
-            batches.append(SourceBatch(origin, range(first, first + len(values)), [2**50] * len(values), values))
-        prepared = self._joiner.prepare(batches)
+        prepared = self._joiner.prepare(batches_of(given, self._offsets))
         self.records += self._joiner.finish(prepared, self._table.exchange_now(prepared.lookups)).rows
 
     def ticks(self, *at_ms: int) -> None:

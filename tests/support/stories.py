@@ -85,18 +85,23 @@ def fold(
     offsets = {"predictions": 0, "outcomes": 0}
     for start in range(0, len(records), chunk):
         part = records[start : start + chunk]
-        batches = []
-        for origin in (PREDICTIONS, OUTCOMES):
-            values = [json.dumps(record).encode() for _, topic, record in part if topic == origin.topic]
-            first = offsets[origin.topic]
-            offsets[origin.topic] += len(values)
-            batches.append(SourceBatch(origin, range(first, first + len(values)), [2**50] * len(values), values))
-        prepared = joiner.prepare(batches)
+        prepared = joiner.prepare(batches_of([(topic, record) for _, topic, record in part], offsets))
         for rows in joiner.finish(prepared, table.exchange_now(prepared.lookups)).rows:
             events += watch.apply(rows)
         if ticks:
             events += watch.apply(tick(max(at for at, _, _ in part)))
     return watch, events + (watch.close() if close else [])
+
+
+def batches_of(records: Iterable[tuple[str, dict[str, Any]]], offsets: dict[str, int]) -> list[SourceBatch]:
+    """Return records, each with its topic, as a batch of each topic; ``offsets`` says where the topics end, and is moved on."""
+    batches, records = [], list(records)
+    for origin in (PREDICTIONS, OUTCOMES):
+        values = [json.dumps(record).encode() for topic, record in records if topic == origin.topic]
+        first = offsets[origin.topic]
+        offsets[origin.topic] += len(values)
+        batches.append(SourceBatch(origin, range(first, first + len(values)), [2**50] * len(values), values))
+    return batches
 
 
 def tick(at_ms: int) -> Tick:
