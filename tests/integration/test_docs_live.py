@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
-from support.kafka_broker import Broker, free_port
+from support.kafka_broker import Broker
 from support.pages import PAGES, follow, has_live
+from support.ports import free_port
 
 pytestmark = pytest.mark.integration
 

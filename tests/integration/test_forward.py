@@ -14,7 +14,8 @@ from conftest import missing
 from support.alertmanager import Alertmanager, NoAlertmanagerError
 from support.flow import provision
 from support.incidents import breached, drift, fatigue, publish
-from support.kafka_broker import Broker, free_port, new_broker
+from support.kafka_broker import Broker, new_broker
+from support.ports import free_port
 from support.prometheus_server import fetch
 from support.receiver import Receiver, Reply
 from support.whole import read_messages

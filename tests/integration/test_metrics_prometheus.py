@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from conftest import missing
 from support.flow import join_worker, send, traffic
-from support.kafka_broker import Broker, free_port
+from support.kafka_broker import Broker
+from support.ports import free_port
 from support.prometheus_server import NoPrometheusError, Prometheus, fetch
 from support.redis_server import RedisServer
 from support.whole import Deployment

@@ -3,8 +3,8 @@
 import logging
 
 import pytest
-from support.kafka_broker import free_port
 from support.logs import gnomon
+from support.ports import free_port
 from support.receiver import Receiver, Reply
 
 URL = "http://localhost:9093"

@@ -10,7 +10,7 @@ from base64 import b64encode
 import pytest
 from conftest import missing
 from support.incidents import place
-from support.kafka_broker import free_port
+from support.ports import free_port
 from support.receiver import Receiver, Reply
 
 from streams.forward import post as module

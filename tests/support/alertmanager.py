@@ -9,7 +9,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from support.kafka_broker import free_port
+from support.ports import free_port
 
 PROGRAM = "prometheus-alertmanager"
 START_TIMEOUT_S = 30.0

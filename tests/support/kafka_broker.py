@@ -10,7 +10,6 @@ import hashlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
+from support.ports import free_port
 
 HERE = Path(__file__).parent / "kafka"
 ROOT = Path(__file__).parents[2]
@@ -69,14 +69,6 @@ def resolve_jars() -> Path:
                 raise NoBrokerError(f"Maven could not resolve Kafka's jars:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
             (folder / "complete").touch()
     return folder / "lib"
-
-
-def free_port() -> int:
-    """Return a loopback port that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Broker:

@@ -9,6 +9,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from support.ports import free_port
+
 START_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 10.0
 HOW_TO = "no redis-server on the path. On Debian: apt-get install redis-server (`make test` does it as root)."
@@ -26,7 +28,7 @@ class RedisServer:
         if binary is None:
             raise NoRedisError(HOW_TO)
         self.folder = Path(tempfile.mkdtemp(prefix="gnomon-redis-"))
-        self.port = port or _free_port()
+        self.port = port or free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         settings = {
             "bind": "127.0.0.1",
@@ -91,13 +93,3 @@ class RedisServer:
                 return connection.recv(64).startswith(b"+PONG")
         except OSError:
             return False
-
-
-def _free_port() -> int:
-    """Return a free port with room for a cluster's bus, which listens 10,000 above."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-        if port <= 55_535:
-            return port
