@@ -94,6 +94,7 @@ KNOWN = Layout(
         "abstained_wrong",
         "disposed",
         "acted",
+        "valued",  # dispositions that say a value
         "reviewed",
         "review_ms",
         "delay_s",  # sum over labels of known at - predicted at, whole seconds

@@ -140,7 +140,7 @@ def _counts(made: Ints, known: Ints) -> _Columns:
 
 
 def _people(made: Ints, known: Ints, review: Review) -> _Columns:
-    disposed, value = KNOWN.count(known, "disposed"), KNOWN.total(known, "value")
+    disposed = KNOWN.count(known, "disposed")
     mean_review_s = ratio(KNOWN.count(known, "review_ms"), 1000 * KNOWN.count(known, "reviewed"))
     hour = np.nan if review.cost_per_hour is None else review.cost_per_hour
     hours = np.where(KNOWN.count(known, "reviewed") > 0, KNOWN.count(known, "review_ms") / HOUR_MS, np.nan)
@@ -149,7 +149,7 @@ def _people(made: Ints, known: Ints, review: Review) -> _Columns:
         "mean_review_s": mean_review_s,
         "review_saved_s": (np.nan if review.baseline_ms is None else review.baseline_ms / 1000) - mean_review_s,
         "review_cost": hour * hours,
-        "value_total": np.where(value != 0, value, np.nan),  # a disposition need not say one: nothing is not a value of zero
+        "value_total": np.where(KNOWN.count(known, "valued") > 0, KNOWN.total(known, "value"), np.nan),
         "compute_cost": np.where(MADE.count(made, "n") > 0, MADE.total(made, "compute_cost"), np.nan),
     }
 

@@ -40,10 +40,19 @@ _FIFTEEN = ("ece_15", "rms_ce_15", "mce_15")  # not to be had from a grid of 20
 def drift_event(version: ModelVersion, event: IncidentEvent) -> Event:
     """Return an incident's event as a finding; its id is the same whenever the same log is folded."""
     version.said += 1
+    return _finding(version, event, str(version.said))
+
+
+def unsaid_event(version: ModelVersion, event: IncidentEvent) -> Event:
+    """Return what a snooze keeps from people, for whatever in the fold goes by it; it never goes out."""
+    return _finding(version, event, "unsaid")
+
+
+def _finding(version: ModelVersion, event: IncidentEvent, number: str) -> Event:
     name = version.sums.segments.name
     data = drift_data(event, version.model_id, version.name, name, version.spans.between(*event.window, event.time_ms))
     return Event(
-        id=f"{event.incident_id}-{version.said}",
+        id=f"{event.incident_id}-{number}",
         type=EventType(f"gnomon.drift.{event.event}"),
         subject=subject(version.model_id, version.name),
         time_ms=event.time_ms,

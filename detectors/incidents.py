@@ -13,7 +13,7 @@ from detectors.reading import BEFORE
 from detectors.signals import Alarm, Cleared, Key, Moved, Signal
 from detectors.state_version import expect_version
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 _FLAP_MS = 7 * DAY_MS
 _LN10 = math.log(10.0)
 
@@ -45,6 +45,8 @@ class Incidents:
         self.open: list[Incident] = []
         self.clears: list[tuple[int, str]] = []  # due ms and family of the incidents that cleared lately
         self.withheld = 0  # events that a snooze kept back, by this object; never part of the state
+        self.unsaid: list[IncidentEvent] = []  # those of the latest step; never part of the state
+        self._latest: tuple[int, list[str]] = (BEFORE, [])  # when the latest incidents opened, and their ids
 
     def apply(self, signals: Iterable[Signal], due_ms: int, naming: Naming = "group {}".format) -> list[IncidentEvent]:
         """Fold the signals of one step; return the events they cause, in the order of the incidents.
@@ -53,6 +55,7 @@ class Incidents:
         """
         news: dict[str, tuple[Incident, str]] = {}
         events: list[IncidentEvent] = []
+        self.unsaid = []
         for signal in by_name(signals, naming):
             if isinstance(signal, Alarm):
                 doubtful = self._alarm(signal, news, naming)
@@ -74,6 +77,7 @@ class Incidents:
                 events.append(self._event(incident, event, due_ms, naming))
             else:
                 self.withheld += 1
+                self.unsaid.append(self._event(incident, event, due_ms, naming))
         return events
 
     def _alarm(self, alarm: Alarm, news: dict[str, tuple[Incident, str]], naming: Naming) -> Incident | None:
@@ -171,8 +175,13 @@ class Incidents:
     def _id(self, alarm: Alarm, naming: Naming) -> str:
         key = alarm.key
         group = naming(key.segment) if key.segment else 0
-        parts = (self.model_id, self.model_version, alarm.kind, alarm.due_ms, key.family, key.direction, group, key.rung)
-        return hashlib.blake2b("\0".join(map(str, parts)).encode(), digest_size=8).hexdigest()
+        found = _digest(self.model_id, self.model_version, alarm.kind, alarm.due_ms, key.family, key.direction, group, key.rung)
+        at_ms, taken = self._latest
+        taken = taken if at_ms == alarm.due_ms else []
+        while found in taken:  # what a person closed may come again before time has moved
+            found = _digest(found, "again")
+        self._latest = alarm.due_ms, [*taken, found]
+        return found
 
     def _event(self, incident: Incident, event: str, due_ms: int, naming: Naming, closed: str = "") -> IncidentEvent:
         member = incident.gravest if event == ESCALATED else incident.lead
@@ -276,7 +285,9 @@ class Incidents:
 
     def to_state(self) -> dict[str, Any]:
         """Return the state as plain values, ready for msgpack; versioned."""
-        return {"version": STATE_VERSION, "open": msgspec.to_builtins(self.open), "clears": [list(item) for item in self.clears]}
+        at_ms, ids = self._latest
+        clears = [list(item) for item in self.clears]
+        return {"version": STATE_VERSION, "open": msgspec.to_builtins(self.open), "clears": clears, "latest": [at_ms, ids]}
 
     @classmethod
     def from_state(cls, state: dict[str, Any], model_id: str, model_version: str) -> "Incidents":
@@ -292,4 +303,10 @@ class Incidents:
         incidents = cls(model_id, model_version)
         incidents.open = msgspec.convert(state["open"], list[Incident])
         incidents.clears = [(int(due), str(family)) for due, family in state["clears"]]
+        at_ms, ids = state["latest"]
+        incidents._latest = int(at_ms), [str(each) for each in ids]
         return incidents
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.blake2b("\0".join(map(str, parts)).encode(), digest_size=8).hexdigest()

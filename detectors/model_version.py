@@ -10,7 +10,7 @@ import numpy as np
 from detectors.bank import Bank, StepContext
 from detectors.cells import MADE
 from detectors.cost_cells import with_timeouts
-from detectors.findings import drift_event
+from detectors.findings import drift_event, unsaid_event
 from detectors.fixed import Ints
 from detectors.incident import COST
 from detectors.incidents import Incidents
@@ -33,7 +33,7 @@ from schemas.policy_models import ModelPolicy
 from schemas.reference import Reference
 from schemas.scored import Rows
 
-STATE_VERSION = 5
+STATE_VERSION = 6
 MAX_NOTES = 1_000
 
 Share = Callable[[int], float]  # due time -> part of the model's budget
@@ -73,6 +73,7 @@ class ModelVersion:
         self.notes: list[Note] = []
         self.learnt = Learnt(model_id, name)
         self.said = 0  # events so far
+        self.unsaid: list[Event] = []  # what a snooze kept from people on the latest way; never part of the state
         self.watermark_ms = BEGINNING
         self.spans = Spans()
         self.learning = Learning()
@@ -110,6 +111,7 @@ class ModelVersion:
     def advance(self, watermark_ms: int, share: Share) -> list[Event]:
         """Read every pane that is due by the watermark, in due order; return what the incidents say."""
         events: list[Event] = []
+        self.unsaid = []
         self.watermark_ms = max(watermark_ms, self.watermark_ms)
         if not len(self.sums.tables["made"].keys):
             return events
@@ -162,6 +164,7 @@ class ModelVersion:
             self._note(signals)
             if signals or self.incidents.open:
                 events += [drift_event(self, event) for event in self.incidents.apply(signals, step.due_ms, self.segment_text)]
+                self.unsaid += [unsaid_event(self, event) for event in self.incidents.unsaid]
             if step.rung == 0 and self.ladder.learnt_ms is None and self._learnt(reading):
                 return False
         self._close_silent(until_ms, events)

@@ -136,6 +136,7 @@ def known_sums(rows: Columns, where: npt.NDArray[Any] | slice = slice(None)) -> 
     reviewed = disposed & (review_ms >= 0)
     out.add("reviewed", reviewed)
     out.add("review_ms", review_ms, reviewed)
+    out.add("valued", disposed & ~matrix)
     out.add("value", money, disposed)
     out.add("realised", costed)
     out.add("realised_cost", money, costed)

@@ -2,7 +2,8 @@
 
 No evidence is weighed: a failure is a fact, not a sign of one. An incident ends when a person says so (by an acknowledgement or a verdict:
 someone has it in hand, and the next failure must not hide behind it), when its failures have all been corrected, or after so many
-documents without another one.
+documents without another one. Documents are told apart by when they were made: a row does not say which document it is of, and two that
+were made in one millisecond count as one that is corrected.
 """
 
 import math
@@ -28,6 +29,7 @@ from schemas.policy_models import CheckPolicy
 
 CRITICAL = 2
 AT_ONCE = -1  # in place of a rung
+KEPT = 1_000  # failures of an open incident that are told apart; of more than these, any correction counts
 _FIELDS = 5  # known at, predicted at, number of the name, documents, failed documents
 
 
@@ -36,16 +38,40 @@ class Record:
     """Documents of one check since its last incident, and since its last failure; the failures of the open incident."""
 
     documents: int = 0
-    failed: int = 0
+    failures: dict[int, int] = field(default_factory=dict)  # that stand, by when their predictions were made, epoch ms
+    further: int = 0  # that stand beyond those
     clean: int = 0
     told: int = 0  # failures when something was last said; 0: nothing is open
     since_ms: int = 0
     until_ms: int = 0
     opened: str = ""  # the open incident's id
 
+    @property
+    def failed(self) -> int:
+        """How many failures of the open incident stand."""
+        return sum(self.failures.values()) + self.further
+
+    def add(self, failures: dict[int, int]) -> None:
+        """Note failures, by when their predictions were made."""
+        for at, n in failures.items():
+            if at in self.failures or len(self.failures) < KEPT:
+                self.failures[at] = self.failures.get(at, 0) + n
+            else:
+                self.further += n
+
+    def take_back(self, failures: dict[int, int]) -> None:
+        """Take back failures that were corrected; those of an incident that is over are none of this one."""
+        for at, n in failures.items():
+            mine = min(n, self.failures.get(at, 0))
+            if mine:
+                self.failures[at] -= mine
+                if not self.failures[at]:
+                    del self.failures[at]
+            self.further = max(self.further - (n - mine), 0)
+
     def share(self) -> Estimate:
         """Return the share of documents that did not fail, with its 90 % interval."""
-        n, x = max(self.documents, self.failed), max(self.failed, 0)
+        n, x = max(self.documents, self.failed), self.failed
         return Estimate((n - x) / n, *wilson(n, n - x), float(n)) if n > 0 else Estimate(1.0, 0.0, 1.0, 0.0)
 
 
@@ -96,19 +122,22 @@ class ZeroTolerance:
         return events
 
     def _step(self, name: str, record: Record, group: Ints, clean: int, naming: Naming) -> list[IncidentEvent]:
-        due_ms, documents, failed = int(group[0, 0]), int(group[:, 3].sum()), int(group[:, 4].sum())
+        due_ms, documents = int(group[0, 0]), int(group[:, 3].sum())
+        failed, corrected = _net(group)
         record.documents += documents
-        if failed > 0:
-            made = group[group[:, 4] > 0, 1]
+        record.take_back(corrected)
+        if failed:
+            first, last = min(failed), max(failed) + 1
             if not record.told:
-                record.failed, record.since_ms, record.until_ms = 0, int(made.min()), int(made.max()) + 1
-            record.since_ms, record.until_ms = min(record.since_ms, int(made.min())), max(record.until_ms, int(made.max()) + 1)
-            record.failed, record.clean = record.failed + failed, 0
+                record.since_ms, record.until_ms = first, last
+            record.since_ms, record.until_ms = min(record.since_ms, first), max(record.until_ms, last)
+            record.add(failed)
+            record.clean = 0
             return self._failed(name, record, due_ms, naming)
         if not record.told:
             return []
-        record.failed, record.clean = record.failed + failed, record.clean + documents
-        if record.failed <= 0:
+        record.clean += documents
+        if not record.failed:
             return self._end(record, "its failures have been corrected", due_ms, naming)
         if record.clean >= clean:
             return self._end(record, f"none has failed in {record.clean:,} documents since", due_ms, naming)
@@ -144,8 +173,8 @@ class ZeroTolerance:
         if incident is not None:
             incident.lead.current = record.share()
         events = self.incidents.close(record.opened, why, due_ms=due_ms, naming=naming)
-        record.documents = record.failed = record.clean = record.told = 0
-        record.opened = ""
+        record.documents = record.further = record.clean = record.told = 0
+        record.failures, record.opened = {}, ""
         return events
 
     def decide(self, control: Control, naming: Naming) -> list[IncidentEvent]:
@@ -197,6 +226,18 @@ class ZeroTolerance:
         self.records = {number: Record(**record) for number, record in state["records"]}
         self.pending, self.watermark_ms = unpack(state["pending"]), state["watermark_ms"]
         self.incidents = Incidents.from_state(state["incidents"], self.model_id, self.model_version)
+
+
+def _net(group: Ints) -> tuple[dict[int, int], dict[int, int]]:
+    """Return how many documents failed, and how many failures were corrected, by when their predictions were made, epoch ms.
+
+    A document that was corrected from one failure to another is neither.
+    """
+    made, at = np.unique(group[:, 1], return_inverse=True)
+    net = np.zeros(len(made), dtype=np.int64)
+    np.add.at(net, at, group[:, 4])
+    failed = {int(ms): int(n) for ms, n in zip(made, net, strict=True) if n > 0}
+    return failed, {int(ms): int(-n) for ms, n in zip(made, net, strict=True) if n < 0}
 
 
 def _state(*, was_open: bool, is_open: bool) -> str:

@@ -73,4 +73,5 @@ _ABOUT_INCIDENTS = frozenset({ControlType.ACK, ControlType.SNOOZE, ControlType.V
 _DECISIONS: dict[ControlType, tuple[str, tuple[str, ...]]] = {
     ControlType.VERDICT: ("verdict", ("true", "false")),
     ControlType.BASELINE: ("decision", (ACCEPT, RESET, REFERENCE)),
+    ControlType.RETRAIN: ("decision", ("ack", "done", "cancel")),
 }

@@ -115,7 +115,7 @@ class SegmentFigures(msgspec.Struct, frozen=True, kw_only=True):
     expected_cost: Figure = None  # per prediction, if the scores are believed
     realised_cost: Figure = None  # sum of the costs reported
     regret: Figure = None  # per labelled prediction: cost less that of the best decision in hindsight
-    value_total: Figure = None  # sum of the benefits reported; null: none was, or they come to nothing
+    value_total: Figure = None  # sum of the benefits reported; null: none was
     net_benefit: Figure = None  # tp / n - fp / n * t / (1 - t) at the decision threshold t (Vickers & Elkin 2006)
     compute_cost: Figure = None  # sum over predictions
     review_cost: Figure = None  # of people's time so far, at the policy's cost of an hour

@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 
 from detectors.companions import NEVER, Companion
+from detectors.companions.checks import rule_of
+from detectors.families import CHECK
 from detectors.fixed import Ints
 from detectors.ladder import DAY_MS
 from detectors.model_version import ModelVersion
@@ -71,14 +73,18 @@ class Promise(Companion):
             self.first = first if self.first is None else min(first, self.first)
 
     def advance(self, watermark_ms: int, versions: Mapping[str, ModelVersion], found: Sequence[Event]) -> list[Event]:
-        """Note the incidents that have opened."""
+        """Note the incidents that have opened, but for those of which no failure is tolerated: they spend nothing of the budget."""
         for event in found:
-            if event.type == EventType.DRIFT_OPENED and isinstance(event.data, DriftData):
+            if event.type == EventType.DRIFT_OPENED and isinstance(event.data, DriftData) and not self._is_fact(event.data.metric):
                 self.opened[event.data.incident_id], self.moved = (event.time_ms, False), True
                 for oldest in list(self.opened)[:-KEPT]:
                     del self.opened[oldest]
         self.take_back_time(watermark_ms)
         return []
+
+    def _is_fact(self, metric: str) -> bool:
+        family, _, check = metric.partition(":")
+        return family == CHECK and rule_of(self.policy, check).zero_tolerance
 
     def next_ms(self, watermark_ms: int) -> int:
         """Return that nothing will be due: it is people who speak."""

@@ -91,10 +91,11 @@ class Retrain(Companion):
             self.labels.setdefault(name, LabelHours()).add_rows(rows, where[code == number])
 
     def advance(self, watermark_ms: int, versions: Mapping[str, ModelVersion], found: Sequence[Event]) -> list[Event]:
-        """Follow the incidents in due order, and ask at the first moment that suits every rule."""
+        """Follow the incidents in due order, and ask at the first moment that suits every rule; a snooze keeps nothing from it."""
         events: list[Event] = []
+        unsaid = [event for _, version in sorted(versions.items()) for event in version.unsaid]
         heard: list[_Moment] = [
-            (event.time_ms, partial(self._hear, event, event.data)) for event in found if isinstance(event.data, DriftData)
+            (event.time_ms, partial(self._hear, event, event.data)) for event in (*found, *unsaid) if isinstance(event.data, DriftData)
         ]
         for at_ms, learn in sorted(self._looks(watermark_ms, versions) + heard, key=lambda pair: pair[0]):
             events += self._retire(at_ms, versions) + self._weigh(at_ms)
@@ -250,7 +251,7 @@ class Retrain(Companion):
         if control.type != ControlType.RETRAIN or not (self.requests and self.requests[-1].open):
             return []
         last, state = self.requests[-1], _ANSWERS.get(str(control.body.get("decision")))
-        if state is None or control.body.get("request_id", last.request_id) != last.request_id:
+        if state is None or (control.body.get("request_id") or last.request_id) != last.request_id:
             return []
         return self._answer(state, str(control.body.get("reason") or f"cancelled by {control.by}"), epoch_ms(control.at), by=control.by)
 

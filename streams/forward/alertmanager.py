@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import orjson
 
@@ -101,7 +102,7 @@ class Alertmanager(Target):
         for ident in [ident for ident, alert in self._alerts.items() if alert.ends_ms is not None and alert.ends_ms <= now_ms]:
             del self._alerts[ident]
         due = [(ident, alert) for ident, alert in self._alerts.items() if alert.due_ms is not None and alert.due_ms <= now_ms]
-        return [self._request(ident, alert, now_ms) for ident, alert in due]
+        return [self._request(ident, alert) for ident, alert in due]
 
     def told(self, request: Request, now_ms: int) -> None:
         """Forget an alert that is over, remind of another later."""
@@ -122,7 +123,12 @@ class Alertmanager(Target):
         """Return how many alerts are kept active."""
         return sum(not alert.over for alert in self._alerts.values())
 
-    def _request(self, ident: str, alert: _Alert, now_ms: int) -> Request:
+    def _request(self, ident: str, alert: _Alert) -> Request:
+        state = "resolved" if alert.over else "active"
+        about = f"{alert.event.type.value} {alert.event.subject} [{ident}], {state}"
+        return Request(ident, about, "/api/v2/alerts", partial(self._body, alert), lambda _: JSON, alert.place)
+
+    def _body(self, alert: _Alert, now_ms: int) -> bytes:
         starts_ms = min(alert.starts_ms, now_ms)
         ends_ms = max(starts_ms, min(alert.event.time_ms, now_ms)) if alert.over else now_ms + LIVES * self._resend_ms
         if alert.ends_ms is not None:
@@ -133,9 +139,7 @@ class Alertmanager(Target):
             "startsAt": rfc3339(starts_ms),
             "endsAt": rfc3339(ends_ms),
         }
-        state = "resolved" if alert.over else "active"
-        about = f"{alert.event.type.value} {alert.event.subject} [{ident}], {state}"
-        return Request(ident, about, "/api/v2/alerts", orjson.dumps([body]), lambda _: JSON, alert.place)
+        return orjson.dumps([body])
 
 
 def labels(event: Event) -> dict[str, str]:

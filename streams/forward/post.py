@@ -238,7 +238,8 @@ class Post:
 
     async def _once(self, method: str, path: str, request: Request | None) -> Answer:
         assert self._session is not None, "used outside of its context"  # noqa: S101
-        body, headers = (request.body, request.headers(int(time.time()))) if request else (None, {})
+        now_ms = int(time.time() * 1000)
+        body, headers = (request.body(now_ms), request.headers(now_ms // 1000)) if request else (None, {})
         try:
             async with self._session.request(method, self._url + path, data=body, headers=headers, allow_redirects=False) as response:
                 text = (await response.content.read(MOST_ANSWER)).decode(errors="replace")

@@ -24,7 +24,7 @@ class Request(NamedTuple):
     key: str  # names it to the target that made it
     about: str  # for people
     path: str  # after the target's URL
-    body: bytes
+    body: Callable[[int], bytes]  # from the time of the attempt, epoch ms: what says until when it holds must not be sent when it is over
     headers: Callable[[int], Mapping[str, str]]  # from the time of the attempt, in whole seconds since 1970
     place: Place  # of the newest event in it
 

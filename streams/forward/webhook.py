@@ -55,7 +55,7 @@ class Webhook(Target):
             return {"Content-Type": STRUCTURED, "webhook-id": ident, "webhook-timestamp": str(now_s), **signed}
 
         key = f"{place.topic}/{place.partition}/{place.offset}"
-        self._waiting[key] = Request(key, f"{event.type.value} {event.subject} [{event.id}]", "", body, headers, place)
+        self._waiting[key] = Request(key, f"{event.type.value} {event.subject} [{event.id}]", "", lambda _: body, headers, place)
 
     def requests(self, now_ms: int) -> list[Request]:
         """Return what is waiting."""

@@ -115,6 +115,7 @@ def test_dispositions_and_costs():
         action=[0, 1, 2, 3, 4, 5, 0],
         review_ms=[-1, 1500, -1, 0, -1, -1, 99],
         money=[10, 20, 0, 0, 0, 0, 70_000],
+        costed=[1, 1, 1, 0, 0, 0, 0],
     )
     known = carry(known_sums(part).sum(axis=0), KNOWN.lows)
     assert [int(KNOWN.count(known, name)) for name in ("disposed", "acted", "reviewed", "review_ms", "realised")] == [4, 1, 2, 1500, -1]
@@ -123,6 +124,8 @@ def test_dispositions_and_costs():
     figures = segment_figures(MADE.zeros(1)[0], known)
     assert (figures["override_rate"], figures["mean_review_s"], figures["value_total"]) == (0.75, 0.75, pytest.approx(0.003))
     known[KNOWN.at["value"] : KNOWN.at["value"] + 2] = 0
+    assert segment_figures(MADE.zeros(1)[0], known)["value_total"] == 0  # what two were worth comes to nothing
+    known[KNOWN.at["valued"]] = 0
     assert segment_figures(MADE.zeros(1)[0], known)["value_total"] is None  # people decided, and said nothing of its worth
     assert made_sums(part).any() == False  # noqa: E712 - the array's own truth
 

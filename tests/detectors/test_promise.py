@@ -71,6 +71,17 @@ def test_five_false_alarms_in_ten_days_are_more_than_one_a_month_and_told_once()
     assert watched.decide(verdict("i4")) == watched.decide(verdict("i5")) == []
 
 
+def test_alarms_of_checks_of_zero_tolerance_spend_nothing_of_the_budget() -> None:
+    policy = parse_policy("[models.m.checks.citation]\nzero_tolerance = true\n").models["m"]
+    for metric, breaches in (("check:citation", 0), ("check:adequacy", 1)):
+        watched = Promise("m", policy)
+        watched.first = DAY
+        found = [opened(f"i{number}", day) for number, day in enumerate(FIVE)]
+        data = [msgspec.structs.replace(event.data, metric=metric) for event in found]
+        watched.advance(START_MS + 1000 * DAY_MS, {}, [msgspec.structs.replace(e, data=d) for e, d in zip(found, data, strict=True)])
+        assert sum(len(watched.decide(verdict(f"i{n}"))) for n in range(5)) == breaches
+
+
 def test_alarms_that_were_real_or_that_nobody_judged_are_no_breach() -> None:
     watched = promise(FIVE)
     assert [watched.decide(verdict(f"i{n}", "true")) for n in range(5)] == [[]] * 5

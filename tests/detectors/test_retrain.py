@@ -189,7 +189,7 @@ def test_it_is_acknowledged_completed_or_cancelled_through_control() -> None:
             found += one.decide(Control(type=ControlType.RETRAIN, by="ada", at=11 * DAY, model_id="m", body=body))
         return one, found
 
-    assert [answered(word)[0].requests[-1].state for word in ("ack", "done", "later")] == ["acknowledged", "completed", "requested"]
+    assert [answered(word)[0].requests[-1].state for word in ("ack", "done")] == ["acknowledged", "completed"]
     one, found = answered("ack", "cancel")
     assert one.requests[-1].state == "cancelled"
     [event] = found
@@ -200,6 +200,13 @@ def test_it_is_acknowledged_completed_or_cancelled_through_control() -> None:
     one = answered()[0]
     one.decide(other)
     assert one.requests[-1].open
+
+
+def test_an_answer_that_names_no_request_is_about_the_open_one() -> None:
+    one = fed(companion())
+    advance(one, 10 * DAY, drift(5 * DAY))
+    one.decide(Control(type=ControlType.RETRAIN, by="ada", at=11 * DAY, model_id="m", body={"decision": "ack", "request_id": None}))
+    assert one.requests[-1].state == "acknowledged"
 
 
 def test_it_is_withdrawn_when_the_incidents_clear_before_anybody_took_it_up() -> None:
@@ -265,6 +272,30 @@ def test_a_change_in_a_stream_asks_once_for_its_labels_wherever_the_log_is_cut()
     assert (state.request_id, state.state) == (asked.data.request_id, "requested")
     for chunk in (97, 10**9):
         assert findings(fold(records, policy=policy, chunk=chunk)[1]) == findings(events)
+
+
+def test_a_snooze_keeps_an_incident_from_people_not_from_the_request() -> None:
+    """What grows worse while people wish to hear nothing is there to learn from all the same."""
+    policy = parse_policy(
+        "[models.m]\nages = ['1d', '7d']\nbaseline = { days = 20, labels = 300, failures = 20 }\n"
+        "[models.m.retrain]\nmin_labels = 300\ncool_down = '1d'\n"
+    )
+    records = story(seed=3, days=100, per_day=80, change_day=50, error_after=0.14)
+    _, events = fold(records, policy=policy, close=False, chunk=80)
+    [asked] = [event for event in events if isinstance(event.data, RetrainRequested)]
+    [opened] = [event for event in events if event.type == EventType.DRIFT_OPENED and event.data.incident_id in asked.data.incidents]
+    [worse] = [event for event in events if event.type == EventType.DRIFT_ESCALATED and event.time_ms <= asked.time_ms]
+    cut = next(i for i, (at, _, _) in enumerate(records) if at > opened.time_ms + 6 * HOUR_MS) // 80 * 80
+    watch, first = fold(records[:cut], policy=policy, close=False, chunk=80)
+    until = {"until": opened.time_ms + 40 * DAY}
+    watch.apply(control(1, type="snooze", model_id="m", incident_id=opened.data.incident_id, body=until))
+    _, rest = fold(records, policy=policy, watch=watch, close=False, chunk=80)
+    heard = [event.id for event in (*first, *rest)]
+    assert worse.id in [event.id for event in events]
+    assert worse.time_ms not in [event.time_ms for event in rest if event.type == EventType.DRIFT_ESCALATED]
+    assert len(heard) == len(set(heard))
+    [other] = [event for event in rest if isinstance(event.data, RetrainRequested)]
+    assert (other.id, other.time_ms, other.data.data) == (asked.id, asked.time_ms, asked.data.data)
 
 
 def control(number: int, **record: Any) -> Forwarded:

@@ -194,6 +194,7 @@ def test_control_says_what_it_is_about():
         ({"type": "snooze", "incident_id": "i"}, Reason.WRONG_TYPE, "`$.body.until`"),
         ({"type": "snooze", "body": {"until": 5}}, Reason.MISSING_FIELD, "`incident_id`"),
         ({"type": "baseline"}, Reason.INVALID_VALUE, "`$.body.decision`"),
+        ({"type": "retrain", "body": {"decision": "later"}}, Reason.INVALID_VALUE, "`$.body.decision`"),
         ({"type": "baseline", "incident_id": "i", "body": {"decision": "reset"}}, Reason.WRONG_TYPE, "`$.incident_id`"),
         ({"type": "policy", "model_id": "m", "body": {"toml": ""}}, Reason.WRONG_TYPE, "`$.model_id`"),
     ],
@@ -327,16 +328,21 @@ outcomes = st.builds(
     value=money,
     checks=st.none() | st.dictionaries(ids, st.tuples(st.integers(0, 9), st.integers(9, 99)), max_size=3),
 )
+DECISIONS = {
+    ControlType.ACK: {},
+    ControlType.SNOOZE: {"until": 5},
+    ControlType.VERDICT: {"verdict": "true"},
+    ControlType.BASELINE: {"decision": "accept"},
+    ControlType.RETRAIN: {"decision": "done"},
+}
 controls = st.builds(
-    Control,
-    type=st.sampled_from([ControlType.ACK, ControlType.SNOOZE, ControlType.VERDICT, ControlType.BASELINE, ControlType.RETRAIN]),
+    lambda decided, body, **fields: Control(type=decided[0], body=body | decided[1], **fields),
+    decided=st.sampled_from(list(DECISIONS.items())),
     by=ids,
     at=timestamps,
     model_id=st.none() | ids,
     incident_id=ids,
-    body=st.dictionaries(ids, st.none() | st.integers(-9, 9) | ids).map(
-        lambda body: body | {"until": 5, "verdict": "true", "decision": "accept"}
-    ),
+    body=st.dictionaries(ids, st.none() | st.integers(-9, 9) | ids),
 )
 
 

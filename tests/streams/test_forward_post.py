@@ -19,7 +19,7 @@ from streams.forward.target import Request
 from streams.settings import Settings
 
 BODY = b'[{"n": 1}]'
-REQUEST = Request("k", "an event", "/api", BODY, lambda now_s: {"Content-Type": "application/json"}, place(0))
+REQUEST = Request("k", "an event", "/api", lambda now_ms: BODY, lambda now_s: {"Content-Type": "application/json"}, place(0))
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +44,17 @@ async def test_what_may_pass_is_tried_again(status):
         assert statuses(receiver) == [status, status, 200]
         assert {one.body for one in receiver.got} == {BODY}
         assert {one.path for one in receiver.got} == {"/api"}
+
+
+async def test_what_is_sent_again_is_made_of_the_time_at_which_it_is_sent():
+    """An alert that says until when it holds would else come as one that is over, after a while in vain."""
+    request = REQUEST._replace(body=lambda now_ms: b"%d" % now_ms, headers=lambda now_s: {"at": str(now_s)})
+    with Receiver(lambda number, body: Reply(503 if number < 2 else 200)) as receiver:
+        async with Post(receiver.url, Settings(), Patience(), asyncio.Event()) as post:
+            assert (await post.send(request)).status == 200
+        times = [int(one.body) for one in receiver.got]
+        assert times == sorted(set(times))
+        assert [str(time_ms // 1000) for time_ms in times] == [one.headers["at"] for one in receiver.got]
 
 
 @pytest.mark.parametrize("status", [400, 409, 413, 415, 422])

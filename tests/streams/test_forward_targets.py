@@ -37,7 +37,7 @@ def took(target: Target, *events: Event, fresh: bool = True, now_ms: int = NOW_M
 def sent(target: Target, now_ms: int) -> list[dict[str, object]]:
     bodies = []
     for request in target.requests(now_ms):
-        bodies += json.loads(request.body)
+        bodies += json.loads(request.body(now_ms))
         target.told(request, now_ms)
     return bodies
 
@@ -134,6 +134,15 @@ def test_an_open_incident_is_sent_again_and_again_until_it_clears():
     assert target.active() == 0
 
 
+def test_an_alert_that_waits_for_alertmanager_is_not_sent_as_one_that_is_over():
+    target = Alertmanager(Options(resend_ms=MINUTE_MS))
+    target.take(life()[0], place(0, NOW_MS), fresh=True)
+    [request] = target.requests(NOW_MS)
+    for waited_ms in (0, 20 * MINUTE_MS, DAY_MS):
+        [alert] = json.loads(request.body(NOW_MS + waited_ms))
+        assert alert["endsAt"] == rfc3339(NOW_MS + waited_ms + LIVES * MINUTE_MS)
+
+
 def test_alertmanager_may_miss_reminders_before_it_takes_an_incident_for_over():
     [alert] = took(Alertmanager(Options(resend_ms=MINUTE_MS)), life()[0], now_ms=0)
     assert alert["endsAt"] == f"1970-01-01T00:{LIVES:02d}:00.000Z"
@@ -226,12 +235,12 @@ def test_a_webhook_is_sent_each_event_once_in_order_as_a_cloudevent():
     for offset, event in enumerate(life()):
         target.take(event, place(offset), fresh=offset > 0)
     requests = target.requests(0)
-    assert [from_json(request.body) for request in requests] == life()[1:]
+    assert [from_json(request.body(0)) for request in requests] == life()[1:]
     headers = requests[0].headers(5)
     assert headers == {"Content-Type": "application/cloudevents+json", "webhook-id": "a1-2", "webhook-timestamp": "5"}
     target.told(requests[0], 0)
     target.refused(requests[1])
-    assert [from_json(request.body).id for request in target.requests(0)] == ["a1-4"]
+    assert [from_json(request.body(0)).id for request in target.requests(0)] == ["a1-4"]
 
 
 def test_a_signature_covers_id_time_and_body():
@@ -240,7 +249,7 @@ def test_a_signature_covers_id_time_and_body():
     target.take(life()[0], place(0), fresh=True)
     [request] = target.requests(0)
     headers = request.headers(1_700_000_000)
-    expected = hmac.new(key, b"a1-1.1700000000." + request.body, hashlib.sha256).digest()
+    expected = hmac.new(key, b"a1-1.1700000000." + request.body(1_700_000_000_000), hashlib.sha256).digest()
     assert headers["webhook-signature"] == "v1," + base64.b64encode(expected).decode()
     assert request.headers(1_700_000_001)["webhook-signature"] != headers["webhook-signature"]
 
