@@ -56,6 +56,7 @@ class Incident:
     affected: list[int] = field(default_factory=list)
     held_until_ms: int = BEFORE  # flapping: open until nothing fires for a while
     snoozed_until_ms: int = BEFORE
+    kept_back: str = ""  # the weightiest event that the snooze has kept back
     acknowledged: tuple[str, int] | None = None  # by, at
     verdict: tuple[bool, str, int] | None = None  # true drift, by, at
 

@@ -69,13 +69,18 @@ class Incidents:
                 self._cleared(signal, news)
         for incident in list(self.open):
             _, event = news.get(incident.incident_id, (incident, ""))
+            awake = due_ms >= incident.snoozed_until_ms
+            if awake and incident.kept_back:
+                event, incident.kept_back = _weightiest(event, incident.kept_back), ""
             if not incident.active and due_ms >= incident.held_until_ms:
                 event = self._close(incident, due_ms)
             if not event:
                 continue
-            if due_ms >= incident.snoozed_until_ms or event in (OPENED, CLEARED) or (event == ESCALATED and incident.severity == 2):
+            if awake or event in (OPENED, CLEARED) or (event == ESCALATED and incident.severity == 2):
                 events.append(self._event(incident, event, due_ms, naming))
+                incident.kept_back = ""
             else:
+                incident.kept_back = _weightiest(event, incident.kept_back)
                 self.withheld += 1
                 self.unsaid.append(self._event(incident, event, due_ms, naming))
         return events
@@ -160,9 +165,8 @@ class Incidents:
     @staticmethod
     def _news(news: dict[str, tuple[Incident, str]], incident: Incident, event: str) -> None:
         """Keep the weightiest event of a step: opened, escalated, updated."""
-        order = (UPDATED, ESCALATED, OPENED)
-        _, old = news.get(incident.incident_id, (incident, UPDATED))
-        news[incident.incident_id] = incident, max(old, event, key=order.index)
+        _, old = news.get(incident.incident_id, (incident, ""))
+        news[incident.incident_id] = incident, _weightiest(old, event)
 
     def standing(self, key: Key) -> tuple[Incident | None, Member | None]:
         """Return the incident in which a monitor stands past its alarm, and the member that it is."""
@@ -238,7 +242,10 @@ class Incidents:
         return incident is not None
 
     def snooze(self, incident_id: str, *, until_ms: int) -> bool:
-        """Say nothing until then, unless it becomes critical or clears; return whether there is such an open incident."""
+        """Say nothing until then, unless it becomes critical or clears; what was kept back is told of once, at the first step after it.
+
+        Returns whether there is such an open incident.
+        """
         incident = self.find(incident_id)
         if incident is not None:
             incident.snoozed_until_ms = until_ms
@@ -306,6 +313,11 @@ class Incidents:
         at_ms, ids = state["latest"]
         incidents._latest = int(at_ms), [str(each) for each in ids]
         return incidents
+
+
+def _weightiest(one: str, other: str) -> str:
+    """Return the weightier of two events: none, updated, escalated, opened."""
+    return max(one, other, key=("", UPDATED, ESCALATED, OPENED).index)
 
 
 def _digest(*parts: object) -> str:

@@ -2,10 +2,11 @@
 
 Names of models, versions, dimensions and groups are lower-case letters, digits and hyphens for the most part, which take 4 to 7 bits each;
 general compressors have nothing to refer back to in fifty bytes. The code is part of what is stored and must never change. Both directions
-take some 10 µs a text, so they are for texts that are met many times.
+take some microseconds a text, so they are for texts that are met many times.
 """
 
 from collections.abc import Sequence
+from functools import cache
 
 import msgspec
 
@@ -34,7 +35,18 @@ def _canonical(lengths: Sequence[int]) -> list[tuple[int, int]]:
 
 
 _CODES = _canonical([int(digit, 16) or 16 for digit in _LENGTHS])
-_BYTES = {(bits, code): byte for byte, (code, bits) in enumerate(_CODES)}
+_BITS = [f"{code:0{bits}b}" for code, bits in _CODES]
+_LONGEST = 16  # bits of a code
+
+
+@cache
+def _first_bytes() -> list[tuple[int, int]]:
+    """Return the byte whose code begins each window of 16 bits, and how many bits it takes."""
+    found = [(0, 0)] * (1 << _LONGEST)
+    for byte, (code, bits) in enumerate(_CODES):
+        free = _LONGEST - bits
+        found[code << free : (code + 1) << free] = [(byte, bits)] * (1 << free)
+    return found
 
 
 def squeeze(texts: Sequence[str]) -> bytes | None:
@@ -48,15 +60,11 @@ def squeeze(texts: Sequence[str]) -> bytes | None:
     raw = b"".join(map(_encode, texts))
     if len(raw) > MOST:
         return None
-    whole = n = 0
-    for byte in raw:
-        code, bits = _CODES[byte]
-        whole, n = whole << bits | code, n + bits
-    size = n // 8 + 1  # a zero before the first bit
+    bits = "".join(map(_BITS.__getitem__, raw))
+    size = len(bits) // 8 + 1  # a zero before the first bit
     if size > len(raw):
         return None
-    padding = 8 * size - 1 - n
-    return (whole << padding | (1 << padding) - 1).to_bytes(size, "big")
+    return int(bits.ljust(8 * size - 1, "1"), 2).to_bytes(size, "big")
 
 
 def stretch(data: bytes) -> list[str]:
@@ -65,14 +73,13 @@ def stretch(data: bytes) -> list[str]:
     >>> stretch(squeeze(["model-0", "2024-11"]))
     ['model-0', '2024-11']
     """
-    raw, code, bits = bytearray(), 0, 0
-    for bit in f"{int.from_bytes(data, 'big'):0{8 * len(data)}b}"[1:]:
-        code, bits = code << 1 | (bit == "1"), bits + 1
-        byte = _BYTES.get((bits, code))
-        if byte is not None:
-            raw.append(byte)
-            code = bits = 0
-    if not raw or bits > 7 or code != (1 << bits) - 1:  # fewer than eight ones fill the last byte
+    raw, table, left = bytearray(), _first_bytes(), 8 * len(data) - 1
+    whole = (int.from_bytes(data, "big") + 1 << _LONGEST) - 1  # with ones after the end, as in the last byte
+    while left >= 8 or (left > 0 and (whole >> _LONGEST) + 1 & (1 << left) - 1):  # fewer than eight ones fill the last byte
+        byte, bits = table[whole >> left & (1 << _LONGEST) - 1]
+        left -= bits
+        raw.append(byte)
+    if not raw or left < 0 or data[0] >> 7:
         raise ValueError("expected texts in a prefix code, got bytes that are none")
     return _decode(b"\xdc" + _count(raw).to_bytes(2, "big") + raw)
 

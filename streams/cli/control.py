@@ -48,7 +48,7 @@ def snooze(
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Hear nothing more of an incident for a while, unless it becomes critical or clears.
+    """Hear nothing more of an incident for a while, unless it becomes critical or clears; then the weightiest of what was kept back.
 
     Example: gnomon snooze 3f2a9c0d11e2b7aa --for 7d
 

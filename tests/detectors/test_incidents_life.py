@@ -208,6 +208,24 @@ def test_a_snoozed_incident_speaks_up_when_it_is_critical_or_over(incidents):
     assert incidents.withheld == 1  # what was said is not
 
 
+def test_what_a_snooze_kept_back_is_told_of_once_when_it_is_over(incidents):
+    first = alarm()
+    (opened,) = say(incidents, 50, first)
+    incidents.snooze(opened.incident_id, until_ms=60 * DAY_MS)
+    assert say(incidents, 51, moved(first, 1, 51)) == say(incidents, 52, moved(first, 1, 52)) == say(incidents, 59) == []
+    again = type(incidents).from_state(incidents.to_state(), incidents.model_id, incidents.model_version)
+    for each in (incidents, again):
+        (told,) = say(each, 60)
+        assert (told.event, told.severity) == ("escalated", "major")
+        assert say(each, 61) == []
+
+
+def test_a_snooze_that_kept_nothing_back_ends_in_silence(incidents):
+    (opened,) = say(incidents, 50, alarm())
+    incidents.snooze(opened.incident_id, until_ms=60 * DAY_MS)
+    assert [say(incidents, day) for day in (55, 60, 61)] == [[], [], []]
+
+
 def test_acknowledged_judged_accepted(incidents):
     first = alarm(segment=2)
     (opened,) = say(incidents, 50, first)
@@ -252,7 +270,7 @@ def test_saved_and_loaded_mid_life(incidents):
     again = Incidents.from_state(msgspec.msgpack.decode(wire), "car-loan", "1")
     assert msgspec.msgpack.encode(again.to_state()) == wire
     assert say(again, 60, cleared(one, 60)) == say(incidents, 60, cleared(one, 60)) != []
-    with pytest.raises(ValueError, match="version 2, got None"):
+    with pytest.raises(ValueError, match="version 3, got None"):
         Incidents.from_state({}, "car-loan", "1")
 
 
