@@ -20,6 +20,7 @@ from confluent_kafka.admin import AdminClient
 from faust.auth import SASLCredentials, SSLCredentials
 
 from streams.beside import Beside
+from streams.heap import keep_trimmed
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,7 @@ class App(faust.App):  # type: ignore[misc]  # Faust is untyped here
         """Begin the work: by now all modules are loaded."""
         await super().on_started()
         spare_collector()
+        self.add_future(keep_trimmed())
 
     async def stop(self) -> None:
         """Stop; a thread ends the process if Faust hangs, as it does while anything stays unacknowledged."""

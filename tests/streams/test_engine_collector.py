@@ -12,16 +12,24 @@ from streams.engine import YOUNG, new_app
 from streams.settings import Settings
 
 
-def test_a_worker_spares_it_once_it_has_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_spares_it_and_gives_back_memory_once_it_has_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
 
     async def started(app: faust.App) -> None:
         said.append("started")
 
+    async def trimmed() -> None:
+        said.append("trimmed")
+
+    async def run() -> None:
+        await new_app("join", Settings(data_dir=tmp_path)).on_started()
+        await asyncio.sleep(0.01)
+
     monkeypatch.setattr(faust.App, "on_started", started)
+    monkeypatch.setattr("streams.engine.keep_trimmed", trimmed)
     monkeypatch.setattr("streams.engine.spare_collector", lambda: said.append("spared"))
-    asyncio.run(new_app("join", Settings(data_dir=tmp_path)).on_started())
-    assert said == ["started", "spared"]
+    asyncio.run(run())
+    assert said == ["started", "spared", "trimmed"]
 
 
 def test_what_stands_is_left_alone_and_young_cycles_still_go() -> None:

@@ -1,0 +1,60 @@
+"""Memory that was freed goes back to the system."""
+
+import asyncio
+import subprocess
+import sys
+
+import pytest
+
+from streams import heap
+
+HOLES = """
+import numpy as np
+from streams.heap import trimmer
+
+def resident():
+    return int(open("/proc/self/status").read().split("VmRSS:")[1].split()[0]) // 1024
+
+kept = []
+for _ in range(2_000):  # what stays lies between what goes
+    made = np.ones(8_192), np.ones(16)
+    kept.append(made[1])
+    kept.append(made[0])
+full = resident()
+del kept[1::2]
+del made
+freed = resident()
+assert trimmer()()
+print(full, freed, resident())
+"""
+
+
+@pytest.mark.skipif(heap.trimmer() is None, reason="this C library has no malloc_trim: nothing is given back, and nothing asked")
+def test_what_lies_between_things_in_use_is_given_back():
+    done = subprocess.run([sys.executable, "-c", HOLES], capture_output=True, text=True, check=True)
+    full, freed, trimmed = map(int, done.stdout.split())
+    assert freed > full - 40
+    assert trimmed < full - 80
+
+
+async def test_it_is_asked_again_and_again(monkeypatch):
+    asked = asyncio.Event()
+    times: list[int] = []
+
+    def trim() -> bool:
+        times.append(1)
+        if len(times) == 3:
+            loop.call_soon_threadsafe(asked.set)
+        return True
+
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(heap, "EVERY_S", 0.001)
+    monkeypatch.setattr(heap, "trimmer", lambda: trim)
+    task = asyncio.create_task(heap.keep_trimmed())
+    await asyncio.wait_for(asked.wait(), 10)
+    task.cancel()
+
+
+async def test_where_there_is_none_nothing_runs(monkeypatch):
+    monkeypatch.setattr(heap, "trimmer", lambda: None)
+    await asyncio.wait_for(heap.keep_trimmed(), 5)
