@@ -140,9 +140,10 @@ class Shapes(dict[tuple[Any, ...], int]):
             return -1
         mapped = policy.positive_label != 1
         label, rest = (str(policy.positive_label) if mapped else None, ()) if more is None else (more[0], more[1:])
-        tail = encode_tail(Tail(model, version, packed, label, *rest))
+        made = Tail(model, version, packed, label, *rest)
+        tail = encode_tail(made)
         self.tails.append(tail)
-        self.rows.append((policy.threshold, BINARY | MAPPED if mapped else BINARY, ttl_ms, self.contexts[tail]))
+        self.rows.append((policy.threshold, BINARY | MAPPED if mapped else BINARY, ttl_ms, self.contexts.know(tail, made)))
         self[shape] = len(self.rows) - 1
         return len(self.rows) - 1
 

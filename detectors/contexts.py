@@ -80,10 +80,18 @@ class Contexts(dict[bytes, int]):
     def __missing__(self, raw: bytes) -> int:
         """Read a tail that was not met before."""
         try:
-            row = self._row(decode_tail(raw))
+            return self._add(raw, decode_tail(raw))
         except (msgspec.MsgspecError, ValueError):
             self[raw] = UNREADABLE
             return UNREADABLE
+
+    def know(self, raw: bytes, tail: Tail) -> int:
+        """Return the number of a tail that was just encoded: it need not be read again."""
+        number = self.get(raw)
+        return self._add(raw, tail) if number is None else number
+
+    def _add(self, raw: bytes, tail: Tail) -> int:
+        row = self._row(tail)
         if self._n == len(self._table):
             self._table = np.concatenate([self._table, np.zeros_like(self._table)])
         self._table[self._n] = row

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from detectors.contexts import FIELDS, Contexts
 from detectors.entries import Tail, decode_tail, encode_tail
 from detectors.short_text import _CODES, squeeze, stretch
 
@@ -32,6 +33,10 @@ def test_a_tail_comes_back_in_whichever_form(model, version, pairs, cost):
     tail = Tail(model, version, _encode(flat) if flat else b"", compute_cost=cost)
     assert decode_tail(encode_tail(tail)) == tail
     assert encode_tail(tail)[0] >= 0x90 or not cost
+    known, read = Contexts(), Contexts()
+    assert known.know(encode_tail(tail), tail) == read[encode_tail(tail)] == known[encode_tail(tail)] == 0
+    assert [known.column(name)[0] for name in FIELDS] == [read.column(name)[0] for name in FIELDS]
+    assert vars(known.names) == vars(read.names)
     if flat and not cost:
         assert decode_tail(_encode([model, version, flat])) == tail  # as it was stored before there was a shorter form
 
