@@ -20,6 +20,7 @@ END = -BEGINNING  # a watermark after everything
 SEGMENT_BITS = 20
 CLASS_BITS = 5
 BIN_BITS = 5
+FEW = 256  # memberships: to sort them costs less than to make a sparse matrix
 MAX_CLASS = (1 << CLASS_BITS) - 1
 
 
@@ -64,8 +65,8 @@ class SumTable:
             self.rows[touched] = carry(self.rows[touched] + rows[known], self.layout.lows)
         if not known.all():
             new = ~known
-            self.keys = np.insert(self.keys, at[new], keys[new])
-            self.rows = np.insert(self.rows, at[new], carry(rows[new], self.layout.lows), axis=0)
+            self.keys = _inserted(self.keys, at[new], keys[new])
+            self.rows = _inserted(self.rows, at[new], carry(rows[new], self.layout.lows))
 
     def rekey(self, start: int, stop: int, keys: Ints) -> None:
         """Give the rows ``start:stop`` new keys, ascending within the slice's span, and add up those that now share one."""
@@ -96,6 +97,13 @@ class SumTable:
         table.keys = np.frombuffer(state[0], dtype="<i8").astype(np.int64)
         table.rows = np.frombuffer(state[1], dtype="<i8").astype(np.int64).reshape(-1, layout.width)
         return table
+
+
+def _inserted(old: Ints, at: Ints, new: Ints) -> Ints:
+    """Return an array with ``new`` inserted before the places ``at``, ascending. What lies before the first is copied in one piece."""
+    first = int(at[0])
+    tail = new if first == len(old) else np.insert(old[first:], at - first, new, axis=0)
+    return np.concatenate([old[:first], tail])
 
 
 def grouped(keys: Ints, rows: Ints) -> tuple[Ints, Ints]:
@@ -132,8 +140,8 @@ def sums_by(codes: Ints, at: Ints, rows: Ints) -> tuple[Ints, Ints]:
            [ 3, 30]]))
 
     """
-    if not len(codes):
-        return codes, rows[:0]
+    if len(codes) <= FEW:
+        return grouped(codes, rows[at])
     n = int(codes.max()) + 1
     if n <= 4 * len(codes) + 256:  # few enough to count through; else sort
         distinct, which = None, codes
