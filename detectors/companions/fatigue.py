@@ -52,7 +52,8 @@ class Fatigue(Companion):
 
     A kind is on when its fields have come: rate and flood need a unit, chatter an alert key, the others dispositions. Windows are stepped
     in the order of event time, so nothing depends on batches or on how the watermark moves; alerts that come after it change the report
-    alone.
+    alone. While the policy has it switched off, the kinds that count go on and nobody is told; what lasts when it is switched on again is
+    opened by the next alert, or at the next full hour, that would open it, as if it were new.
 
     Parameters
     ----------
@@ -98,16 +99,16 @@ class Fatigue(Companion):
             if isinstance(kind, BetKind):
                 kind.learn(versions)
                 turns += kind.step(settled, watermark_ms)
-            elif self.policy.fatigue.enabled:
-                turns += kind.step(settled, self.now_ms)
             else:
-                kind.read_to = max(kind.read_to, self.now_ms)
+                turns += kind.step(settled, self.now_ms)
         ledger.recent.forget(self.now_ms - max(kind.reach_ms for kind in self.kinds.values()))
         ledger.merge(min(kind.reads_from(self.now_ms) for kind in self.kinds.values() if kind.name not in _EXACT) - DAY_MS)
         fresh = bool(len(settled.time)) and int(settled.time.max()) >= settled.since_ms
         moved = [kind.moved() for kind in self.kinds.values()]
         if turns or fresh or any(moved):
             self.moved = True
+        if not self.policy.fatigue.enabled:
+            turns.clear()
         turns.sort(key=lambda turn: (turn.time_ms, turn.kind in _EXACT, turn.kind, ledger.units.names[turn.unit], turn.opened))
         events: list[Event] = []
         for turn in turns:
@@ -124,7 +125,7 @@ class Fatigue(Companion):
         """Return before which time nothing will be due: floods and chatter may begin at any time, the rest at full hours."""
         if not len(self.ledger.tables["made"].keys):
             return NEVER
-        if not self.ledger.by_the_hour() or self.open or not self.policy.fatigue.enabled:
+        if not self.ledger.by_the_hour() or self.open:
             return BEGINNING
         return min(next_end(watermark_ms, HOUR_MS), next_end(watermark_ms, HOUR_MS, self.ledger.stale_ms))
 
@@ -148,7 +149,7 @@ class Fatigue(Companion):
 
     def take_back_time(self, watermark_ms: int) -> None:
         """Let the time pass that had passed: nothing was due meanwhile, or the state would have been saved after it."""
-        if watermark_ms >= self.next_ms(self.watermark_ms):
+        if watermark_ms > self.watermark_ms and watermark_ms >= self.next_ms(self.watermark_ms):
             told = self.advance(watermark_ms, {}, [])
             assert not told  # noqa: S101  # nobody would hear of it
             return
@@ -159,6 +160,8 @@ class Fatigue(Companion):
     def _event(self, turn: Turn) -> Event | None:
         key = turn.kind.value, turn.unit
         if turn.opened:
+            if key in self.open:  # it lasts
+                return None
             silent = turn.time_ms < self.silent_until.get(key, BEFORE)
             incident = self.open[key] = Open(incident_id=self._id(turn), turn=_plain(turn), silent=silent)
         else:

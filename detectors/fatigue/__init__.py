@@ -53,7 +53,10 @@ class Kind(ABC):
 
     @abstractmethod
     def step(self, settled: Settled, until_ms: int) -> list[Turn]:
-        """Read what lies before ``until_ms`` and was not read before; ``settled`` are the latest alerts one by one."""
+        """Read what lies before ``until_ms`` and was not read before; ``settled`` are the latest alerts one by one.
+
+        A kind that counts says of what lasts that it opens with every step in which it would: who was told before knows it.
+        """
 
     def reads_from(self, now_ms: int) -> int:
         """Return from which event time on it may still read the sums of single hours; it grows with time, however the log is cut."""
@@ -93,10 +96,16 @@ class Kind(ABC):
 def alternate(rises: Ints, falls: Ints, is_open: bool) -> list[tuple[int, bool]]:
     """Return the positions at which a two-level switch turns, each with whether it turned on; both given ascending and distinct.
 
+    If it is on at first, the first rise is among them, unless it falls by then.
+
     >>> alternate(np.array([2, 4, 9]), np.array([1, 6, 7]), is_open=False)
+    [(2, True), (6, False), (9, True)]
+    >>> alternate(np.array([2, 4, 9]), np.array([6, 7]), is_open=True)
     [(2, True), (6, False), (9, True)]
     """
     out: list[tuple[int, bool]] = []
+    if is_open and len(rises) and not (len(falls) and falls[0] <= rises[0]):
+        out.append((int(rises[0]), True))
     at = None
     while True:
         among = falls if is_open else rises

@@ -20,7 +20,7 @@ class Rolling:
     sums: Ints
 
     def switches(self, *, above: float, below: float, is_open: set[int]) -> list[Switch]:
-        """Return where each unit rises above one level and, from there, falls below the other."""
+        """Return where each unit rises above one level and, from there, falls below the other; of one that is open, where it is above."""
         out: list[Switch] = []
         moving = (self.sums > above).any(axis=0) | np.isin(self.units, list(is_open))
         for column in np.flatnonzero(moving).tolist():

@@ -18,7 +18,7 @@ class Flood(Kind):
     """A flood starts with the alert that makes more than ten in ten minutes, and ends when fewer than five are left in them.
 
     Exact in time: the window slides with the alerts. Units without a name have no floods. Counted in due order: neither mergeable nor
-    revertible; an alert that comes after the watermark starts no flood.
+    revertible; an alert that comes after the watermark starts no flood. It ends where a policy changes what a flood is, too.
 
     References
     ----------
@@ -59,18 +59,34 @@ class Flood(Kind):
         for at, opened in alternate(rises, falls, unit in self.open):
             if opened:
                 first = int(np.searchsorted(time, at, side="right") - np.searchsorted(time, at - width, side="right"))
-                self.open[unit], counted = [at, first, first], at + 1
+                if unit not in self.open:
+                    self.open[unit], counted = [at, first, first], at + 1
                 turns.append(self._opened(unit, at, first))
             else:
-                begin, n, _ = self.open.pop(unit)
+                begin, n = self._end(unit, at)
                 n += int(np.searchsorted(time, at, side="right") - np.searchsorted(time, counted))
-                self.count[unit] = self.count.get(unit, 0) + 1
-                self.lasted_ms[unit] = self.lasted_ms.get(unit, 0) + at - begin
                 few = int(np.searchsorted(time, at, side="right") - np.searchsorted(time, at - width, side="right"))
                 turns.append(self._over(unit, begin, at, n, few))
         if unit in self.open:
             self.open[unit][1] += int(np.searchsorted(time, until_ms) - np.searchsorted(time, counted))
         return turns
+
+    def _end(self, unit: int, at_ms: int) -> tuple[int, int]:
+        """Count a flood that ends; return since when it lasted, and how many alerts were counted."""
+        begin, n, _ = self.open.pop(unit)
+        self.count[unit] = self.count.get(unit, 0) + 1
+        self.lasted_ms[unit] = self.lasted_ms.get(unit, 0) + at_ms - begin
+        return begin, n
+
+    def use(self, policy: ModelPolicy) -> bool:
+        """Follow another policy; what was a flood by another window, or other thresholds, ends here."""
+        old, new = self.policy.fatigue, policy.fatigue
+        self.policy = policy
+        if (old.flood_start, old.flood_end, old.flood_window_ms) == (new.flood_start, new.flood_end, new.flood_window_ms):
+            return False
+        for unit in list(self.open):
+            self._end(unit, self.ledger.recent.settled_ms)
+        return True
 
     def _opened(self, unit: int, at_ms: int, n: int) -> Turn:
         wanted = self.policy.fatigue
