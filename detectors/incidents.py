@@ -7,8 +7,9 @@ from typing import Any
 
 import msgspec
 
-from detectors.incident import DAY_MS, Incident, Listed, Member, by_name, loss_per_day
-from detectors.incident_events import CLEARED, ESCALATED, MOST_EVIDENCE, OPENED, SEVERITIES, UPDATED, IncidentEvent, Naming, message
+from detectors.incident import DAY_MS, Incident, Listed, Member, by_name
+from detectors.incident_events import CLEARED, ESCALATED, OPENED, UPDATED, IncidentEvent, Naming
+from detectors.incident_told import told_of
 from detectors.reading import BEFORE
 from detectors.signals import Alarm, Cleared, Key, Moved, Signal
 from detectors.state_version import expect_version
@@ -188,51 +189,7 @@ class Incidents:
         return found
 
     def _event(self, incident: Incident, event: str, due_ms: int, naming: Naming, closed: str = "") -> IncidentEvent:
-        member = incident.gravest if event == ESCALATED else incident.lead
-        lead, affected = member.alarm, tuple(sorted(incident.affected, key=naming))
-        current, rates = lead.current, lead.rates
-        if member.current is not None and member.current.n > 0:
-            current, rates = member.current, member.rates
-        whole = any(each.alarm.key.segment == 0 for each in incident.members)
-        return IncidentEvent(
-            event=event,
-            incident_id=incident.incident_id,
-            time_ms=due_ms,
-            kind=incident.kind,
-            scope="all" if whole else "group",
-            segment=lead.key.segment,
-            metric=lead.key.family,
-            direction=lead.direction,
-            age_s=lead.age_ms / 1000,
-            severity=SEVERITIES[incident.severity],
-            baseline=lead.baseline,
-            current=current,
-            onset_ms=incident.onset_ms,
-            evidence=math.exp(min(lead.log_evidence, MOST_EVIDENCE)),
-            log10_evidence=lead.log_evidence / _LN10,
-            affected=affected,
-            window=(incident.start_ms, incident.end_ms),
-            members=tuple(each.alarm.key for each in incident.members),
-            alarms=tuple(each.alarm for each in sorted(incident.members, key=lambda m: m is not member)),
-            unconfirmed=incident.unconfirmed,
-            why=closed or incident.why,
-            impact=loss_per_day(incident),
-            rates=rates,
-            message=message(
-                event,
-                f"{self.model_id} {self.model_version}",
-                lead,
-                current,
-                affected,
-                naming=naming,
-                why=incident.why,
-                closed=closed,
-                figure=member.figure,
-                money=loss_per_day(incident),
-                began_ms=incident.onset_ms,
-                rates=rates,
-            ),
-        )
+        return told_of(incident, event, f"{self.model_id} {self.model_version}", due_ms, naming, closed=closed)
 
     def acknowledge(self, incident_id: str, *, by: str, at_ms: int) -> bool:
         """Note who has seen it; return whether there is such an open incident."""
