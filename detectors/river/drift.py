@@ -33,7 +33,7 @@ class RiverWatch(base.DriftDetector):  # type: ignore[misc]  # River's classes a
     name
         adwin, page-hinkley, kswin, ddm, eddm, hddm-a, hddm-w or fhddm.
     parameters
-        The detector's own; the others keep River's defaults (KSWIN's seed is 0).
+        The detector's own; the others, and those that are None, keep River's defaults (KSWIN's seed is 0).
 
     Attributes
     ----------
@@ -65,7 +65,7 @@ class RiverWatch(base.DriftDetector):  # type: ignore[misc]  # River's classes a
     def __init__(self, name: str, parameters: Mapping[str, Value] | None = None) -> None:
         super().__init__()
         self.name, self._kind = kind_of(name)
-        self.parameters = checked(name, parameters or {})
+        self.parameters = checked(name, {given: value for given, value in (parameters or {}).items() if value is not None})
         self.direction = self._kind.direction(self.parameters)
         self.n_detections = 0
         self._restart([])
@@ -107,8 +107,10 @@ class RiverWatch(base.DriftDetector):  # type: ignore[misc]  # River's classes a
             if x not in (0, 1):
                 raise ValueError(f"{self.name}: expected 0 or 1, got {x!r}")
             self.step(1, int(x))
-        else:
+        elif isinstance(x, float | int | np.number | np.bool_):
             self.step_mean(float(x))
+        else:
+            raise ValueError(f"{self.name}: expected a number, got {x!r}")
 
     def to_state(self) -> dict[str, Any]:
         """Return the state as plain data: version, name, parameters and the steps that the detector is rebuilt from.
@@ -142,7 +144,7 @@ class RiverWatch(base.DriftDetector):  # type: ignore[misc]  # River's classes a
 
         """
         expect_version(state, STATE_VERSION, "a detector's state", then="feed it again")
-        watch = cls(state["name"], {name: value for name, value in state["parameters"].items() if value is not None})
+        watch = cls(state["name"], state["parameters"])
         log: list[_Step] = []
         for times, *step in state["steps"]:
             entry: _Step = float(step[0]) if len(step) == 1 else (int(step[0]), int(step[1]), int(step[2]))

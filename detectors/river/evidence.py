@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Self
 
+import numpy as np
 from river import base
 
 from detectors.baselines.wilson import wilson
@@ -60,8 +61,8 @@ class EvidenceDetector(base.DriftDetector):  # type: ignore[misc]  # River's cla
         super().__init__()
         if baseline is not None and not 0 <= baseline <= 1:
             raise ValueError(f"expected a baseline in [0, 1], got {baseline!r}")
-        if learn_from < 1:
-            raise ValueError(f"expected to learn from at least one event, got {learn_from!r}")
+        if not isinstance(learn_from, int) or isinstance(learn_from, bool) or learn_from < 1:
+            raise ValueError(f"expected to learn from a whole number of events, at least one, got {learn_from!r}")
         if not 0 < false_alarms < 1:
             raise ValueError(f"expected false alarms per event in (0, 1), got {false_alarms!r}")
         if direction not in ("up", "down", "both"):
@@ -72,7 +73,7 @@ class EvidenceDetector(base.DriftDetector):  # type: ignore[misc]  # River's cla
 
     def update(self, x: float) -> None:
         """Take one value; see ``drift_detected``."""
-        if not 0 <= x <= 1:  # NaN is not, either
+        if not isinstance(x, float | int | np.number | np.bool_) or not 0 <= x <= 1:  # NaN is not, either
             raise ValueError(f"expected a value in [0, 1], got {x!r}")
         self._drift_detected = False
         if not self._bets:

@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-from river import base, drift
+from river import base, drift, naive_bayes
 
 from detectors.river import drift as module
 from detectors.river.drift import RiverWatch
@@ -135,7 +135,7 @@ def test_bad_numbers_are_refused_and_the_state_kept(name):
     for n, ones in [(10, 11), (10, -1), (-1, 0), (10.5, 1), (float("nan"), 1), (10, float("nan")), (True, True)]:
         with pytest.raises(ValueError, match="whole numbers"):
             watch.step(n, ones)
-    for value in (float("nan"), float("inf"), -float("inf")):
+    for value in (float("nan"), float("inf"), -float("inf"), "a", None):
         with pytest.raises(ValueError, match="expected"):
             watch.update(value)
     assert json.dumps(watch.to_state()) == before
@@ -193,6 +193,19 @@ def test_the_defaults_are_rivers(name):
     for parameter, value in built.parameters.items():
         if parameter != "seed":
             assert getattr(reference, parameter) == value
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_detector_takes_its_place_in_a_pipeline_of_rivers_and_can_be_cloned(name):
+    detector = RiverWatch(name)
+    assert detector.clone().to_state() == detector.to_state()
+    model = drift.DriftRetrainingClassifier(model=naive_bayes.GaussianNB(), drift_detector=detector, train_in_background=False)
+    for i in range(100 if name == "kswin" else 1_500):
+        model.predict_one({"x": float(i % 7)})
+        model.learn_one({"x": float(i % 7)}, (i % 7 > 3) != (i > 1_000))
+    again = model.clone()
+    assert again.drift_detector.to_state() == RiverWatch(name).to_state()
+    assert (model.drift_detector.n_detections > 0) == (name != "kswin")
 
 
 def test_a_state_of_another_version_is_refused():

@@ -28,7 +28,7 @@ def errors(rate, n, seed=1):
     return np.random.default_rng(seed).random(n) < rate
 
 
-@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -0.01, 1.01])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -0.01, 1.01, "a", None])
 @pytest.mark.parametrize("baseline", [None, 0.1])
 def test_a_bad_number_is_refused_and_the_state_kept(bad, baseline):
     detector = EvidenceDetector(baseline=baseline)
@@ -40,7 +40,13 @@ def test_a_bad_number_is_refused_and_the_state_kept(bad, baseline):
 
 
 @pytest.mark.parametrize(
-    "parameters", [{"baseline": 1.5}, {"learn_from": 0}, {"false_alarms": 0.0}, {"false_alarms": 1.0}, {"direction": "sideways"}]
+    "parameters",
+    [
+        {"baseline": 1.5},
+        *({"learn_from": number} for number in (0, 1.5, float("nan"), True)),
+        *({"false_alarms": share} for share in (0.0, 1.0, float("nan"))),
+        {"direction": "sideways"},
+    ],
 )
 def test_a_bad_parameter_is_refused(parameters):
     with pytest.raises(ValueError, match="expected"):
