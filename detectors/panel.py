@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from detectors import budget as pots
 from detectors.active import Active
@@ -18,7 +19,7 @@ from detectors.learning import Learner
 from detectors.monitors import ACTIVE, ARMED, LEARNING, Monitors
 from detectors.reading import Reading
 from detectors.signals import Cleared, Key, Signal
-from detectors.tracks import Track
+from detectors.tracks import BANK, Track
 
 Find = Callable[[str, int], "tuple[Floats, float] | None"]
 _HOT = np.log(0.5)  # evidence after which a baseline is not estimated again
@@ -50,7 +51,7 @@ class Panel:
         self._groups = np.array([track.family.groups for track in tracks])
         self._labels = np.array([track.family.needs_labels for track in tracks])
         self._dimensions = {dimension for track in tracks for dimension in track.dimensions}
-        self._paging = np.array([track.paged_by == "bank" for track in tracks])
+        self._paging = np.array([track.paged_by == BANK for track in tracks])
         recent = bet.width if bet.shaped else 0
         self.monitors = Monitors(stakes=bet.stakes, width=bet.width, terms=bet.terms, recent=recent, tallied=bet.tallied)
         self.season = Season(len(tracks)) if bet.seasonal else None
@@ -195,7 +196,7 @@ class Panel:
         follow(log_c, onset, since, log_factors=factors, start_ms=reading.start_ms, tally=self.bet.tally(obs, table))
         m.log_c[rows], m.onset[rows], m.since[rows] = log_c, onset, since
         kinds = self.kinds(rows)
-        deposit = budget.owed(kinds, m.seen[rows], m.seen_pot[rows]) * self._paging[m.track[rows]]
+        deposit = budget.owed(kinds, m.seen[rows], m.seen_pot[rows]) * self._pages(rows)
         m.seen[rows], m.seen_pot[rows] = budget.now, budget.pots[kinds]
         m.paid[rows] += deposit
         log_r = grow(m.log_r[rows], deposit, factors)
@@ -220,6 +221,10 @@ class Panel:
         """Return the class of the budget that monitors draw on, shape (k,)."""
         grouped = np.where(self.monitors.slot[rows] == 0, pots.AGGREGATE, pots.GROUPS)
         return np.asarray(np.where(self._labels[self.monitors.track[rows]], grouped, pots.LABEL_FREE))
+
+    def _pages(self, rows: Ints) -> npt.NDArray[np.bool_]:
+        """Say which monitors draw on the budget: not those of the aggregate in whose place a River detector pages."""
+        return np.asarray(self._paging[self.monitors.track[rows]] | (self.monitors.slot[rows] != 0))
 
     def key(self, row: int, segment: int) -> Key:
         """Return a monitor's key, given the segment of its slot."""
@@ -260,7 +265,7 @@ class Panel:
         rows = np.array([row])
         kind = int(self.kinds(rows)[0])
         self.monitors.seen[row], self.monitors.seen_pot[row] = budget.now, budget.pots[kind]
-        if self._paging[self.monitors.track[row]]:
+        if self._pages(rows)[0]:
             budget.standing[kind] += sign
 
     def _set_table(self, row: int, null: Floats) -> None:
@@ -314,5 +319,7 @@ class Panel:
             self._set_table(row, m.null[row])
         self.active = {moved[row]: Active.from_state(saved, self.bet) for row, saved in state["active"] if row in moved}
         self._renegotiate(budget)
-        standing = np.flatnonzero((m.state[: m.count] == ARMED) & self._paging[m.track[: m.count]])
-        np.add.at(budget.standing, self.kinds(standing), 1)
+        armed = np.flatnonzero(m.state[: m.count] == ARMED)
+        pages = self._pages(armed)
+        m.log_r[armed[~pages]], m.paid[armed[~pages]] = -np.inf, 0.0  # from when the bank paged
+        np.add.at(budget.standing, self.kinds(armed[pages]), 1)

@@ -16,7 +16,7 @@ class Track:
     family: Family
     direction: int
     tolerance: float
-    paged_by: str = "bank"  # or a River detector's name
+    paged_by: str = BANK  # the aggregate, or a River detector's name; groups are the bank's in any case
     contract: float | None = None
     dimensions: tuple[str, ...] = ()  # whose groups are watched; empty: all
 
@@ -46,8 +46,6 @@ def _tracks(family: Family, policy: ModelPolicy, rung: int, mature: bool) -> lis
         watch = WatchPolicy(enabled=family.name in policy.claims, baseline=policy.claims.get(family.name))
     if not watch.enabled or family.needs_labels != (rung > 0) or (family.mature_only and not mature):
         return []
-    if watch.detector != BANK:  # River's detectors run in a loop: for the aggregate only
-        family = replace(family, groups=False)
     # A contract speaks of what the labels say in the end, not of those known early.
     contract = watch.baseline if mature or not family.needs_labels else None
     tolerance = family.tolerance if watch.tolerance is None else watch.tolerance
