@@ -13,14 +13,14 @@ from detectors.budget import Budget
 from detectors.cells import CONFUSION, KNOWN, MADE
 from detectors.crossings import raise_alarms
 from detectors.fixed import Floats, Ints
-from detectors.monitors import ACTIVE, ARMED, LEARNING
+from detectors.monitors import ACTIVE, LEARNING
 from detectors.panel import Crossing, Panel
 from detectors.reading import Reading
 from detectors.reference import Shipped
 from detectors.signals import REFINED, Alarm, Key, Note, Signal
 from detectors.state_version import expect_version
 from detectors.tracks import BANK, check_detectors, tracks_of
-from detectors.warmup import DEFAULT, WarmUp
+from detectors.warmup import WarmUp
 from detectors.watched_groups import WatchedGroups
 from schemas.policy_models import ModelPolicy
 
@@ -59,7 +59,7 @@ class Bank:
     Raises
     ------
     ValueError
-        If the policy names a River detector that there is not, or one for a quantity that is no rate.
+        If the policy names a River detector that there is not, or one for a quantity that it cannot take.
         From ``step``, if a count is impossible or a reading is due before the last one;
         the state is left as it was.
 
@@ -228,27 +228,11 @@ class Bank:
         return guard
 
     def _river(self, panel: Panel, obs: Floats, reading: Reading, signals: list[Signal]) -> list[Crossing]:
-        """Feed River's detectors with the aggregate: those that page, and ADWIN while a baseline is made."""
-        if panel.bet.name != "rates" or reading.segments[0] != 0:
+        """Feed River's detectors with the aggregate; return whom those that page have called out."""
+        if reading.segments[0] != 0:
             return []
-        crossings = []
-        for i, name in enumerate(panel.families):
-            tracks = panel.tracks_of[i]
-            row, track = int(panel.rows[tracks[0], 0]), panel.tracks[tracks[0]]
-            pages = track.paged_by != "bank"
-            n, x = int(obs[i, 0, 0]), int(obs[i, 0, 1])
-            standing = row >= 0 and panel.monitors.state[row] != 0
-            if not n or (standing and not pages):
-                continue
-            parameters: dict[str, Any] = dict(self.policy.watch[name].parameters) if pages else {}
-            if not self.warm_up.step((name, panel.rung), n, x, detector=track.paged_by if pages else DEFAULT, parameters=parameters):
-                continue
-            if standing:
-                crossings += [panel.leading(int(panel.rows[t, 0])) for t in tracks if panel.monitors.state[panel.rows[t, 0]] == ARMED]
-            else:
-                who = track.paged_by if pages else DEFAULT
-                text = f"{who} sees a change of the {track.family.noun}; no baseline stands yet, so nobody is paged"
-                signals.append(Note(what="warm_up", key=panel.key(row, 0), due_ms=reading.due_ms, text=text))
+        crossings, notes = self.warm_up.listen(panel, obs[:, 0], reading.due_ms)
+        signals += notes
         return crossings
 
     def _armed(self, panel: Panel, row: int, fit: Fit, due_ms: int, *, first: bool) -> list[Signal]:
@@ -258,7 +242,7 @@ class Bank:
         if not first:
             text = f"the baseline of the {track.family.noun} was estimated anew, from more data"
             return [Note(what=REFINED, key=key, due_ms=due_ms, text=text, figures=figures)]
-        if key.segment == 0 and track.paged_by == "bank":
+        if key.segment == 0 and not track.river:
             self.warm_up.drop(key.family, panel.rung)
         text = f"the baseline of the {track.family.noun} stands"
         notes: list[Signal] = [Note(what="armed", key=key, due_ms=due_ms, text=text, figures=figures)]
@@ -312,4 +296,5 @@ class Bank:
             self.guards[rung] = CoverageGuard(days=self.policy.baseline.days)
             self.guards[rung].load(guard)
         self.warm_up.load(state["warm_up"])
+        self.warm_up.keep(self.panels)
         self.shipped = None if state["shipped"] is None else Shipped.from_state(state["shipped"], self.policy.cost)

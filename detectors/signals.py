@@ -80,10 +80,11 @@ class Cleared:
 class Note:
     """Something to know that pages nobody.
 
-    A baseline stands, or was estimated anew from more data; a warm-up watch fired; scores were miscalibrated from the start.
+    A baseline stands, or was estimated anew from more data; a watch that pages nobody fired, before that or beside it; scores were
+    miscalibrated from the start.
     """
 
-    what: str  # armed | refined | warm_up | miscalibrated
+    what: str  # armed | refined | warm_up | watch | miscalibrated
     key: Key
     due_ms: int
     text: str

@@ -1,12 +1,17 @@
 """Which families a policy watches at which rung, and by what."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from detectors.bets import Bet, Family, discover
 from detectors.river.drift import RiverWatch
+from detectors.river.parameters import KINDS, kind_of
 from schemas.policy_models import ModelPolicy, WatchPolicy
 
 BANK, CLAIM = "bank", "claim"
+ZEROS_AND_ONES, MEANS = "zeros and ones", "means"
+TAKEN = {"rates": ZEROS_AND_ONES} | dict.fromkeys(("calibration", "costs", "errors", "scores"), MEANS)  # by bet: what River is fed of it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +22,8 @@ class Track:
     direction: int
     tolerance: float
     paged_by: str = BANK  # the aggregate, or a River detector's name; groups are the bank's in any case
+    river: str = ""  # a River detector's name that runs on the aggregate, whether it pages or not; empty: none was chosen
+    parameters: Mapping[str, Any] = field(default_factory=dict)  # of it
     contract: float | None = None
     dimensions: tuple[str, ...] = ()  # whose groups are watched; empty: all
 
@@ -54,7 +61,9 @@ def _tracks(family: Family, policy: ModelPolicy, rung: int, mature: bool) -> lis
         family=family,
         direction=family.directions[0],
         tolerance=tolerance,
-        paged_by=watch.detector,
+        paged_by=BANK if watch.role == "watch" else watch.detector,
+        river="" if watch.detector == BANK else watch.detector,
+        parameters={} if watch.detector == BANK else watch.parameters,
         contract=contract,
         dimensions=tuple(named) if isinstance(named, list | tuple) else (),
     )
@@ -67,16 +76,19 @@ def check_detectors(policy: ModelPolicy) -> None:
     Raises
     ------
     ValueError
-        If there is no such detector, a parameter is refused, or the family is not a rate.
+        If there is no such detector, a parameter is refused, or the family has nothing that it takes: it may take rates or means.
 
     """
-    rates = {family.name for family in discover()["rates"].families}
+    takes = {family.name: TAKEN[bet.name] for bet in discover().values() if bet.name in TAKEN for family in bet.families}
     for name, watch in policy.watch.items():
         if not watch.enabled or watch.detector == BANK:
             continue
-        if name not in rates:
-            raise ValueError(f"watch.{name}.detector: expected 'bank', got {watch.detector!r}: River's detectors watch rates")
+        if name not in takes:
+            raise ValueError(f"watch.{name}.detector: expected 'bank', got {watch.detector!r}: River's detectors watch rates and means")
         try:
             RiverWatch(watch.detector, dict(watch.parameters))  # type: ignore[arg-type]  # a list is refused there by name
         except ValueError as error:
             raise ValueError(f"watch.{name}: {error}") from None
+        if takes[name] == MEANS and kind_of(watch.detector)[1].binary:
+            able = ", ".join(known for known, kind in KINDS.items() if not kind.binary)
+            raise ValueError(f"watch.{name}.detector: expected 'bank' or one that takes means ({able}), got {watch.detector!r}")

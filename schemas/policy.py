@@ -146,11 +146,11 @@ def _read_watch(given: Any, path: str, faults: Faults) -> dict[str, Any]:
 
 
 def _layer(shared: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    """Return a model's fields over the defaults; a family given another detector does not inherit the old one's parameters."""
+    """Return a model's fields over the defaults; a family given another detector inherits neither the old one's parameters nor its role."""
     merged = merge(shared, own)
     for family, fields in own.get("watch", {}).items():
         if fields.get("detector", "") not in ("", shared.get("watch", {}).get(family, {}).get("detector", "bank")):
-            merged["watch"][family]["parameters"] = fields["parameters"]
+            merged["watch"][family] |= {"parameters": fields["parameters"], "role": fields.get("role", "pager")}
     return merged
 
 
@@ -184,6 +184,10 @@ def _resolve_watch(given: dict[str, Any], values: dict[str, float], path: str, f
         if watch[family].detector == "bank":
             known = (*WATCH, *FAMILY_PARAMETERS.get(family, ()))
             at = join(join(path, "watch"), family)
+            if watch[family].role != "pager":
+                faults.add(
+                    join(at, "role"), f"expected a detector of River's beside it, got {shown(watch[family].role)} for the evidence bank"
+                )
             for key in watch[family].parameters:
                 if key not in known:
                     faults.unknown(at, key, known)

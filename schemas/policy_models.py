@@ -42,6 +42,7 @@ class WatchPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
     enabled: bool = True
     detector: str = "bank"  # the evidence bank, or a River detector's name
+    role: str = "pager"  # of a River detector: it pages for the whole in the bank's place, or it is a "watch" beside the bank
     parameters: dict[str, Scalar | list[str]] = msgspec.field(default_factory=dict)  # of that detector
     tolerance: float | None = None  # change that does not matter; None: the family's own default
     baseline: float | None = None  # contract value

@@ -48,6 +48,7 @@ _POSITIVE = number(above=0)
 WATCH: Table = {
     "enabled": ("enabled", flag),
     "detector": ("detector", name),
+    "role": ("role", one_of("pager", "watch")),
     "tolerance": ("tolerance", number(0)),
     "baseline": ("baseline", number(0)),
 }

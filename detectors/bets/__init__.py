@@ -165,6 +165,10 @@ class Bet(ABC):
     def contract(self, value: float) -> Fit | None:
         """Return the null that a contract value stands for, or None where it makes no sense."""
 
+    def mean(self, obs: Floats) -> float:
+        """Return the mean of one observation, shape (width,), of some events; of bets that have means."""
+        raise NotImplementedError
+
     def seasoned(self, table: Floats, factors: Floats) -> Floats:
         """Return tables, shape (k, columns), of nulls that are so many times as large, shape (k,); for seasonal bets."""
         return table

@@ -83,6 +83,10 @@ class CalibrationBet(Bet):
         out[0, :, _CELLS] = MADE.count(reading.made, "scored")
         return out
 
+    def mean(self, obs: Floats) -> float:
+        """Return the mean of outcomes less scores."""
+        return float((obs[1:_CELLS:3] - obs[2:_CELLS:3]).sum() / self.size(obs))
+
     def size(self, obs: Floats) -> Floats:
         """Return the labels."""
         return np.asarray(obs[..., :_CELLS:3].sum(axis=-1))

@@ -85,6 +85,10 @@ class CostBet(Bet):
             out[0, :, CELLS] = COST.total(reading.costs, "cost").sum(axis=1)
         return out
 
+    def mean(self, obs: Floats) -> float:
+        """Return the exact mean cost."""
+        return float(obs[CELLS] / self.size(obs))
+
     def size(self, obs: Floats) -> Floats:
         """Return the events whose cost is known."""
         return np.asarray(obs[..., :CELLS].sum(axis=-1))

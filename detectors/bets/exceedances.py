@@ -46,6 +46,10 @@ class ExceedanceBet(Bet):
     def beyond(self, above: bool, edge: int) -> str:
         """Name the events above, or not above, an edge of the cells."""
 
+    def mean(self, obs: Floats) -> float:
+        """Return the mean of the cells' middles."""
+        return float(obs @ self.middles / obs.sum())
+
     def size(self, obs: Floats) -> Floats:
         """Return the events."""
         return np.asarray(obs.sum(axis=-1))

@@ -98,7 +98,8 @@ def _lines(policy: "ModelPolicy") -> list[tuple[str, str]]:
         ("metrics", ", ".join(policy.metrics) or "none"),
     ]
     for family, watch in policy.watch.items():
-        parts = [watch.detector] if watch.enabled else ["off"]
+        beside = watch.role == "watch"
+        parts = [f"bank, {watch.detector} beside it" if beside else watch.detector] if watch.enabled else ["off"]
         parts += [f"{key} {value}" for key, value in watch.parameters.items()]
         parts += [f"{key} {value:g}" for key in ("tolerance", "baseline") if (value := getattr(watch, key)) is not None]
         lines.append((f"watch.{family}", ", ".join(parts)))

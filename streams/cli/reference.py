@@ -95,9 +95,10 @@ def policy_page() -> str:
         policy.NAMED,
         "## Families of monitors",
         "All that are on share the model's budget. Naming a family turns it on and leaves the others as they are; `enabled = false` turns "
-        f"one off. `detector` is `bank` (evidence within the budget) or, for rates, one of River's: {policy.detectors()}. `tolerance` is a "
-        "change that does not matter: for rates the rise of the odds (0.2: a fifth), for `calibration` logits, for `cost` a share of the "
-        "mean, for `score` points of a share, for `gap` points (0.01: one). `baseline` is a contract value instead of what was learnt.",
+        "one off. `tolerance` is a change that does not matter: for rates the rise of the odds (0.2: a fifth), for `calibration` logits, "
+        "for `cost` a share of the mean, for `score` points of a share, for `gap` points (0.01: one). `baseline` is a contract value "
+        "instead of what was learnt.",
+        policy.RIVER.format(rates=policy.detectors(), means=policy.detectors(means=True)),
         "`gap` holds each group against the rest of the traffic in the same stretches of time; its `baseline` is the gap tolerated, "
         "in points and to either side, for every group; without one, the gap that was there when the baseline was learnt may not widen. "
         "`dimensions` are those whose groups are compared; default: all.",

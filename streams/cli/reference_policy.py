@@ -29,6 +29,14 @@ is 0) is left out of the rate in the report, but the evidence, which does not wa
 
 Checks and probes each spend a tenth of the model's budget from their first event on, and nothing before; zero tolerance spends nothing."""
 
+RIVER = """\
+`detector` is `bank` (evidence within the budget) or one of River's: for rates {rates}; for `calibration` (outcomes less scores), `cost`,
+`score` and `regression` (logs of absolute errors) {means}, which are fed with the mean of each pane, however many events it has. Other keys
+are the detector's parameters. With `role = "pager"` (default) it pages for the whole in the bank's place once a baseline stands, with the
+false-alarm rate that it has and no part in the budget; what is normal, how large a change is and when it is over is the bank's to say.
+With `role = "watch"` the bank pages as ever, and what the detector finds is kept as a note. The groups are the bank's in any case. A
+detector whose name or parameters change begins anew."""
+
 EXAMPLE = """\
 [defaults]                                  # every model that is not named
 budget = { pages = 1, days = 30 }
@@ -52,8 +60,11 @@ zero_tolerance = true
 dimensions = ["country"]
 baseline = 0.05                             # by more than 5 points; leave it out: by more than it did
 [models.fraud.watch.fpr]
-detector = "adwin"                          # one of River's instead of the evidence bank
+detector = "adwin"                          # one of River's instead of the evidence bank ...
 delta = 0.002
+[models.fraud.watch.fnr]
+detector = "ddm"
+role = "watch"                              # ... or beside it: it pages nobody
 [models.fraud.watch.prior]
 enabled = false"""
 
@@ -84,7 +95,7 @@ KEYS = {
     "probes": 'a table per kind of probe (`"*"`: all others): `enabled`, `baseline` (share that should be detected), `tolerance`',
     "claims": "what was promised of the model; refuted by evidence without any baseline (ece: reported only)",
     "decay": "limits of error, f1, brier and cost (per labelled prediction): the report says when the model's decay will have crossed them",
-    "watch": "a table per family of monitors: `enabled`, `detector`, its parameters, `tolerance`, `baseline`",
+    "watch": "a table per family of monitors: `enabled`, `detector`, its `role` and parameters, `tolerance`, `baseline`",
     "metrics": "River's label metrics to report, by name",
     "fatigue.enabled": "whether fatigue from the model's alerts is watched; it is reported in any case",
     "fatigue.people": "people on duty in each unit",
@@ -137,8 +148,8 @@ def families() -> list[tuple[str, str, str]]:
     ]
 
 
-def detectors() -> str:
-    """Return the names of River's detectors that a policy may choose."""
+def detectors(*, means: bool = False) -> str:
+    """Return the names of River's detectors that a policy may choose; those only that take ``means``."""
     from detectors.river.parameters import KINDS
 
-    return ", ".join(f"`{name}`" for name in KINDS)
+    return ", ".join(f"`{name}`" for name, kind in KINDS.items() if not (means and kind.binary))

@@ -10,6 +10,7 @@ from detectors.bank import Bank, StepContext
 from detectors.baselines.calibration_map import logit
 from detectors.bets import sigmoid
 from detectors.budget import DAY_MS
+from detectors.river.parameters import checked
 from detectors.signals import Alarm, Cleared, Key, Moved, Note
 from detectors.watched_groups import MOST_GROUPS
 from schemas.policy_models import ModelPolicy, WatchPolicy
@@ -24,6 +25,7 @@ class Scripted:
 
     def __init__(self, *given):
         self.given, self.sum = given, 0
+        self.name, self.parameters = given[0], checked(*given)
         Scripted.made.append(given)
 
     def step(self, n, x):
@@ -231,7 +233,8 @@ def test_a_river_detector_may_be_the_pager(reading):
 
 def test_a_detector_that_cannot_watch_a_family_is_refused():
     for name, detector, fault in (
-        ("calibration", "adwin", r"watch\.calibration\.detector: expected 'bank', got 'adwin'"),
+        ("gap", "adwin", r"watch\.gap\.detector: expected 'bank', got 'adwin'"),
+        ("calibration", "ddm", r"watch\.calibration\.detector: expected 'bank' or .*\(adwin, page-hinkley, kswin\), got 'ddm'"),
         ("error", "adwim", r"watch\.error: .*adwim.*adwin"),
     ):
         with pytest.raises(ValueError, match=fault):

@@ -97,6 +97,8 @@ def test_tables_merge_key_by_key_defaults_first():
     watch.error.clock = 8
     [models.n.watch.error]
     detector = "kswin"
+    [models.o.watch.error]
+    role = "watch"
     """
     policy = model(text)
     assert (policy.baseline.days, policy.baseline.labels, policy.baseline.failures, policy.baseline.file) == (
@@ -112,6 +114,10 @@ def test_tables_merge_key_by_key_defaults_first():
     assert policy.watch["error"].parameters == {"delta": 0.01, "clock": 8}
     other = model(text, "n").watch["error"]
     assert (other.detector, other.parameters, other.tolerance) == ("kswin", {}, 0.2)  # adwin's parameters are not kswin's
+    beside = model(text, "o").watch["error"]
+    assert (beside.detector, beside.parameters, beside.role, other.role) == ("adwin", {"delta": 0.01}, "watch", "pager")
+    back = model(text.replace("clock = 8", 'detector = "bank"').replace("delta = 0.01", 'role = "watch"')).watch["error"]
+    assert (back.detector, back.role) == ("bank", "pager")  # a watch in the defaults is none of the bank's
     assert model(text, "unnamed").watch["error"].detector == "adwin"
 
 

@@ -25,6 +25,9 @@ def test_check_shows_what_holds_for_each_model(tmp_path):
         [models.fraud.watch.error]
         detector = "adwin"
         delta = 0.01
+        [models.fraud.watch.fnr]
+        detector = "ddm"
+        role = "watch"
         [models.fraud.watch.gap]
         [models.fraud.fatigue]
         response_time = "5m"
@@ -39,6 +42,7 @@ def test_check_shows_what_holds_for_each_model(tmp_path):
         "* on_timeout negative",
         "* cost tp 0, fp 5, tn 0, fn 25 - 0.3*amount",
         "* watch.error adwin, delta 0.01",
+        "* watch.fnr bank, ddm beside it",
         "* watch.gap bank",
         "watch.gap off",
         "* fatigue.response_time 5m",
@@ -60,7 +64,9 @@ def test_check_explains_one_model(tmp_path):
         (b"[models.m", "not TOML"),
         (b"\xff", "UTF-8"),
         (b"[defaults.watch.error]\ndetector = 'adwim'", "did you mean 'adwin'?"),
-        (b"[defaults.watch.score]\ndetector = 'adwin'", "defaults.watch.score: detector: expected 'bank', got 'adwin'"),
+        (b"[defaults.watch.gap]\ndetector = 'adwin'", "defaults.watch.gap: detector: expected 'bank', got 'adwin'"),
+        (b"[defaults.watch.score]\ndetector = 'ddm'", "one that takes means (adwin, page-hinkley, kswin), got 'ddm'"),
+        (b"[defaults.watch.error]\nrole = 'watch'", "defaults.watch.error.role: expected a detector of River's beside it"),
         (b"[defaults.baseline]\nfile = 'none.parquet'", "none.parquet"),
     ],
 )
