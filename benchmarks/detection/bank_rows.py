@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from benchmarks.detection.table import Table, delays, generator, poisson, upper, verdict
+from benchmarks.detection.table import Table, delays, generator, lower, poisson, upper, verdict
 from detectors.bank import Bank, StepContext
 from detectors.budget import DAY_MS
 from detectors.cells import BIN, KNOWN, MADE, PANE_GRID, grid_cell
@@ -14,6 +14,7 @@ from schemas.policy_models import FAMILIES, BaselinePolicy, ModelPolicy, WatchPo
 
 DAYS = 30
 GROUPS = 40
+POT = 0.4  # alarms a month of all monitors of the aggregate
 
 
 def _reading(rung, age_ms, start_ms, width_ms, *, segments, made, known, made_bins, known_bins):
@@ -142,7 +143,7 @@ def dependence(scale: float) -> Table:
         "Dependent streams without a change, one error monitor with the whole aggregate's budget of 0.4 a month",
         ("stream", "alarms a month", "median over-dispersion found"),
     )
-    context, fine = StepContext(outcome_days=lambda segment: 30.0), True
+    context, missed = StepContext(outcome_days=lambda segment: 30.0), []
     for name, (rates, seasonal) in streams.items():
         rng, alarms, phis = generator(f"dependence, {name}"), 0, []
         for _ in range(models):
@@ -153,10 +154,11 @@ def dependence(scale: float) -> Table:
                 )
             phis.append(float(bank.panels[1][0].monitors.phi[0]))
         n = models * (months - 1)
-        fine &= upper(alarms, n) <= 1
+        missed += [name] * (upper(alarms, n) > POT)
         table.add(name, poisson(alarms, n), f"{np.median(phis):.1f}")
     table.notes.append(
-        f"{models} models of {months} months, the first of them the baseline; 60 labels an hour. Upper bound of each ≤ 1: {verdict(fine)}."
+        f"{models} models of {months} months, the first of them the baseline; 60 labels an hour. Upper bound of each ≤ {POT:g}, "
+        f"its own part of the budget: {verdict(not missed)}{''.join(f'; {name}' for name in missed)}."
     )
     return table
 
@@ -205,7 +207,7 @@ def label_delay(scale: float) -> Table:
         "Outcome-dependent label delay, base rate watched, budget 1",
         ("traffic", "order of arrival, alarms a month", f"age of {age} d, alarms a month", f"found by age of {age} d"),
     )
-    fine = True
+    fine, shown = True, True
     for name, sizes in traffic.items():
         both = [one(name, sizes) for _ in range(runs)]
         lists = [[alarms_of(arrivals, 0) for arrivals, _ in both], [alarms_of(fixed, age) for _, fixed in both]]
@@ -217,8 +219,10 @@ def label_delay(scale: float) -> Table:
         n = runs * (days - 60) / DAYS
         counts = [sum(len(found) for found in each) for each in lists]
         fine &= counts[1] / n <= 1
+        shown &= lower(counts[0], n) > 1
         table.add(name, *(poisson(count, n) for count in counts), "")
     table.notes.append(
-        f"{runs} runs of {days} days, 60 of them the baseline. Fixed age ≤ 1 a month and the change within 11 days: {verdict(fine)}."
+        f"{runs} runs of {days} days, 60 of them the baseline. Fixed age ≤ 1 a month and the change within 11 days: {verdict(fine)}. "
+        f"Order of arrival beyond 1 a month, whatever traffic does: {'shown' if shown else '**not shown**'}."
     )
     return table

@@ -43,6 +43,11 @@ def poisson(count: float, exposure: float) -> str:
     return f"{count / exposure:.3g} [{lo / exposure:.2g}, {hi / exposure:.2g}]"
 
 
+def lower(count: float, exposure: float) -> float:
+    """Return the lower end of that interval."""
+    return float(chi2.ppf(0.025, 2 * count) / 2 / exposure) if count else 0.0
+
+
 def upper(count: float, exposure: float) -> float:
     """Return the upper end of that interval."""
     return float(chi2.ppf(0.975, 2 * (count + 1)) / 2 / exposure)
