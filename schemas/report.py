@@ -209,7 +209,9 @@ class Decay(msgspec.Struct, frozen=True, kw_only=True):
     slope: Interval | None = None  # change in 30 days, 95 %; n: weeks. Null with fewer than three
     fitted: Figure = None  # by the line, in the last week
     limit: Figure = None  # of the policy
-    crosses: Time | None = None  # when the line meets the limit, past or future; null without a limit, or a slope towards it
+    crosses: Time | None = None  # when the line meets the limit, past or future; null if there is none or slope may lead elsewhere
+    crosses_from: Time | None = None  # the same by the end of slope's interval that meets it first, the figure's level taken as it is
+    crosses_to: Time | None = None  # by the other end; null beside ``crosses``: not within the calendar
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -1,6 +1,7 @@
 """Temporal decay: figures by the age of the model, where they are going, and when they will be past the policy's limit."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from detectors.model_version import ModelVersion
 from detectors.statistics.confusion import rate
 from detectors.statistics.cost import matrix_cost
 from detectors.statistics.ratio import ratio
-from detectors.statistics.trend import trend
+from detectors.statistics.trend import Trend, trend
 from schemas.cost import CostMatrix
 from schemas.drift import Interval
 from schemas.fields import LAST_MS, rfc3339
@@ -94,10 +95,11 @@ def _decay(name: str, week: Ints, figure: tuple[Floats, Floats], since_ms: int, 
     held = np.isfinite(value) & (n > 0)
     week, value, n = week[held], value[held], n[held]
     line = trend(np.asarray((week + 0.5) * (WEEK_MS / DAY_MS), dtype=np.float64), value, n)  # in days; a week stands at its middle
-    crosses = None
-    if line is not None and limit is not None and (line.slope < 0 if name in FALLS else line.slope > 0):
-        at_ms = since_ms + max(line.reaches(limit), 0.0) * DAY_MS
-        crosses = rfc3339(round(at_ms)) if at_ms <= LAST_MS else None
+    crosses = earliest = latest = None
+    if line is not None and limit is not None and (line.hi < 0 if name in FALLS else line.lo > 0):
+        crosses = _date(line, limit, since_ms)
+        ends = sorted((replace(line, slope=slope) for slope in (line.lo, line.hi)), key=lambda end: end.reaches(limit))
+        earliest, latest = (_date(end, limit, since_ms) for end in ends)
     return Decay(
         metric=name,
         since=rfc3339(since_ms),
@@ -106,7 +108,14 @@ def _decay(name: str, week: Ints, figure: tuple[Floats, Floats], since_ms: int, 
         fitted=None if line is None else line.value + line.slope * (float(week[-1]) * 7 + 3.5 - line.at),
         limit=limit,
         crosses=crosses,
+        crosses_from=earliest,
+        crosses_to=latest,
     )
+
+
+def _date(line: Trend, limit: float, since_ms: int) -> str | None:
+    at_ms = since_ms + max(line.reaches(limit), 0.0) * DAY_MS
+    return rfc3339(round(at_ms)) if at_ms <= LAST_MS else None
 
 
 COMPANION = ModelDecay

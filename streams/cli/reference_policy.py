@@ -94,7 +94,7 @@ KEYS = {
     "`tolerance`, `zero_tolerance` (the first failure is an incident), `clean` (documents without a failure that end it)",
     "probes": 'a table per kind of probe (`"*"`: all others): `enabled`, `baseline` (share that should be detected), `tolerance`',
     "claims": "what was promised of the model; refuted by evidence without any baseline (ece: reported only)",
-    "decay": "limits of error, f1, brier and cost (per labelled prediction): the report says when the model's decay will have crossed them",
+    "decay": "limits of error, f1, brier and cost (per labelled prediction): when decay crosses them, if it surely does, is in the report",
     "watch": "a table per family of monitors: `enabled`, `detector`, its `role` and parameters, `tolerance`, `baseline`",
     "metrics": "River's label metrics to report, by name",
     "fatigue.enabled": "whether fatigue from the model's alerts is watched; it is reported in any case",

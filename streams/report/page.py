@@ -272,7 +272,11 @@ def _decay_words(course: Decay) -> tuple[str, str]:
     """Return the name of a chart of decay, and what it says."""
     name = {"f1": "F1", "brier": "Brier score", "cost": "Cost"}.get(course.metric, NAMES.get(course.metric, course.metric))
     said = f"{interval(course.slope, course.metric)} in 30 days"
-    return name, said + ("" if course.crosses is None else f"; crosses its limit on {when(course.crosses)[:10]}")
+    if course.crosses is None:
+        return name, said
+    first, last = (None if at is None else when(at)[:10] for at in (course.crosses_from, course.crosses_to))
+    between = f"{first} or later" if last is None else f"{first} to {last}"
+    return name, f"{said}; crosses its limit on {when(course.crosses)[:10]} ({between}, by the slope's interval)"
 
 
 def _onsets(told: list[Story], metric: str) -> list[charts.Onset]:

@@ -82,7 +82,43 @@ def test_the_slope_is_that_of_weighted_least_squares_and_the_limit_is_crossed_wh
     assert found["brier"].crosses == rfc3339(START_MS)  # past it from the first
     assert found["cost"].crosses is None  # no limit
     calm = decay_of(story(seed=9, days=28, per_day=40), "f1 = 0.9")
-    assert (calm["f1"].crosses is None) == ((calm["f1"].slope or pytest.fail()).value >= 0)
+    assert calm["f1"].crosses is None
+
+
+def test_a_date_is_given_only_where_the_slope_surely_leads_to_the_limit() -> None:
+    """A calm story's slope leads nowhere, whichever way it happens to lean: some do lean towards the limit."""
+    leaning = 0
+    for records, sure in ((RECORDS, True), (story(seed=12, days=70, per_day=40), False)):
+        found = decay_of(records, "error = 0.6\nf1 = 0.05\nbrier = 0.5\ncost = 100.0")
+        for name, worse in (("error", 1), ("f1", -1), ("brier", 1), ("cost", 1)):
+            slope = found[name].slope or pytest.fail(name)
+            assert slope.value is not None
+            assert slope.lo is not None
+            assert slope.hi is not None
+            leads = min(worse * slope.lo, worse * slope.hi) > 0
+            assert leads == sure, name
+            assert (found[name].crosses is not None) == leads, name
+            leaning += not sure and worse * slope.value > 0
+    assert leaning
+
+
+def test_the_dates_beside_a_crossing_are_those_of_the_ends_of_the_slopes_interval() -> None:
+    for limits in ("error = 0.6\nf1 = 0.05", "error = 0.1\nf1 = 0.7"):  # ahead, and past
+        found = decay_of(RECORDS, limits)
+        for one in (found["error"], found["f1"]):
+            assert one.slope is not None
+            assert one.fitted is not None
+            assert one.limit is not None
+            x = 7 * np.array([week.week for week in one.weeks]) + 3.5
+            n = np.array([week.n for week in one.weeks], dtype=float)
+            line = trend(x, np.array([week.value for week in one.weeks]), n)
+            assert line is not None
+            days = sorted(max(line.at + (one.limit - line.value) / slope, 0.0) for slope in (line.lo, line.slope, line.hi))
+            dates = [one.crosses_from, one.crosses, one.crosses_to]
+            if one.metric == "error":  # the number of events behind F1 may be half a one
+                assert dates == [rfc3339(round(START_MS + day * DAY_MS)) for day in days]
+            assert dates == sorted(dates, key=str)
+            assert dates[0] != dates[2]
 
 
 def test_the_interval_holds_its_95_per_cent() -> None:
@@ -130,6 +166,11 @@ def test_the_page_draws_the_course_and_says_when_it_crosses() -> None:
     crosses = found.models[0].decay[0].crosses
     assert crosses is not None
     page = render(found, [watch], events, generated_at_ms=0)
-    assert f"crosses its limit on {crosses[:10]}" in page
+    first, last = found.models[0].decay[0].crosses_from or "", found.models[0].decay[0].crosses_to or ""
+    assert first < crosses < last
+    assert f"crosses its limit on {crosses[:10]} ({first[:10]} to {last[:10]}, by the slope&#39;s interval)" in page
+    open_end = msgspec.structs.replace(found.models[0].decay[0], crosses_to=None)
+    endless = msgspec.structs.replace(found, models=[msgspec.structs.replace(found.models[0], decay=[open_end])])
+    assert f"({first[:10]} or later, by the" in render(endless, [watch], events, generated_at_ms=0)
     without = msgspec.structs.replace(found, models=[msgspec.structs.replace(found.models[0], decay=[])])
     assert page.count("<svg") == render(without, [watch], events, generated_at_ms=0).count("<svg") + 4
