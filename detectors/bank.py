@@ -150,6 +150,8 @@ class Bank:
                 row = self.row(panel, key)
                 if row >= 0:
                     panel.forget(row, self.budget)
+                    if panel.tracks[int(panel.monitors.track[row])].family.kind == "label_delay":
+                        self.guards.pop(key.rung, None)  # the pace of labels is normal now, to the rung's other monitors too
 
     def reset(self) -> None:
         """Let every monitor learn a new baseline from the next pane on."""

@@ -273,6 +273,41 @@ def test_an_accepted_change_is_learnt_anew(reading):
     assert bank.panels[1][0].monitors.base[0, 0] == pytest.approx(0.30)
 
 
+def test_a_pace_of_labels_that_was_accepted_is_the_pace_that_the_guard_compares_with(reading):
+    """Fewer labels come by the first age from day 40 on; once that is normal, more errors at that age are errors again."""
+
+    def days(bank, first, last, labelled, rate):
+        found = []
+        for day in range(first, last):
+            x = round(labelled * rate)
+            pane = reading(24 * day, hours=24, mature=False, tn=[labelled - x], fn=[x], made={"n": [400]})
+            found += [signal for signal in bank.step(pane, CONTEXT) if isinstance(signal, Alarm)]
+        return found
+
+    policy = ModelPolicy(watch={name: WatchPolicy(enabled=name in ("error", "coverage")) for name in ModelPolicy().watch})
+    for accepted in (True, False):
+        bank = Bank(policy=policy)
+        slower = days(bank, 0, 40, 280, 0.1) + days(bank, 40, 50, 140, 0.1)
+        assert [(alarm.key.family, alarm.kind) for alarm in slower] == [("coverage", "label_delay")]
+        (bank.relearn if accepted else bank.calm)([slower[0].key])
+        assert (1 in bank.guards) != accepted
+        again = Bank.from_state(bank.to_state(), policy=policy)
+        late = [days(each, 50, 90, 140, 0.1) + days(each, 90, 100, 140, 0.3) for each in (bank, again)]
+        assert late[0] == late[1]
+        errors = [alarm for alarm in late[0] if alarm.key.family == "error"]
+        assert [(alarm.kind, alarm.unconfirmed) for alarm in errors] == [("concept", False) if accepted else ("label_delay", True)]
+
+
+def test_a_guard_stays_where_another_monitor_or_another_rung_learns_anew(reading):
+    bank = Bank(policy=only("error", coverage=WatchPolicy()))
+    for rung in (1, 2):
+        bank.step(reading(0, hours=24, rung=rung, mature=rung == 2, tn=[90], fn=[10], made={"n": [100]}), CONTEXT)
+    bank.relearn([Key("error", 1, 0, 1), Key("coverage", -1, 5, 1)])  # the latter: of a segment that is not watched
+    assert set(bank.guards) == {1, 2}
+    bank.relearn([Key("coverage", -1, 0, 1)])
+    assert set(bank.guards) == {2}
+
+
 def cells(rng, n, slope=1.0, shift=0.0, claim=1.0):
     """Scores of a model whose outcomes follow ``shift + slope * logit p``; shape (20, 3)."""
     p = sigmoid(claim * rng.normal(-1.5, 1.5, n))
