@@ -24,7 +24,7 @@ from detectors.warmup import WarmUp
 from detectors.watched_groups import WatchedGroups
 from schemas.policy_models import ModelPolicy
 
-STATE_VERSION = 5
+STATE_VERSION = 6
 Naming = Callable[[int], Mapping[str, str]]  # a segment's number -> {dimension: value}
 
 

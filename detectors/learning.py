@@ -27,13 +27,14 @@ class Learner:
     aggregate's. It is estimated anew at every tripling of its events up to ``rule.plenty``, unless evidence has once come half-way to an
     alarm: then a change may be in it.
 
-    The series behind the test of over-dispersion is kept in at most 128 buckets of an hour or more, common to all monitors; of a group
-    until its baseline stands.
+    The series behind the test of over-dispersion is kept in at most 128 buckets of an hour or more, from the first pane of all, of a
+    monitor that learns anew from its own: else it would have a few wide buckets, in which days and nights look alike. That of a group is
+    kept until its baseline stands.
     """
 
     def __init__(self, bet: Bet, tracks: Sequence[Track], monitors: Monitors, rule: Enough, *, season: Season | None, bound: float) -> None:
         self.bet, self.tracks, self.monitors, self.rule, self.season, self.bound = bet, tracks, monitors, rule, season, bound
-        self.origin_ms, self.bucket_ms = BEFORE, HOUR_MS
+        self.origin_ms = BEFORE
         self._aggregates: dict[int, int] = {}
 
     def step(self, rows: Ints, obs: Floats, reading: Reading, outcome_days: Callable[[int], float]) -> list[tuple[int, Fit]]:
@@ -48,7 +49,7 @@ class Learner:
         m.total[rows] += obs
         m.first[rows] = np.where(m.first[rows] == BEFORE, reading.start_ms, m.first[rows])
         tested = (m.slot[rows] == 0) | (m.state[rows] == LEARNING)
-        m.series[rows[tested], self._bucket(reading.start_ms)] += self.bet.series(obs[tested])
+        m.series[rows[tested], self._buckets(rows[tested], reading.start_ms)] += self.bet.series(obs[tested])
         events = self.bet.size(m.total[rows])
         old = reading.end_ms - m.first[rows] >= self.rule.days * _DAY_MS
         late = (events >= self.rule.labels) & old & (events >= m.next_fit[rows])
@@ -59,17 +60,18 @@ class Learner:
                 fitted.append((row, fit))
         return fitted
 
-    def _bucket(self, start_ms: int) -> int:
+    def _buckets(self, rows: Ints, start_ms: int) -> Ints:
+        m, begin = self.monitors, start_ms - start_ms % HOUR_MS
         if self.origin_ms == BEFORE:
-            self.origin_ms = start_ms - start_ms % HOUR_MS
-        bucket = max(start_ms - self.origin_ms, 0) // self.bucket_ms
-        while bucket >= BUCKETS:
-            merged = halve(self.monitors.series)
-            self.monitors.series[:] = 0.0
-            self.monitors.series[:, : merged.shape[1]] = merged
-            self.bucket_ms *= 2
-            bucket = (start_ms - self.origin_ms) // self.bucket_ms
-        return int(bucket)
+            self.origin_ms = begin
+        m.origin[rows] = np.where(m.origin[rows] == BEFORE, begin, m.origin[rows])
+        since = np.maximum(start_ms - m.origin[rows], 0)
+        while len(full := rows[since // m.bucket[rows] >= BUCKETS]):
+            merged = halve(m.series[full])
+            m.series[full] = 0.0
+            m.series[full, : merged.shape[1]] = merged
+            m.bucket[full] *= 2
+        return np.asarray(since // m.bucket[rows])
 
     def _fit(self, row: int, outcome_days: Callable[[int], float], end_ms: int) -> Fit | None:
         m, slot = self.monitors, int(self.monitors.slot[row])
@@ -134,7 +136,10 @@ class Learner:
         whole = m.slot[rows] == 0
         if season is not None and whole.any():
             tracks = m.track[rows[whole]]
-            season.forget(tracks[m.first[rows[whole]] == BEFORE])  # it learns anew
+            anew = m.first[rows[whole]] == BEFORE
+            if anew.any():
+                stand = np.flatnonzero(m.state[: m.count] != LEARNING)
+                season.forget(tracks[anew], set(zip(m.track[stand].tolist(), m.era[stand].tolist(), strict=True)))
             season.add(tracks, reading.start_ms, reading.end_ms, self.bet.series(obs[whole]))
 
     def _in_season(self, row: int) -> Floats:
@@ -142,12 +147,15 @@ class Learner:
         series: Floats = self.monitors.series[row]
         if self.season is None or not self.season.stands:
             return series
-        factors = self.season.buckets(int(self.monitors.track[row]), self.origin_ms, self.bucket_ms, BUCKETS)
+        m = self.monitors
+        factors = self.season.buckets(int(m.track[row]), int(m.origin[row]), int(m.bucket[row]), BUCKETS)
         return series * np.stack([np.ones(BUCKETS), factors], axis=1)
 
     def freeze(self, row: int, fit: Fit) -> None:
-        """Write a fit into a monitor."""
+        """Write a fit into a monitor; a group keeps to the season of its first."""
         m = self.monitors
+        if self.season is not None and (m.state[row] == LEARNING or m.slot[row] == 0):
+            m.era[row] = self.season.era[m.track[row]]
         m.null[row], m.base[row] = fit.null, (fit.value, fit.lo, fit.hi, fit.n)
 
     def _aggregate(self, row: int) -> int:
@@ -159,11 +167,11 @@ class Learner:
             self._aggregates[track] = int(found[0])
         return self._aggregates[track]
 
-    def to_state(self) -> list[int]:
-        """Return where the buckets begin and how wide they are, ms."""
-        return [self.origin_ms, self.bucket_ms]
+    def to_state(self) -> int:
+        """Return where the buckets begin, ms."""
+        return self.origin_ms
 
-    def load(self, state: list[int]) -> None:
+    def load(self, state: int) -> None:
         """Take back what ``to_state`` gave."""
-        self.origin_ms, self.bucket_ms = state
+        self.origin_ms = state
         self._aggregates.clear()

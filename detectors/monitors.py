@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from detectors.baselines.tempering import BUCKETS
+from detectors.baselines.tempering import BUCKETS, HOUR_MS
 from detectors.fixed import Floats, Ints
 from detectors.reading import BEFORE
 
@@ -20,7 +20,8 @@ class Monitors:
 
     Evidence: ``log_r`` and ``log_c`` (Shiryaev–Roberts and CUSUM, by stake), ``onset`` and ``since`` (the bet's tally, by stake),
     ``recent`` (observation since any stake began to win; only of bets that are ``shaped``).
-    Baseline: ``total`` (observation), ``series``, ``first`` (ms), ``null``, ``base`` (value, lo, hi, n), ``phi``, ``next_fit`` (events).
+    Baseline: ``total`` (observation), ``series`` from ``origin`` (ms) in buckets of ``bucket`` (ms), ``first`` (ms), ``null``, ``base``
+    (value, lo, hi, n), ``phi``, ``next_fit`` (events), ``era`` of the season.
     Deposits: ``seen`` (ms) and ``seen_pot`` when last touched, ``paid`` since the evidence last started from zero.
 
     Examples
@@ -41,6 +42,9 @@ class Monitors:
     onset: Ints
     first: Ints
     seen: Ints
+    era: Ints
+    origin: Ints
+    bucket: Ints
     log_r: Floats
     log_c: Floats
     since: Floats
@@ -56,7 +60,7 @@ class Monitors:
 
     def __init__(self, *, stakes: int, width: int, terms: int, recent: int = 0, tallied: int = 3) -> None:
         self.count = 0
-        integers = dict.fromkeys(("track", "slot", "state", "frozen", "hot", "first", "seen"), ())
+        integers = dict.fromkeys(("track", "slot", "state", "frozen", "hot", "first", "seen", "era", "origin", "bucket"), ())
         floats = dict.fromkeys(("phi", "next_fit", "seen_pot", "paid"), ())
         self._shapes: dict[str, tuple[type, tuple[int, ...]]] = {name: (np.int64, shape) for name, shape in integers.items()}
         self._shapes |= {name: (np.float64, shape) for name, shape in floats.items()}
@@ -91,7 +95,8 @@ class Monitors:
         for name in self._shapes:
             if name not in ("track", "slot"):
                 getattr(self, name)[row] = 0
-        self.first[row] = BEFORE
+        self.first[row] = self.origin[row] = BEFORE
+        self.bucket[row] = HOUR_MS
         self.phi[row] = 1.0
         self.quiet(row)
 

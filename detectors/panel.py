@@ -130,7 +130,7 @@ class Panel:
 
     def _add(self, track: int, slot: int, budget: Budget, fresh: list[tuple[int, Fit]]) -> int:
         row = self.monitors.add(track=track, slot=slot)
-        self.rows[track, slot] = row
+        self.rows[track, slot], self.monitors.origin[row] = row, self.learner.origin_ms
         fit = self._promised(row)
         if fit is None and (fit := self._counted(row)) is not None:
             fresh.append((row, fit))
@@ -184,7 +184,8 @@ class Panel:
     def _factors(self, rows: Ints, reading: Reading) -> Floats:
         if self.season is None or not self.season.stands:
             return np.ones(len(rows))
-        return self.season.over(self.monitors.track[rows], reading.start_ms, reading.end_ms)
+        m = self.monitors
+        return self.season.over(m.track[rows], m.era[rows], reading.start_ms, reading.end_ms)
 
     def _evidence(self, rows: Ints, obs: Floats, reading: Reading, budget: Budget) -> list[Crossing]:
         m = self.monitors

@@ -22,6 +22,10 @@ class Season:
     variance of the season, and the deviations are shrunk to that share of what they vary; noise, bursts and slow swings do not repeat
     from week to week and leave nothing. Panes of more than a day have no hour.
 
+    What is learnt anew begins another era of its track: its factors are those before until there are new ones. Monitors keep the era in
+    which their baseline was made (``past`` holds those that are over and still in use): a group that nobody told to learn anew is held
+    against the season it learnt with, not against that of the changed whole.
+
     The sums in ``counts`` add up over panes; the factors do not.
 
     References
@@ -34,9 +38,9 @@ class Season:
     >>> for hour in range(4 * HOURS):
     ...     season.add(np.array([0]), hour * HOUR_MS, (hour + 1) * HOUR_MS, np.array([[8.0 if hour % 24 < 12 else 4.0, 100.0]]))
     >>> season.fit(0)
-    >>> season.over(np.array([0, 0]), 0, HOUR_MS).round(2).tolist()
+    >>> season.over(np.array([0, 0]), np.array([0, 0]), 0, HOUR_MS).round(2).tolist()
     [1.33, 1.33]
-    >>> season.over(np.array([0]), 12 * HOUR_MS, DAY_MS).round(2).tolist()
+    >>> season.over(np.array([0]), np.array([0]), 12 * HOUR_MS, DAY_MS).round(2).tolist()
     [0.67]
 
     """
@@ -45,6 +49,8 @@ class Season:
         self.counts = np.zeros((tracks, _KEPT, HOURS, 2))  # by week of the baseline, from the seventh on by odd and even: sum and weight
         self.first = np.full(tracks, _NONE, dtype=np.int64)  # week
         self.factors = np.ones((tracks, HOURS))
+        self.era = np.zeros(tracks, dtype=np.int64)
+        self.past: dict[tuple[int, int], Floats] = {}  # factors by track and era
         self.stands = False
 
     def add(self, tracks: Ints, start_ms: int, end_ms: int, series: Floats) -> None:
@@ -57,9 +63,14 @@ class Season:
             number = np.where(number < _KEPT, number, _KEPT - 2 + number % 2)
             self.counts[tracks[:, None], number[:, None], hours[None]] += series[:, None] / len(hours)
 
-    def forget(self, tracks: Ints) -> None:
-        """Learn anew."""
-        self.counts[tracks], self.factors[tracks], self.first[tracks] = 0.0, 1.0, _NONE
+    def forget(self, tracks: Ints, used: set[tuple[int, int]]) -> None:
+        """Learn tracks anew; ``used`` are the tracks and eras of baselines that stand."""
+        for track in tracks[self.first[tracks] != _NONE].tolist():
+            self.past[track, int(self.era[track])] = self.factors[track].copy()
+            self.era[track] += 1
+        self.past = {key: factors for key, factors in self.past.items() if key in used}
+        self.counts[tracks], self.first[tracks] = 0.0, _NONE
+        self._stand()
 
     def fit(self, track: int) -> None:
         """Work out the factors of a track; their mean over its events is one."""
@@ -72,12 +83,20 @@ class Season:
             factors = factors * _layer(sums[0], sums[1])[cell]
         total = n.sum(axis=0)
         self.factors[track] = factors * total.sum() / max(float(total @ factors), 1e-9) if total.any() else 1.0
-        self.stands = bool((self.factors != 1.0).any())
+        self._stand()
 
-    def over(self, tracks: Ints, start_ms: int, end_ms: int) -> Floats:
-        """Return the mean factor of a pane for tracks, shape (k,)."""
+    def _stand(self) -> None:
+        self.stands = any(bool((factors != 1.0).any()) for factors in (self.factors, *self.past.values()))
+
+    def over(self, tracks: Ints, eras: Ints, start_ms: int, end_ms: int) -> Floats:
+        """Return the mean factor of a pane for tracks in their eras, shape (k,)."""
         hours = _hours(start_ms, end_ms)
-        return np.asarray(self.factors[tracks][:, hours].mean(axis=1)) if len(hours) else np.ones(len(tracks))
+        if not len(hours):
+            return np.ones(len(tracks))
+        factors = self.factors[tracks]
+        for i in np.flatnonzero(eras != self.era[tracks]) if self.past else ():
+            factors[i] = self.past.get((int(tracks[i]), int(eras[i])), 1.0)
+        return np.asarray(factors[:, hours].mean(axis=1))
 
     def series(self, track: int) -> Floats:
         """Return the hours of the first six weeks: sum, and weight times the season's factor; shape (1008, 2)."""
@@ -91,17 +110,21 @@ class Season:
 
     def to_state(self) -> list[Packed]:
         """Return the state as raw bytes."""
-        return [pack(self.counts), pack(self.factors), pack(self.first)]
+        keys = np.array(list(self.past), dtype=np.int64).reshape(-1, 2)
+        past = np.array(list(self.past.values())).reshape(-1, HOURS)
+        return [pack(each) for each in (self.counts, self.factors, self.first, self.era, keys, past)]
 
     def load(self, state: list[Packed], places: Ints, *, factors: bool = True) -> None:
         """Take back what ``to_state`` gave; ``places`` says which track each of its tracks is now, -1: none."""
-        counts, known, first = map(unpack, state)
+        counts, known, first, era, keys, past = map(unpack, state)
         kept = places >= 0
         to = places[kept]
-        self.counts[to], self.first[to] = counts[kept], first[kept]
+        self.counts[to], self.first[to], self.era[to] = counts[kept], first[kept], era[kept]
         if factors:
             self.factors[to] = known[kept]
-        self.stands = bool((self.factors != 1.0).any())
+            moved = [(int(places[track]), at) for track, at in keys.tolist()]
+            self.past = {key: old for key, old in zip(moved, past, strict=True) if key[0] >= 0}
+        self._stand()
 
 
 def _hours(start_ms: int, end_ms: int) -> Ints:

@@ -13,6 +13,7 @@ from schemas.policy_models import BaselinePolicy, ModelPolicy, WatchPolicy
 
 RATES = discover()["rates"]
 ONE = np.array([0])
+FIRST_ERA = np.array([0])
 
 
 def learnt(rates, *, rng=None, n=500, width=1):
@@ -53,13 +54,13 @@ def test_what_does_not_repeat_is_no_season(kind):
 def test_panes_of_more_than_a_day_have_no_hour_and_wide_ones_the_mean_of_theirs():
     rates = np.where(np.arange(4 * HOURS) % 24 < 12, 0.02, 0.08)
     season = learnt(rates, width=3)
-    assert season.over(ONE, 0, 3 * HOUR_MS) == pytest.approx([0.4])
-    assert season.over(ONE, 9 * HOUR_MS, 15 * HOUR_MS) == pytest.approx([1.0])
+    assert season.over(ONE, FIRST_ERA, 0, 3 * HOUR_MS) == pytest.approx([0.4])
+    assert season.over(ONE, FIRST_ERA, 9 * HOUR_MS, 15 * HOUR_MS) == pytest.approx([1.0])
     assert season.buckets(0, WEEK_MS, 6 * HOUR_MS, 4) == pytest.approx([0.4, 0.4, 1.6, 1.6])
     before = season.counts.copy()
     season.add(ONE, 0, 2 * DAY_MS, np.array([[5.0, 9.0]]))
     np.testing.assert_array_equal(season.counts, before)
-    assert season.over(ONE, 0, 2 * DAY_MS) == pytest.approx([1.0])
+    assert season.over(ONE, FIRST_ERA, 0, 2 * DAY_MS) == pytest.approx([1.0])
 
 
 @pytest.mark.parametrize("direction", [1, -1])
@@ -92,7 +93,7 @@ def test_from_the_seventh_week_on_only_odd_and_even_are_kept():
     again.load(season.to_state(), np.array([1]))
     assert again.counts[1].tolist() == season.counts[0].tolist()
     assert again.first.tolist()[1] == 3
-    season.forget(ONE)
+    season.forget(ONE, set())
     assert not season.counts.any()
 
 
@@ -145,3 +146,65 @@ def test_the_clear_test_expects_the_season():
             obs = np.array([300.0, float(rng.binomial(300, 0.1 * factor))])
             cleared[seasonal] += isinstance(active.step(obs, hour, factor if seasonal else 1.0), Cleared)
     assert cleared[True] == 0 < cleared[False]
+
+
+def crowd(bank, reading, rng, days, *, start, a):
+    """The whole and its halves A and B, 20 each an hour; B errs in 2 % by day and in 20 % by night, A at ``a`` by day and by night."""
+    alarms = []
+    for hour in range(24 * start, 24 * (start + days)):
+        x = [rng.binomial(20, rates[hour % 24 >= 12]) for rates in (a, (0.02, 0.2))]
+        pane = reading(hour, segments=[0, 1, 2], tn=np.array([40 - sum(x), 20 - x[0], 20 - x[1]]), fn=np.array([sum(x), *x]))
+        alarms += [signal for signal in bank.step(pane, StepContext()) if isinstance(signal, Alarm)]
+    return alarms
+
+
+def told(seed, reading):
+    bank, rng = Bank(policy=watched(True)), np.random.default_rng(seed)
+    crowd(bank, reading, rng, 40, start=0, a=(0.02, 0.2))
+    crowd(bank, reading, rng, 6, start=40, a=(0.35, 0.35))
+    bank.relearn([Key("error", UP, segment, 1) for segment in (0, 1)])
+    return bank, rng
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_group_that_was_not_told_to_learn_anew_keeps_the_season_it_learnt_with(reading, seed):
+    """While the whole learns what was accepted, and after: its new season is that of a mixture of A, who has none now, and B."""
+    bank, rng = told(seed, reading)
+    season, monitors = bank.panels[1][0].season, bank.panels[1][0].monitors
+    before = season.factors[0].copy()
+    alarms = crowd(bank, reading, rng, 14, start=46, a=(0.35, 0.35))
+    np.testing.assert_array_equal(season.factors[0], before)
+    saved = Bank.from_state(bank.to_state(), policy=watched(True))
+    rest = [crowd(each, reading, np.random.default_rng([seed, 1]), 36, start=60, a=(0.35, 0.35)) for each in (bank, saved)]
+    assert saved.to_state() == bank.to_state()
+    assert [alarm.key.segment for alarm in alarms + rest[0] if alarm.key.segment] == []
+    assert monitors.state[:3].tolist() == [1, 1, 1]
+    assert monitors.era[:3].tolist() == [1, 1, 0]
+    assert np.ptp(season.factors[0]) < np.ptp(before)
+    np.testing.assert_array_equal(season.past[0, 0], before)
+
+
+def test_a_group_that_learns_anew_late_still_shows_that_the_season_of_the_whole_is_not_its_own(reading):
+    """Its buckets begin with it: those of the first pane would be 16 hours wide by now, and day and night are lost in them."""
+    bank, rng = told(2, reading)
+    crowd(bank, reading, rng, 40, start=46, a=(0.35, 0.35))
+    monitors = bank.panels[1][0].monitors
+    assert monitors.state[1] == 1
+    assert monitors.phi[1] > 2 > monitors.phi[0]
+
+
+def test_seasons_that_no_baseline_stands_by_are_dropped():
+    season = learnt(np.where(np.arange(4 * HOURS) % 24 < 12, 0.02, 0.08))
+    cycle = season.factors[0].copy()
+    season.forget(ONE, {(0, 0)})
+    assert season.over(np.array([0, 0]), np.array([0, 1]), 0, HOUR_MS) == pytest.approx([0.4, 0.4])
+    season.factors[0] = 1.0
+    assert season.over(np.array([0, 0]), np.array([0, 1]), 0, HOUR_MS) == pytest.approx([0.4, 1.0])
+    for places, there in ((np.array([1]), True), (np.array([-1]), False)):
+        moved = Season(2)
+        moved.load(season.to_state(), places)
+        assert (moved.over(np.array([1]), np.array([0]), 0, HOUR_MS)[0] == cycle[0]) == moved.stands == there
+    season.add(ONE, 0, HOUR_MS, np.array([[1.0, 10.0]]))
+    season.forget(ONE, set())
+    assert season.past == {}
+    assert not season.stands
