@@ -112,7 +112,8 @@ class Active:
         self.level = max(level, self.level)
         while self.next_update <= n:
             self.next_update *= 4
-        base = Estimate(expected / n, self.baseline.lo, self.baseline.hi, self.baseline.n)
+        value, lo, hi, size = self.baseline
+        base = Estimate(expected / n, *self.bet.along(value, lo, hi, expected / n), size)
         return Moved(
             key=self.key,
             due_ms=due_ms,

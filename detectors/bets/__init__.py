@@ -8,6 +8,7 @@ lives in ``detectors.panel``.
 """
 
 import importlib
+import math
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -130,6 +131,10 @@ class Bet(ABC):
     def interval(self, fit: Fit, expected: float, tolerance: float) -> tuple[float, float]:
         """Return the interval to show beside the expected mean of a change."""
 
+    def along(self, value: float, lo: float, hi: float, expected: float) -> tuple[float, float]:
+        """Return the interval of a value, moved to what is expected; as it is where the bet knows no better."""
+        return lo, hi
+
     @abstractmethod
     def table(self, null: Floats, direction: int) -> Floats:
         """Return what ``log_factors`` needs to know of one monitor's null: a row of floats."""
@@ -215,6 +220,17 @@ def odds(p: float) -> float:
     """Return p / (1 - p) of a probability kept within 1e-6 of the ends."""
     p = min(max(p, 1e-6), 1 - 1e-6)
     return p / (1 - p)
+
+
+def scaled(value: float, lo: float, hi: float, expected: float) -> tuple[float, float]:
+    """Return the interval of a value times what is expected over the value; as it is if that is the same.
+
+    >>> scaled(0.5, 0.25, 0.75, 0.25), scaled(0.0, 0.0, 0.1, 0.2)
+    ((0.125, 0.375), (0.0, 0.1))
+    """
+    if value <= 0 or math.isclose(value, expected, rel_tol=1e-9):
+        return lo, hi
+    return lo * expected / value, hi * expected / value
 
 
 @cache

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from detectors.baselines.wilson import Z_90, half_width, wilson
-from detectors.bets import Bet, Enough, Family, Fit
+from detectors.bets import Bet, Enough, Family, Fit, scaled
 from detectors.cost_cells import CELLS, COST, LOWER_ENDS, PAIRS
 from detectors.fixed import Floats
 from detectors.reading import Reading
@@ -133,8 +133,12 @@ class CostBet(Bet):
         return Fit(null=np.array([*head, *_shape(counts, phi, bound)]), value=mean, lo=lo * scale, hi=edge * scale, n=n)
 
     def interval(self, fit: Fit, expected: float, tolerance: float) -> tuple[float, float]:
-        """Return the baseline's."""
-        return fit.lo, fit.hi
+        """Return the baseline's, as many times as large as what was expected."""
+        return self.along(fit.value, fit.lo, fit.hi, expected)
+
+    def along(self, value: float, lo: float, hi: float, expected: float) -> tuple[float, float]:
+        """Return the interval, so many times as large."""
+        return scaled(value, lo, hi, expected)
 
     def table(self, null: Floats, direction: int) -> Floats:
         """Return the log factor of each cell for each stake, then the exact mean and the coefficient of variation."""

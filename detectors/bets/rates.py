@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 
 from detectors.baselines.wilson import Z_90, wilson
-from detectors.bets import DOWN, UP, Bet, Enough, Family, Fit, odds
+from detectors.bets import DOWN, UP, Bet, Enough, Family, Fit, odds, scaled
 from detectors.cells import KNOWN, MADE
 from detectors.fixed import Floats, Ints
 from detectors.reading import Reading
@@ -167,8 +167,17 @@ class RateBet(Bet):
         return Fit(null=np.array([min(max(edge, _EDGE), 1 - _EDGE), value]), value=value, lo=lo, hi=hi, n=float(total[0]))
 
     def interval(self, fit: Fit, expected: float, tolerance: float) -> tuple[float, float]:
-        """Return Wilson's."""
-        return fit.lo, fit.hi
+        """Return Wilson's, as many times as large as the season has it."""
+        return self.along(fit.value, fit.lo, fit.hi, expected)
+
+    def along(self, value: float, lo: float, hi: float, expected: float) -> tuple[float, float]:
+        """Return the interval, so many times as large.
+
+        >>> RateBet().along(0.5, 0.25, 0.75, 0.25), RateBet().along(0.5, 0.25, 0.75, 0.75)
+        ((0.125, 0.375), (0.375, 1.0))
+        """
+        lo, hi = scaled(value, lo, hi, expected)
+        return lo, min(hi, 1.0)
 
     def table(self, null: Floats, direction: int) -> Floats:
         """Return log(p/m0), then log((1-p)/(1-m0)) for each alternative, then ``m0`` and the estimate; shape (2 * stakes + 2,)."""
@@ -177,7 +186,7 @@ class RateBet(Bet):
     def seasoned(self, table: Floats, factors: Floats) -> Floats:
         """Return the tables of rates so many times as large."""
         m0 = np.clip(table[:, -2] * factors, _EDGE, 1 - _EDGE)
-        return _tables(m0, np.where(table[:, 0] > 0, 1.0, -1.0), table[:, -1] * factors)
+        return _tables(m0, np.where(table[:, 0] > 0, 1.0, -1.0), np.minimum(table[:, -1] * factors, 1.0))
 
     def log_factors(self, obs: Floats, table: Floats) -> Floats:
         """Return the log factors, shape (k, stakes)."""

@@ -8,7 +8,7 @@ from detectors.bank import Bank, StepContext
 from detectors.baselines.season import DAY_MS, HOUR_MS, HOURS, WEEK_MS, Season
 from detectors.bets import UP, discover
 from detectors.bets.rates import RATIOS
-from detectors.signals import Alarm, Cleared, Estimate, Key
+from detectors.signals import Alarm, Cleared, Estimate, Key, Moved
 from schemas.policy_models import BaselinePolicy, ModelPolicy, WatchPolicy
 
 RATES = discover()["rates"]
@@ -208,3 +208,31 @@ def test_seasons_that_no_baseline_stands_by_are_dropped():
     season.forget(ONE, set())
     assert season.past == {}
     assert not season.stands
+
+
+@pytest.mark.parametrize("hour", [0, 12])
+def test_the_baseline_lies_in_its_own_interval_at_every_hour(reading, hour):
+    """An alarm by day or by night, and what is said of it later: what is expected at that hour, with the interval of that."""
+    bank, rng = Bank(policy=watched(True)), np.random.default_rng(5)
+    crowd(bank, reading, rng, 30, start=0, a=(0.02, 0.2))
+    told_of = []
+    for day in range(30, 50):
+        for at in range(24 * day + hour, 24 * day + hour + 12):
+            x = rng.binomial(400, 0.5)
+            told_of += bank.step(reading(at, segments=[0], tn=[400 - x], fn=[x]), StepContext())
+    shown = [signal.baseline for signal in told_of if isinstance(signal, Alarm | Moved)]
+    assert len(shown) >= 3
+    for value, lo, hi, _ in shown:
+        assert value == pytest.approx(0.2 if hour else 0.02, rel=0.3)
+        assert lo < value < hi
+        assert hi / lo == pytest.approx(shown[0].hi / shown[0].lo)
+
+
+def test_a_rate_and_its_interval_do_not_pass_one():
+    fit = RATES.fit(np.array([200.0, 160.0]), phi=1.0, tolerance=0.2, direction=-1, parent=None)
+    table = RATES.seasoned(RATES.table(fit.null, -1)[None], np.array([1.5]))
+    assert RATES.tally(np.array([[100.0, 100.0]]), table)[0, 0, 2] == 100.0
+    lo, hi = RATES.interval(fit, 1.0, 0.2)
+    assert lo == pytest.approx(fit.lo / fit.value)
+    assert hi == 1.0
+    assert RATES.interval(fit, fit.value * (1 + 1e-12), 0.2) == (fit.lo, fit.hi)  # no season: to the last bit
