@@ -114,6 +114,20 @@ KNOWN = Layout(
 
 BIN = Layout(counts=("n", "positive"), sums={"score": SCORE_UNIT})
 
+
+def many_classes(made: Ints) -> npt.NDArray[np.bool_]:
+    """Return of rows of ``MADE`` whether most of their decisions are no yes or no: a class of many, or a number; shape (...).
+
+    All that is known of those is whether they came true, so what tells positives from negatives has no meaning.
+
+    >>> rows = MADE.zeros(3)
+    >>> rows[:, [MADE.at[name] for name in ("positive", "negative", "binary")]] = [[3, 2, 5], [9, 1, 4], [0, 0, 0]]
+    >>> many_classes(rows).tolist()
+    [False, True, False]
+    """
+    return np.asarray(MADE.count(made, "positive") + MADE.count(made, "negative") > 2 * MADE.count(made, "binary"))
+
+
 GRID = 60  # cells of the totals' calibration grid: serves 10, 15 and 20 bins
 PANE_GRID = 20
 

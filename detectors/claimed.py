@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from detectors.bets.claims import CLAIMS
-from detectors.cells import CONFUSION, KNOWN
+from detectors.cells import CONFUSION, KNOWN, many_classes
 from schemas.report import Claim
+
+MANY = "not judged: it has no meaning where the answer is one of many classes or a number; accuracy has one"
 
 if TYPE_CHECKING:
     from detectors.model_version import ModelVersion
@@ -21,6 +23,7 @@ def claims_of(version: ModelVersion, mature: AgedFigures | None) -> list[Claim]:
     ``mature`` are the aggregate's figures there, for the calibration error: that has no interval, and no evidence is gathered against it.
     """
     known = version.mature_sums.known.dense(1)[0]
+    many = bool(many_classes(version.mature_sums.made.dense(1)[0]))
     counts = np.array([float(known[KNOWN.at[cell]]) for cell in CONFUSION])
     refuted = {key.family for key in version.bank.active()}
     claims = []
@@ -29,6 +32,9 @@ def claims_of(version: ModelVersion, mature: AgedFigures | None) -> list[Claim]:
         if bet is None:
             scored = int(known[KNOWN.at["scored"]])
             claims.append(Claim(name=name, claimed=claimed, value=mature.ece_10 if mature is not None else None, n=scored))
+            continue
+        if bet.of_binary and many:
+            claims.append(Claim(name=name, claimed=claimed, why=MANY))
             continue
         value, lo, hi, n = bet.measure(counts)
         seen = Claim(name=name, claimed=claimed, value=value, lo=lo, hi=hi, n=round(n), refuted=name in refuted)

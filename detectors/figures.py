@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from detectors.cells import BIN, CONFUSION, KNOWN, MADE
+from detectors.cells import BIN, CONFUSION, KNOWN, MADE, many_classes
 from detectors.fixed import Floats, Ints
 from detectors.statistics.auc import auc
 from detectors.statistics.calibration_error import calibration_error, coarsen
@@ -39,6 +39,8 @@ NO_REVIEW = Review()
 Figures = dict[str, Any]  # float | int | None, but for ``ece_em`` and ``reliability``
 _Columns = dict[str, Floats | Ints]
 _RATES = ("accuracy", "fpr", "fnr", "ppv", "npv", "f1", "nne", "base_rate")
+# Figures that tell positives from negatives: of answers that are no yes or no, they say nothing, or what others say
+OF_BINARY = ("fpr", "fnr", "ppv", "npv", "f1", "nne", "base_rate", "expected_f1", "net_benefit")
 _RELIABILITY = 10  # bars of the reliability diagram
 _CONFIDENT = 6  # cells of 60 at each end: scores beyond 0.9, and up to 0.1
 
@@ -101,10 +103,11 @@ def many_figures(
     columns["net_value"] = _net_value(columns)
     areas = [np.nan if one is None else float(auc(one.n0, one.n1)) for one in distributions or [None] * len(made)]
     columns["auc"] = np.array(areas, dtype=np.float64)
+    many = many_classes(made)
+    columns |= {name: np.where(many, np.nan, columns[name]) for name in OF_BINARY}
     if known_bins is None:
         return _rows(columns)
-    top_label = MADE.count(made, "binary") == 0
-    figures = _rows(columns | _calibration(known_bins) | _confidence(known_bins, top_label))
+    figures = _rows(columns | _calibration(known_bins) | _confidence(known_bins, many))
     mass = _equal_mass(known_bins, distributions) if intervals else [None] * len(figures)
     for one, interval, bars in zip(figures, mass, _reliability(known_bins), strict=True):
         one["ece_em"] = interval
@@ -189,11 +192,11 @@ def _calibration(bins: Ints) -> _Columns:
     }
 
 
-def _confidence(bins: Ints, top_label: Any) -> _Columns:
+def _confidence(bins: Ints, many: Any) -> _Columns:
     """Share of labelled with a score beyond 0.9 and wrong; where the score is a probability, also up to 0.1 and positive."""
     n, positive = BIN.count(bins, "n"), BIN.count(bins, "positive")
     above = (n - positive)[..., -_CONFIDENT:].sum(axis=-1)
-    below = np.where(top_label, 0, positive[..., :_CONFIDENT].sum(axis=-1))
+    below = np.where(many, 0, positive[..., :_CONFIDENT].sum(axis=-1))
     return {"confidently_wrong_rate": ratio(above + below, n.sum(axis=-1))}
 
 

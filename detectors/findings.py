@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from detectors.cells import BIN, GRID, KNOWN, MADE
+from detectors.cells import BIN, GRID, KNOWN, MADE, many_classes
 from detectors.error_cells import FINE_BITS
 from detectors.figures import Figures, Review, many_figures
 from detectors.incident_events import MOST_EVIDENCE
@@ -22,6 +22,8 @@ from schemas.findings import Event, EventType, subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import numpy.typing as npt
 
     from detectors.fixed import Ints
     from detectors.incident_events import IncidentEvent
@@ -139,7 +141,8 @@ def total_figures(version: ModelVersion, chosen: Ints, *, intervals: bool = True
         review=_review(version),
         intervals=intervals,
     )
-    drawn, errors = shrunk_figures(sums.tables["total_known"].dense(n), sums.segments, chosen), sums.tables["total_errors"]
+    many, errors = many_classes(sums.tables["total_made"].dense(n)), sums.tables["total_errors"]
+    drawn = shrunk_figures(sums.tables["total_known"].dense(n), sums.segments, chosen, many)
     return [
         _figures(version, segment, one | each | _numbers(regression_figures(bins[segment], *_of(errors, segment, FINE_BITS))))
         for segment, one, each in zip(chosen.tolist(), figures, drawn, strict=True)
@@ -160,7 +163,7 @@ def mature_figures(version: ModelVersion, chosen: Ints) -> list[SegmentFigures]:
         threshold=version.policy.threshold,
         review=_review(version),
     )
-    drawn = shrunk_figures(sums.known.dense(n), version.sums.segments, chosen)
+    drawn = shrunk_figures(sums.known.dense(n), version.sums.segments, chosen, many_classes(sums.made.dense(n)))
     return [
         _figures(
             version,
@@ -171,8 +174,11 @@ def mature_figures(version: ModelVersion, chosen: Ints) -> list[SegmentFigures]:
     ]
 
 
-def shrunk_figures(known: Ints, segments: Segments, chosen: Ints) -> list[dict[str, dict[str, Interval]]]:
-    """Return the shrunk rates of the chosen segments; ``known`` are the sums of all, shape (segments, width)."""
+def shrunk_figures(known: Ints, segments: Segments, chosen: Ints, many: npt.NDArray[np.bool_]) -> list[dict[str, dict[str, Interval]]]:
+    """Return the shrunk rates of the chosen segments; ``known`` are the sums of all, shape (segments, width).
+
+    ``many`` says which of them answer with one of many classes: of those only the error means something.
+    """
     of: dict[str, list[int]] = {}
     for number, pair in sorted(enumerate(segments.pairs), key=lambda item: item[1] or ("", "")):  # by name: sums of floats have an order
         if pair is not None and not segments.is_probe(number):
@@ -181,10 +187,11 @@ def shrunk_figures(known: Ints, segments: Segments, chosen: Ints) -> list[dict[s
     place = {number: at for at, number in enumerate(chosen.tolist())}
     out: list[dict[str, Interval]] = [{} for _ in place]
     for numbers in of.values():
-        mine = [number for number in numbers if number in place]
-        for name, (failed, right) in cells.items() if mine else ():
+        for name, (failed, right) in cells.items():
+            among = [number for number in numbers if name == "error" or not many[number]]
+            mine = [number for number in among if number in place]
             x, n = failed.astype(np.float64), (failed + right).astype(np.float64)
-            prior = prior_of(x[numbers], n[numbers])
+            prior = prior_of(x[among], n[among]) if mine else None
             if prior is not None:
                 for number, (value, lo, hi) in zip(mine, shrunk(x[mine], n[mine], prior).tolist(), strict=True):
                     out[place[number]][name] = Interval(value=value, lo=lo, hi=hi, n=int(n[number]))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from detectors.baselines.wilson import wilson
-from detectors.cells import BIN, CONFUSION, KNOWN, MADE, PANE_GRID, Layout
+from detectors.cells import BIN, CONFUSION, KNOWN, MADE, PANE_GRID, Layout, many_classes
 from detectors.fixed import Floats, Ints, carry
 from detectors.ladder import DAY_MS
 from detectors.model_version import ModelVersion
@@ -112,7 +112,11 @@ def _of_labels(
 ) -> dict[str, Line]:
     known, bins = known_and_bins
     n = {cell: KNOWN.count(known, cell) for cell in CONFUSION}
-    out = {name: _rate(age_s, sum(n[c] for c in _TOP[name]), sum(n[c] for c in _BOTTOM[name])) for name in _TOP}
+    binary = ~many_classes(made)  # of others, only the error means something
+    out = {}
+    for name, top in _TOP.items():
+        x, events = sum(n[c] for c in top), sum(n[c] for c in _BOTTOM[name])
+        out[name] = _rate(age_s, x, events) if name == "error" else _rate(age_s, x * binary, events * binary)
     labelled = sum(KNOWN.count(known, cell) for cell in _LABELLED)
     out["label_coverage"] = _rate(age_s, labelled, MADE.count(made, "n"))
     total = BIN.count(bins, "n").sum(axis=-1)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from detectors.cells import CONFUSION, KNOWN, MADE
+from detectors.cells import CONFUSION, KNOWN, MADE, many_classes
 from detectors.claimed import claims_of
 from detectors.fatigue.alarms import alarms_of
 from detectors.findings import mature_figures, total_figures
@@ -108,7 +108,8 @@ def _fates(version: ModelVersion, watermark_ms: int) -> tuple[int, int]:
 
 def _model(watch: Watch, version: ModelVersion) -> ModelReport:
     # A value whose only prediction lost to another for the same slot has sums of zero, and would show only in some orders of arrival.
-    n = version.sums.tables["total_made"].dense(len(version.sums.segments))[:, MADE.at["n"]]
+    made = version.sums.tables["total_made"].dense(len(version.sums.segments))
+    n = made[:, MADE.at["n"]]
     segments = [number for number in range(len(n)) if not number or (n[number] and not version.sums.segments.is_probe(number))]
     segments.sort(key=lambda number: sorted(version.sums.segments.name(number).items()))
     chosen = np.array(segments, dtype=np.int64)
@@ -118,7 +119,7 @@ def _model(watch: Watch, version: ModelVersion) -> ModelReport:
     if ladder.mature is not None and len(version.mature_sums.made.keys):
         age_s = ladder.age_ms(ladder.mature) / 1000
         mature = [AgedFigures(**msgspec.structs.asdict(one), age_s=age_s, mature=True) for one in mature_figures(version, chosen)]
-    counts = {cell: int(getattr(figures[0], cell)) for cell in CONFUSION}
+    counts, many = {cell: int(getattr(figures[0], cell)) for cell in CONFUSION}, bool(many_classes(made[0]))
     beside = sum(each.model_version in (version.name, "") for each in companions.listed())  # those of all versions count for each
     return ModelReport(
         model_id=version.model_id,
@@ -133,7 +134,7 @@ def _model(watch: Watch, version: ModelVersion) -> ModelReport:
         },
         monitors=monitor_states(version, watch.share(version.model_id, version.name)),
         claims=claims_of(version, next((one for one in mature if not one.segment), None)),
-        river={name: label_metric(name, **counts) for name in version.policy.metrics},
+        river={name: None if many and name.lower() != "accuracy" else label_metric(name, **counts) for name in version.policy.metrics},
         **companions.report(version),
     )
 

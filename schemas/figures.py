@@ -52,7 +52,8 @@ class SegmentFigures(msgspec.Struct, frozen=True, kw_only=True):
 
     Rates are over labelled predictions that were not abstained, unless said otherwise. For labels other than 0 and 1 the positive class
     is "the predicted label is right" and the score is the confidence in it; for numbers it is "the interval holds the true value", and the
-    score is the interval's level.
+    score is the interval's level. What tells positives from negatives (fpr, fnr, ppv, npv, f1, nne, base_rate, expected_f1, net_benefit) is
+    null where most predictions are of those kinds.
     """
 
     segment: Segment = msgspec.field(default_factory=dict)  # dimension -> value; empty: all predictions

@@ -54,6 +54,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     hi: Figure = None
     n: Count64 = 0  # labelled events that the figure rests on; of F1, each false one is half
     refuted: bool = False
+    why: str = ""  # it is not judged; empty: it is
 
 
 class RetrainState(msgspec.Struct, frozen=True, kw_only=True):

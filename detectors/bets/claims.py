@@ -6,7 +6,7 @@ import numpy as np
 
 from detectors.baselines.wilson import Z_90, wilson
 from detectors.bets import DOWN, Bet, Enough, Family, Fit
-from detectors.cells import CONFUSION, KNOWN
+from detectors.cells import CONFUSION, KNOWN, many_classes
 from detectors.fixed import Floats
 from detectors.reading import Reading
 
@@ -67,11 +67,15 @@ class ClaimBet(Bet):
                 tolerance=0.02,
             ),
         )
+        self.of_binary = claim != "accuracy"  # whether it only has a meaning where the answer is yes or no
         self._x, self._n = np.array(x), np.array(n)
 
     def observe(self, reading: Reading, families: Sequence[Family]) -> Floats:
-        """Return the confusion matrix, shape (1, segments, 4)."""
-        return np.stack([KNOWN.count(reading.known, cell) for cell in CONFUSION], axis=1).astype(np.float64)[None]
+        """Return the confusion matrix, shape (1, segments, 4); zeros where the claim says nothing of many classes."""
+        counts = np.stack([KNOWN.count(reading.known, cell) for cell in CONFUSION], axis=1).astype(np.float64)
+        if self.of_binary:
+            counts[many_classes(reading.made)] = 0.0
+        return counts[None]
 
     def size(self, obs: Floats) -> Floats:
         """Return the events that the claim speaks of; half of a false one of F1."""

@@ -7,7 +7,7 @@ import numpy as np
 
 from detectors.baselines.wilson import Z_90, wilson
 from detectors.bets import DOWN, UP, Bet, Enough, Family, Fit, odds, scaled
-from detectors.cells import KNOWN, MADE
+from detectors.cells import KNOWN, MADE, many_classes
 from detectors.fixed import Floats, Ints
 from detectors.reading import Reading
 
@@ -120,9 +120,9 @@ class RateBet(Bet):
         made, known = len(MADE.counts), len(KNOWN.counts)
         flat = reading.made[:, :made] @ matrix[:made] + reading.known[:, :known] @ matrix[made:]
         out = flat.reshape(len(reading.segments), len(families), 2).transpose(1, 0, 2).astype(np.float64)
-        top_label = (MADE.count(reading.made, "positive") > 0) & (MADE.count(reading.made, "binary") == 0)
-        if top_label.any():
-            out[np.ix_([name in _OF_BINARY for name in names], top_label)] = 0.0
+        many = many_classes(reading.made)
+        if many.any():
+            out[np.ix_(np.isin(names, _OF_BINARY), many)] = 0.0
         if alerts >= 0:  # an abstained prediction may have alerted a person as well
             np.minimum(out[alerts, :, 1], out[alerts, :, 0], out=out[alerts, :, 1])
         return out

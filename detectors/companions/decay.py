@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from detectors.cells import CONFUSION, KNOWN
+from detectors.cells import CONFUSION, KNOWN, many_classes
 from detectors.companions import NEVER, Companion
 from detectors.fixed import Floats, Ints
 from detectors.ladder import DAY_MS, WEEK_MS
@@ -49,6 +49,8 @@ class ModelDecay(Companion):
         if since_ms is None or not len(weeks.keys):
             return None
         figures = weekly(weeks.rows, self.policy.cost)
+        if many_classes(version.mature_sums.made.dense(1)[0]):
+            del figures["f1"]
         return [
             _decay(name, weeks.keys, figure, since_ms, self.policy.decay.get(name)) for name, figure in figures.items() if figure[1].any()
         ] or None

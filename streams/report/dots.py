@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from detectors.baselines.wilson import wilson
+from detectors.figures import OF_BINARY
 from detectors.timeline import Z_95
 from schemas.drift import Interval
 from schemas.figures import SegmentFigures
@@ -83,6 +84,8 @@ def estimate(figures: SegmentFigures, metric: str) -> Interval:
         "error": (figures.fp + figures.fn, figures.tp + figures.fp + figures.tn + figures.fn),
     }
     x, n = counts[metric]
+    if metric in OF_BINARY and getattr(figures, metric) is None:  # of many classes it means nothing
+        return Interval()
     if n <= 0 or not 0 <= x <= n:
         return Interval()
     lo, hi = wilson(n, x, Z_95)

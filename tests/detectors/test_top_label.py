@@ -5,12 +5,16 @@ import pytest
 from support.stories import DAY_MS, START_MS, Record, fold
 
 from detectors.entries import decode_entry
+from detectors.figures import OF_BINARY
 from detectors.packing import pack_prediction
+from detectors.timeline import timeline
 from detectors.watch_report import report
+from schemas.drift import Interval
 from schemas.findings import EventType
 from schemas.policy import parse_policy
 from schemas.policy_models import ModelPolicy
 from schemas.prediction import Prediction
+from streams.report.dots import estimate
 
 CHANGE = START_MS + 60 * DAY_MS
 CLASSES = ("cat", "dog", "fox")
@@ -63,7 +67,7 @@ def test_scores_by_class_and_stated_confidence_give_the_same_figures() -> None:
     one, other = (report([watch]).models[0].segments for watch in (by_class, stated))
     assert one == other
     whole = one[0]
-    assert whole.accuracy == whole.base_rate == pytest.approx(0.745, abs=0.03)
+    assert whole.accuracy == pytest.approx(0.745, abs=0.03)
     assert whole.calibration_slope == pytest.approx(1.0, abs=0.25)
     assert (whole.tn, whole.fn) == (0, 0)
     assert [segment.segment for segment in one] == [{}, {"site": "a"}, {"site": "b"}]
@@ -88,3 +92,67 @@ def test_calm_confidence_raises_no_more_than_the_budget() -> None:
     """One false page in 30 days, after the 28 of the baseline."""
     runs = [fold(classified(seed=seed), policy=POLICY)[1] for seed in range(3)]
     assert sum(event.type == EventType.DRIFT_OPENED for events in runs for event in events) <= 3 * (85 - 28) / 30
+
+
+def yes_or_no(n: int, *, seed: int = 9, days: int = 20) -> list[Record]:
+    """Predictions of yes or no of the same model, right in nine of ten."""
+    rng = np.random.default_rng(seed)
+    records: list[Record] = []
+    for i in range(n):
+        at, yes, right = START_MS + i * days * DAY_MS // n, bool(rng.random() < 0.5), bool(rng.random() < 0.9)
+        made = {"request_id": f"b{i}", "model_id": "m", "model_version": "1", "timestamp": at, "score": 0.9 if yes else 0.1}
+        records.append((at, "predictions", made | {"subgroups": {"site": "c"}}))
+        records.append((at + DAY_MS, "outcomes", {"request_id": f"b{i}", "timestamp": at + DAY_MS, "true_label": int(yes == right)}))
+    return records
+
+
+CLAIMED = parse_policy(
+    '[models.m]\nages = ["2d"]\nmetrics = ["MCC", "Accuracy"]\n[models.m.claims]\n'
+    + "".join(
+        f"{name} = {least}\n"
+        for name, least in {"accuracy": 0.9, "ece": 0.2, "f1": 0.99, "ppv": 0.99, "sensitivity": 0.9, "specificity": 0.9}.items()
+    )
+)
+
+
+def test_claims_of_many_classes_are_judged_by_accuracy_alone_and_the_others_say_why_not() -> None:
+    watch, events = fold(classified(seed=2, days=40), policy=CLAIMED)
+    named = {monitor.metric for event in events if event.type.startswith("gnomon.drift.") for monitor in event.data.monitors}
+    assert named == {"accuracy"}
+    claims = {claim.name: claim for claim in report([watch]).models[0].claims}
+    assert claims["accuracy"].refuted
+    assert claims["ece"].value is not None
+    assert not claims["accuracy"].why
+    assert not claims["ece"].why
+    for name in ("f1", "ppv", "sensitivity", "specificity"):
+        assert claims[name].why.startswith("not judged")
+        assert (claims[name].value, claims[name].refuted) == (None, False)
+
+
+def test_figures_that_tell_positives_from_negatives_are_null_for_many_classes() -> None:
+    watch, _ = fold(classified(seed=2, days=20), policy=CLAIMED)
+    [model] = report([watch]).models
+    for figures in [*model.segments, *model.mature]:
+        assert [name for name in OF_BINARY if getattr(figures, name) is not None] == []
+        assert figures.accuracy is not None
+        assert figures.bias is not None
+        assert figures.selective_risk == pytest.approx(1 - figures.accuracy)
+        assert set(figures.shrunk) <= {"error"}
+        assert estimate(figures, "fpr") == estimate(figures, "ppv") == Interval()
+    assert any(figures.shrunk for figures in model.segments)
+    assert model.river["MCC"] is None
+    assert model.river["Accuracy"] == pytest.approx(model.segments[0].accuracy)
+    assert {each.metric for each in model.decay} == {"error", "brier"}
+    assert {"fpr", "fnr", "base_rate"}.isdisjoint(timeline(watch.models["m"]["1"]).lines)
+
+
+@pytest.mark.parametrize(("n", "binary"), [(400, False), (3_000, True)])
+def test_a_segment_of_both_kinds_counts_as_what_most_of_it_is(n: int, binary: bool) -> None:
+    records = sorted(classified(seed=2, days=20) + yes_or_no(n), key=lambda record: record[0])
+    watch, _ = fold(records, policy=CLAIMED)
+    [model] = report([watch]).models
+    assert (model.segments[0].fpr is not None) == binary
+    assert ("not judged" in {claim.name: claim for claim in model.claims}["f1"].why) != binary
+    own = {figures.segment.get("site"): figures for figures in model.segments}
+    assert own["a"].fpr is None
+    assert own["c"].fpr == pytest.approx(0.1, abs=0.05)
