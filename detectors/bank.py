@@ -17,6 +17,7 @@ from detectors.monitors import ACTIVE, LEARNING
 from detectors.panel import Crossing, Panel
 from detectors.reading import Reading
 from detectors.reference import Shipped
+from detectors.remarks import MISCALIBRATED, Remarks
 from detectors.signals import REFINED, Alarm, Key, Note, Signal
 from detectors.state_version import expect_version
 from detectors.tracks import BANK, check_detectors, tracks_of
@@ -86,6 +87,7 @@ class Bank:
         self.mature: dict[int, bool] = {}
         self.guards: dict[int, CoverageGuard] = {}
         self.warm_up = WarmUp()
+        self.remarks = Remarks()
         self.shipped: Shipped | None = None  # what a reference set has counted
         self._name: Naming = _nameless  # of segments, as the step or the shipment at hand has it
         self.groups = WatchedGroups()
@@ -234,7 +236,7 @@ class Bank:
         if reading.segments[0] != 0:
             return []
         crossings, notes = self.warm_up.listen(panel, obs[:, 0], reading.due_ms)
-        signals += notes
+        signals += map(self.remarks.keep, notes)
         return crossings
 
     def _armed(self, panel: Panel, row: int, fit: Fit, due_ms: int, *, first: bool) -> list[Signal]:
@@ -244,12 +246,14 @@ class Bank:
         if not first:
             text = f"the baseline of the {track.family.noun} was estimated anew, from more data"
             return [Note(what=REFINED, key=key, due_ms=due_ms, text=text, figures=figures)]
-        if key.segment == 0 and not track.river:
-            self.warm_up.drop(key.family, panel.rung)
+        if key.segment == 0:
+            self.remarks.drop(key)
+            if not track.river:
+                self.warm_up.drop(key.family, panel.rung)
         text = f"the baseline of the {track.family.noun} stands"
         notes: list[Signal] = [Note(what="armed", key=key, due_ms=due_ms, text=text, figures=figures)]
         if fit.remark and key.segment == 0:
-            notes.append(Note(what="miscalibrated", key=key, due_ms=due_ms, text=fit.remark, figures=figures))
+            notes.append(self.remarks.keep(Note(what=MISCALIBRATED, key=key, due_ms=due_ms, text=fit.remark, figures=figures)))
         return notes
 
     def describe(self, panel: Panel, row: int, stake: int, null: Floats) -> str:
@@ -265,6 +269,7 @@ class Bank:
             "panels": [[rung, self.mature[rung], [[p.bet.name, p.to_state()] for p in panels]] for rung, panels in self.panels.items()],
             "guards": [[rung, guard.to_state()] for rung, guard in self.guards.items()],
             "warm_up": self.warm_up.to_state(),
+            "remarks": self.remarks.to_state(),
             "shipped": None if self.shipped is None else self.shipped.to_state(),
         }
 
@@ -299,4 +304,5 @@ class Bank:
             self.guards[rung].load(guard)
         self.warm_up.load(state["warm_up"])
         self.warm_up.keep(self.panels)
+        self.remarks.load(state["remarks"])
         self.shipped = None if state["shipped"] is None else Shipped.from_state(state["shipped"], self.policy.cost)

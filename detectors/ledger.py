@@ -140,8 +140,14 @@ def _finding(event: Event) -> dict[str, Any]:
 
 
 def _baselines(found: Sequence[Baseline]) -> Iterable[dict[str, Any]]:
-    for start in range(0, len(found), BASELINES_A_LINE):
-        part = found[start : start + BASELINES_A_LINE]
+    stand = [each for each in found if not each.learning]
+    for start in range(0, len(stand), BASELINES_A_LINE):
+        part = stand[start : start + BASELINES_A_LINE]
         what = part[0].text if len(part) == 1 else f"{len(part)} baselines stand, or were estimated anew"
-        body = {"baselines": [each.body for each in part]}
-        yield {"type": AuditType.BASELINE, "text": f"{what[0].upper()}{what[1:]}.", "body": body}
+        text = "; ".join([what, *(each.remark for each in part if each.remark)])
+        yield _baseline(text, {"baselines": [each.body for each in part]})
+    yield from (_baseline(each.text, {"baselines": [], "warm_up": each.body}) for each in found if each.learning)
+
+
+def _baseline(text: str, body: dict[str, Any]) -> dict[str, Any]:
+    return {"type": AuditType.BASELINE, "text": f"{text[0].upper()}{text[1:]}.", "body": body}

@@ -16,6 +16,7 @@ from detectors.model_version import ModelVersion
 from detectors.monitors import ACTIVE, ARMED, LEARNING
 from detectors.panel import Panel
 from detectors.reading import BEFORE, Reading
+from detectors.remarks import WARM_UP
 from schemas.drift import Interval
 from schemas.fields import LAST_MS, rfc3339
 from schemas.report import MonitorState
@@ -59,7 +60,7 @@ def _of_panel(version: ModelVersion, panel: Panel, lately: Reading | None, share
             baseline=baseline,
             armed=None if ready_ms is None else rfc3339(ready_ms),
             detects=level,
-            message=_message(state, ready_ms, baseline, level),
+            message=_message(state, ready_ms, baseline, level) + _remark(version, panel, row),
         )
 
 
@@ -149,6 +150,17 @@ def _message(state: str, ready_ms: int | None, baseline: Interval | None, level:
     if level is None or baseline is None or baseline.value is None:
         return f"{said}."
     return f"{said}; a rise from {_percent(baseline.value)} to {_percent(level)} would show within a day."
+
+
+def _remark(version: ModelVersion, panel: Panel, row: int) -> str:
+    m = panel.monitors
+    since_ms = int(m.first[row]) if m.state[row] == LEARNING else None
+    note = version.bank.remarks.of(panel.key(row, 0), learning_since_ms=since_ms)
+    if note is None:
+        return ""
+    if note.what == WARM_UP:
+        return f" While it learns: a change was seen on {day(note.due_ms)}; it does not page."
+    return f" {note.text[0].upper()}{note.text[1:]}."
 
 
 def _percent(rate: float) -> str:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from detectors.findings import interval
+from detectors.remarks import MISCALIBRATED, WARM_UP
 from detectors.signals import REFINED, Estimate, Note, Signal
 
 _STANDS = {"armed": False, REFINED: True}  # notes on baselines: whether one stood before
@@ -19,6 +20,8 @@ class Baseline(NamedTuple):
     due_ms: int
     text: str
     body: dict[str, Any]
+    remark: str = ""  # what else is to be known of it
+    learning: bool = False  # it does not stand yet: a change was seen while it is learnt
 
 
 class Learnt:
@@ -38,11 +41,22 @@ class Learnt:
         self._fresh: list[Baseline] = []
 
     def add(self, signals: Iterable[Signal], segment: Callable[[int], dict[str, str]], age_ms: Callable[[int], int]) -> None:
-        """Take note of the baselines among signals; ``segment`` gives a segment by its number, ``age_ms`` the age that a rung reads."""
+        """Take note of the baselines among signals, and of what was remarked on them.
+
+        ``segment`` gives a segment by its number, ``age_ms`` the age that a rung reads.
+        """
         for note in signals:
-            if isinstance(note, Note) and note.what in _STANDS:
-                about = {"segment": segment(note.key.segment), "age_s": age_ms(note.key.rung) / 1000}
+            if not isinstance(note, Note):
+                continue
+            about = {"segment": segment(note.key.segment), "age_s": age_ms(note.key.rung) / 1000}
+            if note.what in _STANDS:
                 self._fresh.append(Baseline(self._model_id, self._version, note.due_ms, note.text, self._body(note, about)))
+            elif note.what == MISCALIBRATED:  # right after the baseline that it is a remark on
+                last = self._fresh[-1]
+                self._fresh[-1] = last._replace(remark=note.text, body=last.body | {"remark": note.text})
+            elif note.what == WARM_UP:
+                body = {"metric": note.key.family, **about}
+                self._fresh.append(Baseline(self._model_id, self._version, note.due_ms, note.text, body, learning=True))
 
     def take(self) -> list[Baseline]:
         """Return the baselines since the last call, in order."""

@@ -8,6 +8,7 @@ from detectors.bets import Bet
 from detectors.fixed import Floats
 from detectors.monitors import ARMED, LEARNING
 from detectors.panel import Crossing, Panel
+from detectors.remarks import WARM_UP, WATCH
 from detectors.river.drift import RiverWatch
 from detectors.river.parameters import checked, kind_of
 from detectors.signals import Note
@@ -44,7 +45,7 @@ class WarmUp:
             text = f"{track.river or DEFAULT} sees a change of the {track.family.noun}; "
             text += "it watches beside the evidence bank and pages nobody" if standing else "no baseline stands yet, so nobody is paged"
             key = panel.key(int(panel.rows[tracks[0], 0]), 0)
-            notes.append(Note(what="watch" if standing else "warm_up", key=key, due_ms=due_ms, text=text))
+            notes.append(Note(what=WATCH if standing else WARM_UP, key=key, due_ms=due_ms, text=text))
         return crossings, notes
 
     def _feed(self, key: Key, bet: Bet, obs: Floats, track: Track) -> bool:
