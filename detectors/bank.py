@@ -1,7 +1,7 @@
 """The evidence bank: all monitors of one model version, stepped together, within one budget of false pages."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
@@ -138,12 +138,12 @@ class Bank:
         return None if self.shipped is None else self.shipped.find(family, self._name(self.segments[slot]))
 
     def calm(self, keys: list[Key]) -> None:
-        """Let monitors past an alarm take part again, their evidence at zero and their baseline as it was."""
+        """Let monitors past an alarm that nothing comes for take part again, their evidence at zero and their baseline as it was."""
         for key in keys:
             for panel in self.panels.get(key.rung, []):
                 row = self.row(panel, key)
                 if row in panel.active:
-                    panel.lower_alarm(row, self.budget)
+                    panel.fall_silent(row, self.budget)
 
     def relearn(self, keys: list[Key]) -> None:
         """Let monitors learn a new baseline from the next pane on: what they see now was accepted as normal."""
@@ -159,18 +159,23 @@ class Bank:
         """Let every monitor learn a new baseline from the next pane on."""
         self.guards.clear()
         self.shipped = None
-        for panel in (panel for panels in self.panels.values() for panel in panels):
+        for panel in self._all():
             for row in range(panel.monitors.count):
                 panel.forget(row, self.budget)
 
     def active(self) -> set[Key]:
         """Return the monitors that are past an alarm and have not cleared."""
-        return {
-            panel.key(row, self.segments[int(panel.monitors.slot[row])])
-            for panels in self.panels.values()
-            for panel in panels
-            for row in panel.active
-        }
+        return {key for panel in self._all() for key in self._keys(panel, panel.active)}
+
+    def outlived(self) -> set[Key]:
+        """Return those of claims whose alarm silence has ended: what refutes the claim stands."""
+        return {key for panel in self._all() for key in self._keys(panel, panel.outlived)}
+
+    def _all(self) -> list[Panel]:
+        return [panel for panels in self.panels.values() for panel in panels]
+
+    def _keys(self, panel: Panel, rows: Iterable[int]) -> list[Key]:
+        return [panel.key(row, self.segments[int(panel.monitors.slot[row])]) for row in rows]
 
     def row(self, panel: Panel, key: Key) -> int:
         """Return a monitor's row in a panel; -1: it is not there."""
@@ -201,7 +206,7 @@ class Bank:
         made, matured = self.sizes(reading)
         self.groups.count(reading.segments, made=made, matured=matured)
         slots, changed = self.groups.place(reading.segments, reading.due_ms, name=context.name, kept=self._kept)
-        for panel in (panel for panels in self.panels.values() for panel in panels) if changed else ():
+        for panel in self._all() if changed else ():
             for row in np.flatnonzero(np.isin(panel.monitors.slot[: panel.monitors.count], changed)).tolist():
                 panel.forget(row, self.budget)
         return slots
@@ -215,7 +220,7 @@ class Bank:
     def _kept(self) -> set[int]:
         """Return the slots of groups that have more than learnt: a baseline of their own, evidence that once came half-way, an alarm."""
         slots: set[int] = set()
-        for panel in (panel for panels in self.panels.values() for panel in panels):
+        for panel in self._all():
             m = panel.monitors
             n = m.count
             more = ((m.state[:n] != LEARNING) & (m.base[:n, 3] > 0)) | (m.hot[:n] == 1) | (m.state[:n] == ACTIVE)

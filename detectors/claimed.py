@@ -25,7 +25,7 @@ def claims_of(version: ModelVersion, mature: AgedFigures | None) -> list[Claim]:
     known = version.mature_sums.known.dense(1)[0]
     many = bool(many_classes(version.mature_sums.made.dense(1)[0]))
     counts = np.array([float(known[KNOWN.at[cell]]) for cell in CONFUSION])
-    refuted = {key.family for key in version.bank.active()}
+    refuted = {key.family for key in version.bank.active() | version.bank.outlived()}
     claims = []
     for name, claimed in sorted(version.policy.claims.items()):
         bet = CLAIMS.get(name)

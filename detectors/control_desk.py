@@ -54,6 +54,8 @@ def decide(watch: Watch, control: Control) -> list[Event]:
             begin = len(found)
             for version in watch.models[model_id].values():
                 events, keys = decide_incidents(version.incidents, control, version.segment_text)
+                if control.type == ControlType.BASELINE and control.incident_id is None:
+                    keys += sorted(version.bank.outlived())  # their incidents are closed, but what they said stands
                 version.bank.relearn(keys)
                 if is_reset(control):
                     version.bank.reset()

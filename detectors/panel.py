@@ -59,6 +59,7 @@ class Panel:
         self.rows = np.full((len(tracks), 1), -1, dtype=np.int64)
         self.tables = np.zeros((0, 0))
         self.active: dict[int, Active] = {}
+        self.outlived: dict[int, Active] = {}  # claims past an alarm that silence has ended: nothing has said otherwise yet
         self.shipped: Find | None = None  # what a reference set says of a family in a slot; of the bank, never part of the state
 
     def observe(self, reading: Reading, name: Callable[[int], Mapping[str, str]]) -> Floats:
@@ -108,6 +109,9 @@ class Panel:
                 signals.append(signal)
                 if isinstance(signal, Cleared):
                     self.lower_alarm(row, budget)
+        for which, obs_of in zip(rows.tolist(), mine, strict=True) if self.outlived else ():
+            if which in self.outlived and isinstance(self.outlived[which].step(obs_of, reading.due_ms), Cleared):
+                del self.outlived[which]
         fitted = self.learner.step(rows, mine, reading, outcome_days)
         for row, fit in fitted:
             self._set_table(row, fit.null)
@@ -245,6 +249,7 @@ class Panel:
         m.state[row], m.hot[row] = ACTIVE, 1
         m.quiet(row)
         self.active[row] = active
+        self.outlived.pop(row, None)
         self._stand(row, budget, -1)
 
     def lower_alarm(self, row: int, budget: Budget) -> None:
@@ -252,11 +257,18 @@ class Panel:
         del self.active[row]
         self.arm(row, budget)
 
+    def fall_silent(self, row: int, budget: Budget) -> None:
+        """Lower the alarm of a monitor that nothing comes for; what refutes a claim stands until its clear test says otherwise."""
+        if self.tracks[int(self.monitors.track[row])].family.kind == "claim":
+            self.outlived[row] = self.active[row]
+        self.lower_alarm(row, budget)
+
     def forget(self, row: int, budget: Budget) -> None:
         """Let a monitor learn its baseline anew, from the next pane on; of one that was promised its baseline only the evidence goes."""
         if self.monitors.state[row] == ARMED:
             self._stand(row, budget, -1)
         self.active.pop(row, None)
+        self.outlived.pop(row, None)
         self.monitors.forget(row)
         fit = self._promised(row)
         if fit is not None:
@@ -286,6 +298,7 @@ class Panel:
             held = m.frozen[row] == 1 and m.base[row, 3] == 0  # events behind the baseline: none, so it was a promise
             if (fit is None and held) or (fit is not None and not (held and np.array_equal(m.null[row], fit.null))):
                 self.active.pop(row, None)
+                self.outlived.pop(row, None)
                 m.forget(row)
                 if fit is not None:
                     self._keep_to(row, fit, budget)
@@ -299,6 +312,7 @@ class Panel:
             "learner": self.learner.to_state(),
             "season": self.season.to_state() if self.season is not None else None,
             "active": [[row, active.to_state()] for row, active in sorted(self.active.items())],
+            "outlived": [[row, active.to_state()] for row, active in sorted(self.outlived.items())],
         }
 
     def load(self, state: dict[str, Any], budget: Budget) -> None:
@@ -318,7 +332,10 @@ class Panel:
         self.rows[m.track[: m.count], m.slot[: m.count]] = np.arange(m.count)
         for row in np.flatnonzero(m.state[: m.count] != LEARNING).tolist():
             self._set_table(row, m.null[row])
-        self.active = {moved[row]: Active.from_state(saved, self.bet) for row, saved in state["active"] if row in moved}
+        self.active, self.outlived = (
+            {moved[row]: Active.from_state(saved, self.bet) for row, saved in state[name] if row in moved}
+            for name in ("active", "outlived")
+        )
         self._renegotiate(budget)
         armed = np.flatnonzero(m.state[: m.count] == ARMED)
         pages = self._pages(armed)

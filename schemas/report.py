@@ -44,7 +44,8 @@ class Rung(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What was claimed of a model and what production says, by the labels at the oldest rung; null where it says nothing yet.
 
-    ``refuted`` when the evidence against the claim has reached what the budget of false alarms asks for, and stands.
+    ``refuted`` when the evidence against the claim has reached what the budget of false alarms asks for, and stands: that the version is
+    out of service alone does not end it.
     """
 
     name: Name
