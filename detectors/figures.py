@@ -99,7 +99,7 @@ def many_figures(
         Whether to estimate ``ece_em`` with its interval: two thirds of the work.
 
     """
-    columns = _counts(made, known) | _believed(made) | _people(made, known, review) | _costs(made, known, cost, threshold)
+    columns = _counts(made, known) | believed(made) | _people(made, known, review) | _costs(made, known, cost, threshold)
     columns["net_value"] = _net_value(columns)
     areas = [np.nan if one is None else float(auc(one.n0, one.n1)) for one in distributions or [None] * len(made)]
     columns["auc"] = np.array(areas, dtype=np.float64)
@@ -215,7 +215,7 @@ def _equal_mass(bins: Ints, distributions: list[Distribution | None] | None) -> 
 
 def _reliability(bins: Ints) -> list[list[Bin]]:
     n, positive, score = _binned(bins, _RELIABILITY)
-    columns = [[_filled(row) for row in column] for column in (n, ratio(score, n), ratio(positive, n))]
+    columns = [[filled(row) for row in column] for column in (n, ratio(score, n), ratio(positive, n))]
     edges = [(i / _RELIABILITY, (i + 1) / _RELIABILITY) for i in range(_RELIABILITY)]
     return [
         [Bin(lo=lo, hi=hi, n=n, mean_score=p, positive_rate=y) for (lo, hi), n, p, y in zip(edges, *segment, strict=True)]
@@ -252,7 +252,7 @@ def _decided(made: Ints) -> tuple[Ints, Any]:
     return decided, MADE.count(made, "scored") == decided
 
 
-def _believed(made: Ints) -> _Columns:
+def believed(made: Ints) -> _Columns:
     """Return what the scores lead one to expect of the decisions; undefined where some bring none."""
     counts, _ = _expected_cells(made)
     decided, all_scored = _decided(made)
@@ -270,11 +270,11 @@ def _expected_cells(made: Ints) -> tuple[dict[str, Floats], dict[str, Floats]]:
     return counts, amounts
 
 
-def _filled(column: Floats | Ints) -> list[Any]:
+def filled(column: Floats | Ints) -> list[Any]:
     """Return a column with None for NaN."""
     return [None if x != x else x for x in column.tolist()]  # noqa: PLR0124  # nothing else differs from itself
 
 
 def _rows(columns: _Columns) -> list[Figures]:
-    lists = [_filled(column) for column in columns.values()]
+    lists = [filled(column) for column in columns.values()]
     return [dict(zip(columns, row, strict=True)) for row in zip(*lists, strict=True)]

@@ -7,6 +7,7 @@ import numpy as np
 
 from detectors.baselines.wilson import wilson
 from detectors.cells import BIN, CONFUSION, KNOWN, MADE, PANE_GRID, Layout, many_classes
+from detectors.figures import believed, filled
 from detectors.fixed import Floats, Ints, carry
 from detectors.ladder import DAY_MS
 from detectors.model_version import ModelVersion
@@ -18,6 +19,8 @@ from detectors.statistics.ratio import ratio
 from detectors.timeouts import time_out
 from detectors.version_sums import VersionSums
 from schemas.cost import CostMatrix
+from schemas.fields import FIRST_MS, LAST_MS, rfc3339
+from schemas.report import ErrorInterval
 
 MOST_BUCKETS = 160
 MOST_AGES = 3
@@ -45,9 +48,10 @@ class Timeline:
     """Figures of a version's aggregate over time.
 
     ``start_ms``, ``end_ms`` are the bounds of each bucket, cut to the days that hold predictions; shape (buckets,). ``lines`` gives the
-    lines of each figure: error, fpr, fnr, ece, base_rate, alert_rate, abstention_rate, label_coverage, cost_per_day; those that are
-    undefined everywhere are left out. ``maturity`` says which share of the predictions was labelled by an age: (age s, share,
-    predictions that have reached that age). ``watching`` is how many monitors have a baseline.
+    lines of each figure: error, fpr, fnr, ece, base_rate, alert_rate, abstention_rate, label_coverage, cost_per_day, and expected_error,
+    which the scores say of all predictions before any label; those that are undefined everywhere are left out. ``maturity`` says which
+    share of the predictions was labelled by an age: (age s, share, predictions that have reached that age). ``watching`` is how many
+    monitors have a baseline.
     """
 
     width_ms: int
@@ -69,16 +73,11 @@ def timeline(version: ModelVersion) -> Timeline:
     watching = sum(
         int((panel.monitors.state[: panel.monitors.count] != LEARNING).sum()) for panels in version.bank.panels.values() for panel in panels
     )
-    times = _times(sums, "made")
-    if not len(times):
-        none = np.zeros(0, dtype=np.int64)
-        return Timeline(PANE_MS, none, none, watching=watching)
-    width = _width(sums, times)
-    buckets = np.unique(floor_to(times, width))
-    first, last = held_days(sums, "made_days")
-    start, end = np.maximum(buckets, first), np.minimum(buckets + width, last)
+    width, buckets, start, end = _buckets(sums)
+    if not len(buckets):
+        return Timeline(PANE_MS, start, end, watching=watching)
     made = _sums(sums, "made", width, buckets, MAX_CLASS)
-    known_until = min(max(last, held_days(sums, "label_days")[1]), version.watermark_ms)
+    known_until = min(max(held_days(sums, "made_days")[1], held_days(sums, "label_days")[1]), version.watermark_ms)
     lines: dict[str, list[Line]] = {}
     for age_ms, rung in [*_ages(version), (None, MAX_CLASS)]:
         known = _sums(sums, "known", width, buckets, rung)
@@ -92,12 +91,54 @@ def timeline(version: ModelVersion) -> Timeline:
     for name, cell in (("alert_rate", "alerted"), ("abstention_rate", "abstained")):
         if name == "alert_rate" or MADE.count(made, cell).any():
             _add(lines, name, _rate(None, MADE.count(made, cell), MADE.count(made, "n")), np.full(len(buckets), True))
+    _add(lines, "expected_error", _expected(made), np.full(len(buckets), True))
     labelled = [
         sum(KNOWN.count(_sums(sums, "known", width, buckets, rung), cell) for cell in _LABELLED)
         for rung in range(1, len(version.ladder.ages) + 1)
     ]
     shares = _maturity([age / 1000 for age in version.ladder.ages], labelled, MADE.count(made, "n"), (known_until - end) / 1000)
     return Timeline(width, start, end, lines, shares, watching)
+
+
+def errors_over_time(version: ModelVersion) -> list[ErrorInterval]:
+    """Return the error rate of each bucket of the timeline, by all labels known so far, beside the one that the scores lead one to expect.
+
+    >>> from schemas.policy_models import ModelPolicy
+    >>> errors_over_time(ModelVersion("m", "1", ModelPolicy(), distinct_scores=4))
+    []
+    """
+    width, buckets, start, end = _buckets(version.sums)
+    if not len(buckets):
+        return []
+    known = _sums(version.sums, "known", width, buckets, MAX_CLASS)
+    n = {cell: KNOWN.count(known, cell) for cell in CONFUSION}
+    seen = _rate(None, n["fp"] + n["fn"], sum(n.values()))
+    expected = _expected(_sums(version.sums, "made", width, buckets, MAX_CLASS))
+    start, end = np.clip(start, FIRST_MS, LAST_MS), np.clip(end, FIRST_MS, LAST_MS)
+    columns = (start, end, expected.n, seen.n, seen.value, seen.lo, seen.hi, expected.value)
+    return [
+        ErrorInterval(start=rfc3339(a), end=rfc3339(b), n=made, n_labelled=labelled, error=x, lo=lo, hi=hi, expected=hoped)
+        for a, b, made, labelled, x, lo, hi, hoped in zip(*(filled(column) for column in columns), strict=True)
+    ]
+
+
+def _buckets(sums: VersionSums) -> tuple[int, Ints, Ints, Ints]:
+    """Return how wide buckets are, and of each where it begins, and its bounds cut to the days that hold predictions."""
+    times = _times(sums, "made")
+    if not len(times):
+        none = np.zeros(0, dtype=np.int64)
+        return PANE_MS, none, none, none
+    width = _width(sums, times)
+    buckets = np.unique(floor_to(times, width))
+    first, last = held_days(sums, "made_days")
+    return width, buckets, np.maximum(buckets, first), np.minimum(buckets + width, last)
+
+
+def _expected(made: Ints) -> Line:
+    """Return the error rate if the scores are believed; NaN where a prediction brings none."""
+    none = np.full(len(made), np.nan)
+    decided = MADE.count(made, "n") - MADE.count(made, "abstained")
+    return Line(None, decided, 1 - np.asarray(believed(made)["expected_accuracy"], dtype=np.float64), none, none)
 
 
 def _add(lines: dict[str, list[Line]], name: str, line: Line, old: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> None:

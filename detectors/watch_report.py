@@ -15,6 +15,7 @@ from detectors.model_version import ModelVersion
 from detectors.panes import CLASS_BITS, MAX_CLASS, PANE_MS, SEGMENT_BITS, pane_of
 from detectors.progress import monitor_states
 from detectors.river.metrics import label_metric
+from detectors.timeline import errors_over_time
 from detectors.watch import Watch
 from schemas.figures import AgedFigures
 from schemas.report import JoinCounts, ModelReport, Report, Rung
@@ -120,6 +121,7 @@ def _model(watch: Watch, version: ModelVersion) -> ModelReport:
         age_s = ladder.age_ms(ladder.mature) / 1000
         mature = [AgedFigures(**msgspec.structs.asdict(one), age_s=age_s, mature=True) for one in mature_figures(version, chosen)]
     counts, many = {cell: int(getattr(figures[0], cell)) for cell in CONFUSION}, bool(many_classes(made[0]))
+    numbers = figures[0].regression
     beside = sum(each.model_version in (version.name, "") for each in companions.listed())  # those of all versions count for each
     return ModelReport(
         model_id=version.model_id,
@@ -133,6 +135,7 @@ def _model(watch: Watch, version: ModelVersion) -> ModelReport:
             "notes": len(version.notes),
         },
         monitors=monitor_states(version, watch.share(version.model_id, version.name)),
+        errors=[] if numbers is not None and numbers.coverage is None else errors_over_time(version),  # else nothing is right or wrong
         claims=claims_of(version, next((one for one in mature if not one.segment), None)),
         river={name: None if many and name.lower() != "accuracy" else label_metric(name, **counts) for name in version.policy.metrics},
         **companions.report(version),

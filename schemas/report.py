@@ -131,6 +131,22 @@ class MonitorState(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     message: str = ""
 
 
+class ErrorInterval(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The error rate of the predictions of an interval of time, by all labels known so far, beside the one that their scores say.
+
+    ``expected`` needs no label, and is true only while the scores are calibrated: where the two part, the concept has drifted.
+    """
+
+    start: Time
+    end: Time
+    n: Count64 = 0  # predictions that were not abstained
+    n_labelled: Count64 = 0
+    error: Figure = None  # of the labelled
+    lo: Figure = None  # 95 % interval
+    hi: Figure = None
+    expected: Figure = None  # of all ``n``; null where one brings no score
+
+
 class AmountBand(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Mistakes of a version among what had an amount in one band, over all labels known so far."""
 
@@ -244,6 +260,7 @@ class ModelReport(msgspec.Struct, frozen=True, kw_only=True):
     ladder: list[Rung] = msgspec.field(default_factory=list)
     state: State = msgspec.field(default_factory=dict)  # of the watch: phase, watermark, monitors
     monitors: list[MonitorState] = msgspec.field(default_factory=list)  # of all predictions; groups have such of their own
+    errors: list[ErrorInterval] = msgspec.field(default_factory=list)  # over time, as in the charts of the web page
     claims: list[Claim] = msgspec.field(default_factory=list)  # that the policy holds against it, in the order of their names
     river: dict[Name, Figure] = msgspec.field(default_factory=dict)  # River's label metrics that the policy names
     retrain: list[RetrainState] = msgspec.field(default_factory=list)  # the latest requests to retrain it, oldest first

@@ -136,6 +136,7 @@ def report_page() -> str:
         "Interval",
         "MonitorState",
         "Claim",
+        "ErrorInterval",
         "RetrainState",
         "FeatureWatch",
         "RegressionFigures",

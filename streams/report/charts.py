@@ -57,6 +57,7 @@ _Formatter: Any = ConciseDateFormatter
 _METADATA: dict[str, Any] = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 _IDS = re.compile(r'(\bid="|href="#|url\(#)')
 
+DOTS = (1.0, 1.6)  # of the line of what is expected
 FEWEST = 10  # events behind a point of a line of younger labels
 
 Colours = dict[float | None, str]  # by age of the labels, s
@@ -98,8 +99,10 @@ def said(line: Line, time: Timeline, *, money: bool = False) -> str:
     return "; ".join(f"{what} {write(float(line.value[i]))} on {when(int(time.start_ms[i]))[:10]}" for what, i in points)
 
 
-def over_time(line: Sequence[Line], time: Timeline, onsets: Sequence[Onset], *, colours: Colours, name: str) -> Markup:
-    """Draw a figure over time, one line for each age of the labels, and where incidents began.
+def over_time(
+    line: Sequence[Line], time: Timeline, onsets: Sequence[Onset], *, colours: Colours, name: str, expected: Line | None = None
+) -> Markup:
+    """Draw a figure over time, one line for each age of the labels, and where incidents began; dotted, what was expected of it.
 
     ``colours`` is of ``colours_of``. ``name`` makes the identifiers of the drawing unlike those of the others in the page.
     """
@@ -111,7 +114,10 @@ def over_time(line: Sequence[Line], time: Timeline, onsets: Sequence[Onset], *, 
         axes.plot(x, enough, color=colours[one.age_s], linewidth=1.1, marker="." if len(x) < 40 else None, markersize=3)
     axes.fill_between(x, whole.lo, whole.hi, color=BLUE, alpha=0.18, linewidth=0)
     axes.plot(x, whole.value, color=BLUE, linewidth=1.4, marker="." if len(x) < 40 else None, markersize=3)
-    shown = np.concatenate([whole.value, *(one.value[one.n >= FEWEST] for one in younger)])
+    if expected is not None:
+        axes.plot(x, expected.value, color=INK, linewidth=1.1, linestyle=(0, DOTS))
+    hoped = [] if expected is None else [expected.value]
+    shown = np.concatenate([whole.value, *hoped, *(one.value[one.n >= FEWEST] for one in younger)])
     high = np.nanpercentile(whole.hi, 90) if np.isfinite(whole.hi).any() else 0.0
     axes.set_ylim(0, min(1.0, max(np.nanmax(shown), float(high), 1e-3) * 1.08) * 1.001)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.10g} %"))

@@ -60,7 +60,7 @@ class Section:
     groups: list[Panel] = field(default_factory=list)
     more_groups: int = 0
     bucket: str = ""
-    legend: list[tuple[str, str]] = field(default_factory=list)  # colour, which labels
+    legend: list[tuple[str, str, str]] = field(default_factory=list)  # colour, which labels, dashes
     tables: list[Table] = field(default_factory=list)
     charted: bool = False
     blind: bool = False  # nothing could be watched
@@ -256,12 +256,20 @@ def _draw(section: Section, time: Timeline | None) -> None:
         return
     section.bucket = age(time.width_ms / 1000)
     colours = charts.colours_of(time)
-    section.legend = [(colour, "all labels so far" if at is None else f"labels known within {age(at)}") for at, colour in colours.items()]
+    section.legend = [
+        (colour, "all labels so far" if at is None else f"labels known within {age(at)}", "") for at, colour in colours.items()
+    ]
+    if "error" in time.lines and "expected_error" in time.lines:
+        section.legend.append((charts.INK, "error rate by the scores, of all predictions, if they are calibrated", "3 4"))
     for metric in OVER_TIME:
         if metric in time.lines:
-            onsets = _onsets(section.told, metric)
-            drawing = charts.over_time(time.lines[metric], time, onsets, colours=colours, name=f"{section.anchor}-{metric}")
-            section.over_time.append(Chart(NAMES[metric], drawing, charts.said(time.lines[metric][-1], time)))
+            onsets, said = _onsets(section.told, metric), charts.said(time.lines[metric][-1], time)
+            [expected] = time.lines.get("expected_error", [None]) if metric == "error" else [None]
+            if expected is not None:
+                said += f". By the scores: {charts.said(expected, time)}"
+            name = f"{section.anchor}-{metric}"
+            drawing = charts.over_time(time.lines[metric], time, onsets, colours=colours, name=name, expected=expected)
+            section.over_time.append(Chart(NAMES[metric], drawing, said))
     if "cost_per_day" in time.lines:
         line = time.lines["cost_per_day"][-1]
         drawing = charts.cost_bars(line, time, _onsets(section.told, "cost_per_day"), name=f"{section.anchor}-cost")

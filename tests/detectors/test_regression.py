@@ -195,6 +195,7 @@ def test_without_intervals_nothing_is_right_or_wrong() -> None:
         assert (whole.accuracy, whole.base_rate, whole.calibration_slope) == (None, None, None)
         assert whole.n_labelled == whole.regression.n
     assert report([watch]).models[0].segments[0].n_labelled == 600
+    assert report([watch]).models[0].errors == []
 
 
 def test_findings_and_state_do_not_depend_on_where_the_log_is_cut() -> None:

@@ -119,6 +119,21 @@ def test_buckets_add_up_to_the_report(changed):
     assert all((line.lo <= line.value).all() and (line.value <= line.hi).all() for line in (of["error"], of["alert_rate"]))
 
 
+def test_the_error_that_the_scores_say_is_dotted_beside_the_realised_one(changed):
+    page = page_of(changed)
+    assert "error rate by the scores, of all predictions, if they are calibrated" in page
+    assert page.count('stroke-dasharray="3 4"') == 1
+    assert len(re.findall(r"By the scores: first [^<]*", page)) == 1
+    time = timeline(changed.watch.models[SCRIPT]["1"])
+    colours, without = charts.colours_of(time), time.lines["error"]
+    with charts.style():
+        drawn, plain = (
+            charts.over_time(without, time, [], colours=colours, name="x", expected=line)
+            for line in (time.lines["expected_error"][0], None)
+        )
+    assert drawn.count("stroke-dasharray") == plain.count("stroke-dasharray") + 1
+
+
 def test_a_line_of_younger_labels_holds_those_only(tmp_path):
     made = [prediction(str(i), START_MS + i * 3_600_000, 0.9) for i in range(24 * 30)]
     hours = (2, 12)
