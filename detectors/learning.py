@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from detectors.baselines.season import WEEK_MS, WEEKS, Season
-from detectors.baselines.tempering import BUCKETS, HOUR_MS, halve, phi
+from detectors.baselines.tempering import BUCKETS, HOUR_MS, phi
 from detectors.baselines.wilson import Z_90, stricter
 from detectors.bets import Bet, Enough, Fit
 from detectors.fixed import Floats, Ints
@@ -49,7 +49,7 @@ class Learner:
         m.total[rows] += obs
         m.first[rows] = np.where(m.first[rows] == BEFORE, reading.start_ms, m.first[rows])
         tested = (m.slot[rows] == 0) | (m.state[rows] == LEARNING)
-        m.series[rows[tested], self._buckets(rows[tested], reading.start_ms)] += self.bet.series(obs[tested])
+        m.series.add(rows[tested], self._buckets(rows[tested], reading.start_ms), self.bet.series(obs[tested]))
         events = self.bet.size(m.total[rows])
         old = reading.end_ms - m.first[rows] >= self.rule.days * _DAY_MS
         late = (events >= self.rule.labels) & old & (events >= m.next_fit[rows])
@@ -67,9 +67,7 @@ class Learner:
         m.origin[rows] = np.where(m.origin[rows] == BEFORE, begin, m.origin[rows])
         since = np.maximum(start_ms - m.origin[rows], 0)
         while len(full := rows[since // m.bucket[rows] >= BUCKETS]):
-            merged = halve(m.series[full])
-            m.series[full] = 0.0
-            m.series[full, : merged.shape[1]] = merged
+            m.series.halve(full)
             m.bucket[full] *= 2
         return np.asarray(since // m.bucket[rows])
 
@@ -96,13 +94,13 @@ class Learner:
         if parent >= 0:
             m.phi[row] = max(float(m.phi[row]), float(m.phi[parent]))
         if slot:
-            m.series[row] = 0.0
+            m.series.clear(row)
         fit = self._bounded(m.total[row], track, float(m.phi[row]), m.null[parent] if parent >= 0 else None)
         self.freeze(row, fit)
         m.next_fit[row] = min(_TRIPLE * events, self.rule.plenty)
         if events >= self.rule.plenty:
             m.frozen[row] = 1
-            m.series[row] = 0.0
+            m.series.clear(row)
         return fit
 
     def counted(self, row: int, total: Floats, spread: float) -> Fit | None:
@@ -144,7 +142,7 @@ class Learner:
 
     def _in_season(self, row: int) -> Floats:
         """Return the series with the weights that the season expects."""
-        series: Floats = self.monitors.series[row]
+        series = self.monitors.series.of(row)
         if self.season is None or not self.season.stands:
             return series
         m = self.monitors

@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from detectors.baselines.tempering import BUCKETS, HOUR_MS
+from detectors.baselines.tempering import HOUR_MS
 from detectors.fixed import Floats, Ints
 from detectors.reading import BEFORE
+from detectors.series import Series
 
 LEARNING, ARMED, ACTIVE = 0, 1, 2
 _NEVER = -np.inf
@@ -56,7 +57,7 @@ class Monitors:
     next_fit: Floats
     seen_pot: Floats
     paid: Floats
-    series: Floats
+    series: Series
 
     def __init__(self, *, stakes: int, width: int, terms: int, recent: int = 0, tallied: int = 3) -> None:
         self.count = 0
@@ -73,8 +74,8 @@ class Monitors:
             "recent": (np.float64, (recent,)),
             "null": (np.float64, (terms,)),
             "base": (np.float64, (4,)),
-            "series": (np.float64, (BUCKETS, 2)),
         }
+        self.series = Series()
         for name, (dtype, shape) in self._shapes.items():
             setattr(self, name, np.zeros((4, *shape), dtype=dtype))
 
@@ -98,6 +99,7 @@ class Monitors:
         self.first[row] = self.origin[row] = BEFORE
         self.bucket[row] = HOUR_MS
         self.phi[row] = 1.0
+        self.series.clear(row)
         self.quiet(row)
 
     def quiet(self, row: int) -> None:
@@ -112,13 +114,13 @@ class Monitors:
             kept = array[rows]
             array[:] = 0
             array[: len(rows)] = kept
+        self.series.keep(rows)
         self.count = len(rows)
 
     def to_state(self) -> dict[str, Any]:
         """Return the rows in use as type, shape and raw bytes by name. Most series are empty and left out."""
-        packed: dict[str, Any] = {name: pack(getattr(self, name)[: self.count]) for name in self._shapes if name != "series"}
-        rows = np.flatnonzero(self.series[: self.count].any(axis=(1, 2)))
-        return packed | {"series": [pack(rows), pack(self.series[rows])]}
+        packed: dict[str, Any] = {name: pack(getattr(self, name)[: self.count]) for name in self._shapes}
+        return packed | {"series": [pack(each) for each in self.series.to_state()]}
 
     def load(self, state: dict[str, Any]) -> None:
         """Take back what ``to_state`` gave.
@@ -133,16 +135,14 @@ class Monitors:
         capacity = max(4, 1 << (self.count - 1).bit_length()) if self.count else 4
         for name, (dtype, shape) in self._shapes.items():
             array: npt.NDArray[Any] = np.zeros((capacity, *shape), dtype=dtype)
-            if name != "series":
-                saved = unpack(state[name])
-                if saved.dtype != dtype or saved.shape != (self.count, *shape):
-                    raise ValueError(
-                        f"monitors' {name}: expected {(self.count, *shape)} of {np.dtype(dtype)}, got {saved.shape} of {saved.dtype}"
-                    )
-                array[: self.count] = saved
+            saved = unpack(state[name])
+            if saved.dtype != dtype or saved.shape != (self.count, *shape):
+                raise ValueError(
+                    f"monitors' {name}: expected {(self.count, *shape)} of {np.dtype(dtype)}, got {saved.shape} of {saved.dtype}"
+                )
+            array[: self.count] = saved
             setattr(self, name, array)
-        rows, series = (unpack(packed) for packed in state["series"])
-        self.series[rows] = series
+        self.series = Series.from_state(*(unpack(packed) for packed in state["series"]))
 
 
 def pack(array: npt.NDArray[Any]) -> Packed:

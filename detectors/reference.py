@@ -109,7 +109,7 @@ def _observations(panel: Panel, place: int, family: str, version: ModelVersion) 
     for row in panel.rows[panel.tracks_of[place][0]].tolist():
         if row >= 0 and (size := float(panel.bet.size(m.total[row]))) > 0:
             segment = version.sums.segments.name(version.bank.segments[int(m.slot[row])])
-            spread = float(phi(m.series[row], panel.bet.dispersion(m.total[row])))
+            spread = float(phi(m.series.of(row), panel.bet.dispersion(m.total[row])))
             found.append((size, family, Observation(segment=segment, total=[_number(x) for x in m.total[row].tolist()], dispersion=spread)))
     return found
 
