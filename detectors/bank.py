@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -18,9 +18,9 @@ from detectors.panel import Crossing, Panel
 from detectors.reading import Reading
 from detectors.reference import Shipped
 from detectors.remarks import MISCALIBRATED, Remarks
-from detectors.signals import REFINED, Alarm, Key, Note, Signal
+from detectors.signals import REFINED, Key, Note, Signal
 from detectors.state_version import expect_version
-from detectors.tracks import BANK, check_detectors, tracks_of
+from detectors.tracks import check_detectors, tracks_of
 from detectors.warmup import WarmUp
 from detectors.watched_groups import WatchedGroups
 from schemas.policy_models import ModelPolicy
@@ -112,10 +112,9 @@ class Bank:
             crossings, moved, news = panel.step(reading, obs, slots, self.budget, lambda slot: context.outcome_days(self.segments[slot]))
             signals += moved
             crossings += self._river(panel, obs, reading, signals)
-            alarms = raise_alarms(
+            signals += raise_alarms(
                 panel, crossings, reading, guard=guard, segments=self.segments, budget=self.budget, describe=self.describe
             )
-            signals += [replace(alarm, detector=BANK) if isinstance(alarm, Alarm) and alarm.key.segment else alarm for alarm in alarms]
             for row, fit, first in news:
                 signals += self._armed(panel, row, fit, reading.due_ms, first=first)
         return signals

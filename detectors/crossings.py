@@ -15,6 +15,7 @@ from detectors.monitors import ARMED
 from detectors.panel import Crossing, Panel
 from detectors.reading import Reading
 from detectors.signals import Alarm, Estimate, Signal
+from detectors.tracks import BANK
 
 Describe = Callable[[Panel, int, int, Floats], str]  # panel, row, stake, null -> which alternative has won, in words
 
@@ -92,7 +93,7 @@ def _alarm(
         baseline=Estimate(base, *bet.interval(fit, base, track.tolerance), size),
         current=Estimate(mean, *bet.spread(sums, phi, panel.tables[row]), n),
         log_evidence=crossing.log_evidence,
-        detector=track.paged_by,
+        detector=BANK if m.slot[row] else track.paged_by,
         unconfirmed=delayed,
         why="labels come at another pace than in the baseline; only the last rung can tell" if delayed else "",
         affected=_affected(panel, row, segments),

@@ -33,7 +33,7 @@ class Outcome(Record, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     model_id: Id | None = None  # absent: every model that answered the request
     true_label: Label | None = None
     version: Integer | None = None  # the highest is in force; absent: the timestamp in epoch ms
-    action_taken: Text | None = None  # acted, or overridden, dismissed, ignored (in any case): not acted
+    action_taken: Text | None = None  # acted, or overridden, dismissed, ignored (in any case): not acted; replaced with time and value
     review_seconds: Seconds | None = None  # of a person's time
     cost: Money | None = None  # realised; overrides the policy's cost matrix
     value: Money | None = None  # realised benefit

@@ -50,7 +50,7 @@ class Prediction(Record, frozen=True, kw_only=True, gc=False, omit_defaults=True
     scores: Scores | None = None  # by class
     predicted_label: Label | None = None  # absent: score >= the policy's threshold
     subgroups: Subgroups | None = None  # dimension -> value
-    amount: Money | None = None  # the stake
+    amount: Money | None = None  # the stake; 0 counts as none, so does what rounds to 0 at four decimals
     alerted: bool | None = None  # a person was alerted; absent: predicted positive
     unit: Text | None = None  # who was alerted: ward, desk
     alert_key: Text | None = None  # what the alert was about: patient, account

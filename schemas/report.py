@@ -81,7 +81,7 @@ class CheckWatch(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class ProbeBand(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Probes of one kind: all of them, or those with an amount in one band."""
+    """Probes of one kind: all of them, or those with an amount above 0 in one band."""
 
     amount_from: Figure = None  # null: whatever the amount
     amount_to: Figure = None  # null: no end
@@ -148,7 +148,7 @@ class ErrorInterval(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class AmountBand(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Mistakes of a version among what had an amount in one band, over all labels known so far."""
+    """Mistakes of a version among what had an amount above 0 in one band, over all labels known so far."""
 
     amount_from: Finite
     amount_to: Figure = None  # null: no end
