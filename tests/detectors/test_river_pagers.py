@@ -97,7 +97,7 @@ def test_a_detector_that_the_policy_changes_begins_anew_and_none_is_left_behind(
         assert (left.warm_up.watches, left.warm_up.carried) == ({}, {})
 
 
-def test_a_watch_runs_beside_the_bank_and_changes_nothing_but_its_notes(reading):
+def test_a_watch_runs_beside_the_bank_and_changes_nothing_but_its_remarks(reading):
     readings = [*small_group(reading, 40, rate=0.05), *small_group(reading, 20, start=40, rate=0.9)]
     rules = policy(error=WatchPolicy(detector="adwin", parameters={"delta": 1e-3}, role="watch"))
     alone, beside, restarted = Bank(policy=policy(error=WatchPolicy())), Bank(policy=rules), Bank(policy=rules)
@@ -115,7 +115,7 @@ def test_a_watch_runs_beside_the_bank_and_changes_nothing_but_its_notes(reading)
     assert 40 <= notes[0][0] < 45
     assert notes[0][1] == "adwin sees a change of the error rate; it watches beside the evidence bank and pages nobody"
     assert msgspec.msgpack.encode(restarted.to_state()) == msgspec.msgpack.encode(beside.to_state())
-    states = [{key: value for key, value in bank.to_state().items() if key != "warm_up"} for bank in (alone, beside)]
+    states = [{key: value for key, value in bank.to_state().items() if key not in ("warm_up", "remarks")} for bank in (alone, beside)]
     assert msgspec.msgpack.encode(states[0]) == msgspec.msgpack.encode(states[1])  # nor of the budget
 
 

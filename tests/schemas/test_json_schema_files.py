@@ -27,7 +27,7 @@ def test_each_is_a_described_schema(name):
 
 
 def test_comments_become_descriptions():
-    assert schemas()["prediction.schema.json"]["properties"]["amount"]["description"] == "the stake"
+    assert schemas()["prediction.schema.json"]["properties"]["unit"]["description"] == "who was alerted: ward, desk"
     assert schemas()["statistics.schema.json"]["properties"]["f1"]["description"] == "2 tp / (2 tp + fp + fn)"
 
 

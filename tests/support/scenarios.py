@@ -39,7 +39,8 @@ def batch(logs: Logs, policy: ModelPolicy, segment: dict[str, str]) -> dict[str,
     }
     if known:
         figures["accuracy"] = (tp + tn) / len(known)
-        figures["f1"] = 2 * tp / (2 * tp + fp + fn) if tp + fp + fn else None
+        yes_or_no = all(isinstance(record["predicted_label"], int) for record, _ in known)  # an answer of many has no F1
+        figures["f1"] = 2 * tp / (2 * tp + fp + fn) if yes_or_no and tp + fp + fn else None
         figures["brier"] = float(np.mean([(record["score"] - label) ** 2 for (record, _), label in zip(known, y, strict=True)]))
     if known and policy.cost is not None:
         figures["cost_total"] = sum(_cost(policy, record, label) for record, label in known)
