@@ -41,7 +41,8 @@ test: $(STAMP) services lint ## everything: ruff, mypy, all tests, on a real Kaf
 demo: $(STAMP) ## Gnomon on one machine, with made-up traffic
 	$(BIN)/gnomon demo
 
-broker: $(STAMP) services ## a Kafka and a Redis on this machine to try Gnomon on, until Ctrl-C
+broker: $(STAMP) ## a Kafka and a Redis on this machine to try Gnomon on, until Ctrl-C
+	@bash tests/support/install_services broker
 	$(BIN)/python tests/support/local_services.py
 
 bench: $(STAMP) ## print figures of throughput and detection quality

@@ -153,6 +153,7 @@ class _Stage:
         self._consumer = Consumer({"bootstrap.servers": settings.kafka, "group.id": "demo", "enable.auto.commit": False, "log_level": 0})
         self._consumer.assign([TopicPartition(topic, partition, 0) for topic in self._logical for partition in range(PARTITIONS)])
         self._refused: list[str] = []
+        self._turned_ms: int | None = None  # when something changed; None: nothing has, or the group that it is about was named since
 
     def play(self, piece: Piece) -> None:
         """Send the records at the pace of the story, and tell what comes out meanwhile."""
@@ -168,7 +169,7 @@ class _Stage:
             self._status(f"day {(now_ms - start_ms) // DAY_MS}: {at:,} records sent, {self.seen.total():,} counted")
             if turn is not None and now_ms >= turn[0]:
                 self._say(f"day {(turn[0] - start_ms) // DAY_MS}: {turn[1]}. Nobody tells Gnomon.")
-                turn = None
+                self._turned_ms, turn = turn[0], None
             elif now_ms >= next_ms:
                 self._say(f"day {(next_ms - start_ms) // DAY_MS}: {self._figures()}")
                 next_ms += step_ms
@@ -217,7 +218,12 @@ class _Stage:
             if message.error() is not None:
                 continue  # the end of a partition, or a broker that is busy: it is asked again
             event = self.seen.take(self._logical[message.topic()], message.headers() or (), message.value() or b"")
-            if event is not None and event.type.value.endswith(NEWS):
+            if event is None:
+                continue
+            names = self._turned_ms is not None and names_group(event, self._turned_ms)
+            if names:
+                self._turned_ms = None
+            if names or event.type.value.endswith(NEWS):
                 self._say(f"{event.time[:10]} {event.type.value}: {_sentence(event)}")
 
     def until(self, done: Callable[[], bool], seconds: float, what: str) -> None:

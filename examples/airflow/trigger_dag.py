@@ -55,12 +55,15 @@ def login(base: str) -> str:
 
 def main(dag_id: str) -> str:
     """Start the run; return why there is none, empty if there is."""
-    base = os.environ["AIRFLOW_URL"].rstrip("/")
-    wanted = body(json.load(sys.stdin))
+    try:
+        base = os.environ["AIRFLOW_URL"].rstrip("/")
+        wanted = body(json.load(sys.stdin))
+    except (KeyError, ValueError, TypeError) as error:
+        return f"expected AIRFLOW_URL in the environment and the event of a request as JSON on standard input: {error!r}"
     try:
         token = login(base)
-    except (HTTPError, URLError, OSError) as error:
-        return f"no token to be had: {error}"
+    except (KeyError, HTTPError, URLError, OSError) as error:
+        return f"no token to be had: {error!r}"
     try:
         run = post(f"{base}/api/v2/dags/{quote(dag_id, safe='')}/dagRuns", wanted, token)
     except HTTPError as error:

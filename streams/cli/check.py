@@ -132,7 +132,7 @@ def _setting(field: str, value: object) -> str:
     from schemas.durations import format_duration
 
     if value is None:
-        return "held against its own past"
+        return "never" if field == "decay_within_ms" else "held against its own past"
     if field.endswith("_ms") and isinstance(value, int):
         return format_duration(value)
     return f"{value:g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)

@@ -36,7 +36,19 @@ def demo(
     if told.found is None:
         fail("the change in the rural clinic was not found; try again: gnomon demo", TROUBLE)
     typer.echo(f"The change was found, and the clinic named, on {told.found.time[:10]} of event time; the demo took {told.seconds:.0f} s.")
-    typer.echo("Next: gnomon replay --help, to run your own logs through the same watch.")
+    typer.echo(f"Next: {_command()} replay --help, to run your own logs through the same watch.")
+
+
+def _command() -> str:
+    """Return how this program is called from the shell: by its path where that is not on the search path, as after `make demo`."""
+    import shutil
+    import sys
+    from pathlib import Path
+
+    if shutil.which("gnomon"):
+        return "gnomon"
+    program = Path(sys.executable).parent / "gnomon"
+    return str(program.relative_to(Path.cwd()) if program.is_relative_to(Path.cwd()) else program)
 
 
 def _scenario(chosen: "Scenario") -> None:

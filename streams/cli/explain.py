@@ -120,7 +120,7 @@ def _facts(event_id: str, data: "DriftData") -> Iterator[str]:
         "event": f"{event_id}, incident {data.incident_id}",
         "what": f"{data.metric} of {data.model_id} {data.model_version} went {data.direction}; kind {data.kind}, severity {data.severity}",
         "whom": f"{segment(data.segment)}; affected: {'; '.join(map(segment, data.affected)) or 'no group stands out'}",
-        "judged at age": f"{data.age_s / 86_400:g} days" if data.age_s else "before any label",
+        "judged at age": f"{data.age_s / 86_400:g} day{'' if data.age_s == 86_400 else 's'}" if data.age_s else "before any label",
         "baseline": _interval(data.baseline),
         "now": _interval(data.current),
         "since": str(data.onset),

@@ -90,6 +90,8 @@ def _answer(
         if request not in {None, found[model].request_id}:
             fail(f"the open request of {model} is {found[model].request_id}, not {request}")
         body["request_id"] = found[model].request_id
+    else:
+        then = f"Whether {request or 'a request'} is open was not looked up: if it is not, this changes nothing."
     announce(settings, {"type": "retrain", "model_id": model, "body": body}, by=by, as_json=as_json, then=then)
 
 

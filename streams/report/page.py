@@ -180,8 +180,9 @@ def _headline(told: list[Story], time: Timeline | None) -> str:
         watched = "" if time is None else f" of {time.watching} monitors"
         return f"No incident: none{watched} found evidence of a change."
     worst = min(told, key=lambda story: (story.cleared is not None, story.gravity))
-    standing = sum(story.cleared is None for story in told)
-    count = f"{len(told)} incident{'' if len(told) == 1 else 's'}, {standing} open"
+    incidents, others = [story for story in told if story.incident], [story for story in told if not story.incident]
+    count = f"{len(incidents)} incident{'' if len(incidents) == 1 else 's'}, {sum(story.cleared is None for story in incidents)} open"
+    count += f"; {len(others)} more below" if others else ""
     severity = f" ({worst.severity})" if worst.severity else ""
     return f"{worst.sentence}{severity}. {count}."
 

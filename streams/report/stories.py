@@ -1,7 +1,7 @@
 """From events to what is told of them: each incident once, as it was last seen, with its evidence and its history."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from markupsafe import Markup
 
@@ -32,6 +32,7 @@ class Story:
     scope: str = ""
     sentence: str = ""  # in short
     gravity: int = 3
+    incident: bool = True  # else a request or a breach, which is counted apart
     chart: str = ""  # the figure over time that shows it
     onset_ms: int | None = None
     facts: list[tuple[str, str]] = field(default_factory=list)
@@ -59,7 +60,7 @@ def _story(number: str, thread: list[Event], onset_ms: dict[str, int]) -> Story:
     cleared = when(ended[-1].time_ms) if ended and ended[-1] is thread[-1] else None
     if isinstance(last.data, DriftData):
         return _drift(number, thread, last.data, cleared, onset_ms)
-    return _other(number, thread, last, cleared)
+    return replace(_other(number, thread, last, cleared), incident=isinstance(last.data, FatigueData))
 
 
 def _drift(number: str, thread: list[Event], data: DriftData, cleared: str | None, onset_ms: dict[str, int]) -> Story:

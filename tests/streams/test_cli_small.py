@@ -1,6 +1,7 @@
 """``gnomon check`` and ``gnomon schemas``; processes that stand and fall together."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -53,6 +54,8 @@ def test_check_explains_one_model(tmp_path):
     (tmp_path / "p.toml").write_text('[models.a]\nhorizon = "1d"\n[models.b]\nhorizon = "2d"')
     shown = gnomon("check", tmp_path / "p.toml", "--model", "b").output
     assert "2d" in shown
+    assert re.search(r"retrain\.decay_within +never", shown)
+    assert re.search(r"fatigue\.ppv +held against its own past", shown)
     assert "1d" not in shown.replace("fatigue.stale                1d", "")
     assert "not named in the policy" in gnomon("check", tmp_path / "p.toml", "--model", "c").output
 

@@ -18,6 +18,8 @@ from schemas.policy import parse_policy
 from schemas.report import ModelReport, Report
 from streams.replay import Replayed, replay
 from streams.report import charts, render
+from streams.report.page import _headline
+from streams.report.stories import Story
 
 SCRIPT = "<script>alert(1)</script>"
 NOW_MS = START_MS + 400 * DAY_MS
@@ -186,3 +188,11 @@ def test_nothing_is_drawn_with_unless_the_page_is_asked_for(tmp_path):
     )
     done = run_process([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_request_to_retrain_is_not_counted_as_an_incident():
+    shown = {"number": "1", "message": "", "opened": "2026-02-14", "cleared": None}
+    drift = Story(title="Error rate", severity="critical", sentence="Error rate rose", gravity=0, **shown)
+    request = Story(title="Retraining requested", sentence="Retraining requested", incident=False, **shown)
+    assert _headline([drift], None) == "Error rate rose (critical). 1 incident, 1 open."
+    assert _headline([drift, request], None) == "Error rate rose (critical). 1 incident, 1 open; 1 more below."

@@ -52,6 +52,22 @@ CANCELLED = Event(
 )
 
 
+@pytest.mark.parametrize(
+    ("env", "given", "says"),
+    [
+        ({}, to_json(REQUEST), "AIRFLOW_URL"),
+        ({"AIRFLOW_URL": "http://127.0.0.1:9"}, b"", "as JSON on standard input"),
+        ({"AIRFLOW_URL": "http://127.0.0.1:9"}, b'{"data": {}}', "request_id"),
+        ({"AIRFLOW_URL": "http://127.0.0.1:9"}, to_json(REQUEST), "AIRFLOW_PASSWORD_FILE"),
+    ],
+)
+def test_what_is_missing_is_told_in_a_line(env: dict[str, str], given: bytes, says: str) -> None:
+    done = subprocess.run([sys.executable, SCRIPT, "dag"], input=given, env=env, capture_output=True, check=False)
+    assert done.returncode == 1
+    [line] = done.stderr.decode().splitlines()
+    assert says in line
+
+
 class Airflow:
     """Answers as Airflow does: a run of an id that is there is a conflict."""
 
