@@ -12,6 +12,7 @@ from benchmarks.detection import (
     fold_rows,
     gap_rows,
     generator_rows,
+    matched_rows,
     pair_rows,
     rates_rows,
     regression_rows,
@@ -21,7 +22,15 @@ from benchmarks.detection.table import Table
 ROWS = {
     **{
         row.__name__: row
-        for row in (rates_rows.known, rates_rows.estimated, rates_rows.gradual, rates_rows.subgroup, rates_rows.river, rates_rows.speed)
+        for row in (
+            rates_rows.known,
+            rates_rows.estimated,
+            rates_rows.gradual,
+            rates_rows.subgroup,
+            rates_rows.river,
+            matched_rows.matched,
+            rates_rows.speed,
+        )
     },
     **{row.__name__: row for row in (bets_rows.calibration, bets_rows.cost, bets_rows.score, bets_rows.clear)},
     **{row.__name__: row for row in (bank_rows.budget, bank_rows.dependence, bank_rows.label_delay)},

@@ -16,19 +16,23 @@ P0 = 0.05
 MATCHED = 0.017  # ADWIN's delta for about one false alarm in a million at 5 %; tuned on other seeds, measured again here
 
 
-def _draw(rng, runs, p0, p1):
-    def draw(changed, n):
+def draw(rng, runs, p0, p1):
+    """Return a source of observations of all runs: how many events, how many failures."""
+
+    def observed(changed, n):
         return np.stack([np.full(runs, float(n)), rng.binomial(n, p1 if changed else p0, runs).astype(float)], axis=1)
 
-    return draw
+    return observed
 
 
-def _tables(m0, runs):
+def tables(m0, runs):
+    """Return each run's alternatives against a baseline."""
     m0 = np.broadcast_to(m0, runs)
     return np.stack([BET.table(np.array([m, P0]), UP) for m in m0])
 
 
-def _flips(rng, p0, p1):
+def flips(rng, p0, p1):
+    """Return a source of zeros and ones."""
     return lambda n, changed: (rng.random(n) < (p1 if changed else p0)).astype(int).tolist()
 
 
@@ -38,7 +42,7 @@ def known(scale: float) -> Table:
     table = Table(
         "5 → 10 %, known baseline, 1 false alarm in 1e6 events", ("detector", "median / p90 delay, events", "false alarms per 1e6")
     )
-    ours = races.bank(BET, _tables(P0, runs), _draw(rng, runs, P0, 0.1), deposit=1e-6, before=20_000, after=6_000, batch=1)
+    ours = races.bank(BET, tables(P0, runs), draw(rng, runs, P0, 0.1), deposit=1e-6, before=20_000, after=6_000, batch=1)
     threshold = races.cusum_threshold(P0, 0.1, 1e-6)
     oracle = races.cusum(P0, 0.1, threshold, rng, runs=runs, before=2_000, after=6_000)
     table.add("evidence bank", delays(ours.found), f"{poisson(ours.false, ours.exposure / 1e6)} (checked every 100)")
@@ -61,15 +65,15 @@ def estimated(scale: float) -> Table:
         ("detector", *(f"5 → {100 * p:g} %" for p in sizes), "false alarms per 1e6"),
     )
     m0 = np.array([wilson(10_000, x, Z_MATURE)[1] for x in rng.binomial(10_000, P0, runs)])
-    ours = [races.bank(BET, _tables(m0, runs), _draw(rng, runs, P0, p), deposit=1e-6, before=20_000, after=50_000, batch=1) for p in sizes]
-    seen = [races.bank(BET, _tables(P0, runs), _draw(rng, runs, P0, p), deposit=1e-6, before=20_000, after=50_000, batch=1) for p in sizes]
+    ours = [races.bank(BET, tables(m0, runs), draw(rng, runs, P0, p), deposit=1e-6, before=20_000, after=50_000, batch=1) for p in sizes]
+    seen = [races.bank(BET, tables(P0, runs), draw(rng, runs, P0, p), deposit=1e-6, before=20_000, after=50_000, batch=1) for p in sizes]
     peers = generator("estimated, River's")
     adwin = [
-        races.river(lambda: drift.ADWIN(delta=MATCHED), _flips(peers, P0, p), runs=runs, before=30_000, after=50_000) for p in sizes
+        races.river(lambda: drift.ADWIN(delta=MATCHED), flips(peers, P0, p), runs=runs, before=30_000, after=50_000) for p in sizes
     ]  # its 30,000 hold what ours learns its baseline from
-    table.add("evidence bank, estimated", *(delays(race.found) for race in ours), _false(ours))
-    table.add("evidence bank, known", *(delays(race.found) for race in seen), _false(seen))
-    table.add(f"ADWIN, delta {MATCHED}", *(delays(race.found) for race in adwin), _false(adwin))
+    table.add("evidence bank, estimated", *(delays(race.found) for race in ours), false_alarms(ours))
+    table.add("evidence bank, known", *(delays(race.found) for race in seen), false_alarms(seen))
+    table.add(f"ADWIN, delta {MATCHED}", *(delays(race.found) for race in adwin), false_alarms(adwin))
     wins = [shown(ratio(a.found, b.found, rng)) for a, b in zip(ours, adwin, strict=True)]
     better = sum(ratio(a.found, b.found, rng)[0] <= 1 for a, b in zip(ours, adwin, strict=True))
     table.notes.append(
@@ -78,7 +82,8 @@ def estimated(scale: float) -> Table:
     return table
 
 
-def _false(all_races):
+def false_alarms(all_races):
+    """Return the false alarms of races in a million events, with their interval."""
     return poisson(sum(race.false for race in all_races), sum(race.exposure for race in all_races) / 1e6)
 
 
@@ -97,7 +102,7 @@ def gradual(scale: float) -> Table:
         ),
     )
     m0 = np.array([wilson(10_000, x, Z_MATURE)[1] for x in rng.binomial(10_000, P0, runs)])
-    ours = {"evidence bank, estimated": _tables(m0, runs), "evidence bank, known": _tables(P0, runs)}
+    ours = {"evidence bank, estimated": tables(m0, runs), "evidence bank, known": tables(P0, runs)}
     theirs = {
         "ADWIN, default": drift.ADWIN,
         f"ADWIN, delta {MATCHED}": lambda: drift.ADWIN(delta=MATCHED),
@@ -122,7 +127,7 @@ def gradual(scale: float) -> Table:
                 rate = f"{100 * _risen(middle, length):.1f} %"
                 calm = race(generator(f"gradual, {name}, {length} without it"), np.inf, int(middle))
                 soon = f"{100 * (~np.isnan(calm.found)).mean():.0f} %"
-            table.add(f"{length:,}", name, rate, delays(one.found), _false([one]), soon)
+            table.add(f"{length:,}", name, rate, delays(one.found), false_alarms([one]), soon)
         over = {name: [shown(ratio(found[name], found[other], rng)) for other in list(theirs)[:2]] for name in ours}
         estimated_, known_ = (", ".join(three) for three in over.values())
         table.notes.append(f"Over {length:,} events, ours over ADWIN's default and matched: estimated {estimated_}; known {known_}.")
@@ -166,10 +171,10 @@ def subgroup(scale: float) -> Table:
     for first in (1_500, 5_000):
         deposit = 0.4 / 160 / first  # the groups' part of the budget, over 160 of their monitors, by the group's events
         m0 = np.array([wilson(first, x, Z_MATURE)[1] for x in rng.binomial(first, P0, runs)])
-        ours = races.bank(BET, _tables(m0, runs), _draw(rng, runs, P0, 0.1), deposit=deposit, before=0, after=20_000, batch=1)
-        seen = races.bank(BET, _tables(P0, runs), _draw(rng, runs, P0, 0.1), deposit=deposit, before=0, after=20_000, batch=1)
-        usual = races.river(drift.ADWIN, _flips(peers, P0, 0.1), runs=runs, before=first, after=20_000)
-        loose = races.river(lambda: drift.ADWIN(delta=0.02), _flips(peers, P0, 0.1), runs=runs, before=first, after=20_000)
+        ours = races.bank(BET, tables(m0, runs), draw(rng, runs, P0, 0.1), deposit=deposit, before=0, after=20_000, batch=1)
+        seen = races.bank(BET, tables(P0, runs), draw(rng, runs, P0, 0.1), deposit=deposit, before=0, after=20_000, batch=1)
+        usual = races.river(drift.ADWIN, flips(peers, P0, 0.1), runs=runs, before=first, after=20_000)
+        loose = races.river(lambda: drift.ADWIN(delta=0.02), flips(peers, P0, 0.1), runs=runs, before=first, after=20_000)
         for column, race in zip(races_of.values(), (ours, seen, usual, loose), strict=True):
             column.append(race.found)
     for name, found in races_of.items():
@@ -198,15 +203,15 @@ def river(scale: float) -> Table:
         "HDDM_W": drift.binary.HDDMW,
     }
     for name, make in makers.items():
-        race = races.river(make, _flips(rng, P0, 0.1), runs=runs, before=20_000, after=30_000)
-        table.add(name, _false([race]), delays(race.found))
+        race = races.river(make, flips(rng, P0, 0.1), runs=runs, before=20_000, after=30_000)
+        table.add(name, false_alarms([race]), delays(race.found))
     race = races.river(
         drift.binary.FHDDM, lambda n, c: (1 - (rng.random(n) < (0.1 if c else P0))).tolist(), runs=runs, before=20_000, after=30_000
     )
-    table.add("FHDDM (fed 1 - error)", _false([race]), delays(race.found))
+    table.add("FHDDM (fed 1 - error)", false_alarms([race]), delays(race.found))
     few = max(1, runs // 20)
-    race = races.river(lambda: drift.KSWIN(seed=0), _flips(rng, P0, 0.1), runs=few, before=3_000, after=3_000)
-    table.add(f"KSWIN ({few} runs of 3,000)", _false([race]), delays(race.found))
+    race = races.river(lambda: drift.KSWIN(seed=0), flips(rng, P0, 0.1), runs=few, before=3_000, after=3_000)
+    table.add(f"KSWIN ({few} runs of 3,000)", false_alarms([race]), delays(race.found))
     table.add("never", "0", "missed / missed")
     table.add("always", "1,000,000", "1 / 1")
     table.add("every 10,000 events", "100", "5,000 / 9,000")
@@ -217,14 +222,14 @@ def river(scale: float) -> Table:
 def speed(scale: float) -> Table:
     """Count updates a second: the kernel at 1,000 monitor updates a step, River's ADWIN in a plain loop."""
     rng, monitors, steps = generator("speed"), 200, max(200, int(2_000 * scale))
-    tables, log_r = _tables(P0, monitors), np.full((monitors, BET.stakes), -np.inf)
+    alternatives, log_r = tables(P0, monitors), np.full((monitors, BET.stakes), -np.inf)
     which, hits = rng.integers(0, monitors, (steps, 1_000)), rng.random((steps, 1_000)) < P0
     deposit = np.full(monitors, 1e-9)
     started = time.perf_counter()
     for idx, x in zip(which, hits, strict=True):
         n = np.bincount(idx, minlength=monitors).astype(float)
         obs = np.stack([n, np.bincount(idx, x, minlength=monitors)], axis=1)
-        log_r = grow(log_r, deposit, BET.log_factors(obs, tables))
+        log_r = grow(log_r, deposit, BET.log_factors(obs, alternatives))
         log_r[crossed(log_r)] = -np.inf
     ours = 1_000 * steps / (time.perf_counter() - started)
     adwin, values = drift.ADWIN(), (rng.random(1_000_000) < P0).astype(int).tolist()
