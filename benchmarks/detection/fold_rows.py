@@ -1,4 +1,4 @@
-"""Through join and fold, as in production: thin versions of what the other rows measure, default policy."""
+"""Through join and fold, as in production: thin versions of what the other rows measure, default policy but where one is named."""
 
 import sys
 from collections.abc import Callable
@@ -10,6 +10,7 @@ import numpy as np
 from benchmarks.detection.table import Table, delays, generator
 from detectors.bets import sigmoid
 from detectors.budget import DAY_MS
+from schemas.policy import parse_policy
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 from support.stories import START_MS, Record, story
@@ -30,6 +31,7 @@ class World:
     costs: Callable[[np.random.Generator, Floats], Floats] | None = None
     calm: bool = False  # nothing is to be found
     until: float = np.inf  # when the change is over
+    policy: str = ""  # TOML; empty: the default one
 
 
 def _turned(share: Callable[[Floats, Floats], Floats]) -> Callable[[Floats, Floats, Floats], Floats]:
@@ -49,9 +51,21 @@ def _costs(often: float, more: float) -> Callable[[np.random.Generator, Floats],
     return draw
 
 
+def _error(turned: float) -> float:
+    """Return the error rate at a threshold of a half where a share of outcomes is turned round, exact to four digits."""
+    z = np.linspace(-8, 8, 100_001)
+    p = sigmoid(-1.5 + 1.5 * z)
+    weight = np.exp(-z * z / 2)
+    wrong = np.minimum(p, 1 - p)
+    return round(float(((wrong + turned * (1 - 2 * wrong)) * weight).sum() / weight.sum()), 4)
+
+
 WORLDS = {
     "nothing changes": World(calm=True),
     "errors of all, 4 % of outcomes turned → 12 %": World(truth=_turned(lambda t, g: _after(t, 0.12, 0.04))),
+    "the same, the rate before it known by contract": World(
+        truth=_turned(lambda t, g: _after(t, 0.12, 0.04)), policy=f"[models.m.watch.error]\nbaseline = {_error(0.04)}\n"
+    ),
     "errors of a 10 % group, 0 → 25 % turned": World(truth=_turned(lambda t, g: _after(t, 0.25) * (g == 0))),
     "slope 0.7": World(truth=lambda p, t, g: sigmoid(np.log(p / (1 - p)) * _after(t, 0.7, 1.0))),
     "intercept +0.5": World(truth=lambda p, t, g: sigmoid(np.log(p / (1 - p)) + _after(t, 0.5))),
@@ -112,7 +126,7 @@ def thinned(scale: float) -> Table:
     for name, world in WORLDS.items():
         rng, before, found, named, cleared = generator(f"thinned, {name}"), 0, np.full(runs, np.nan), [], 0
         for number in range(runs):
-            _, events = run(told(world, rng))
+            _, events = run(told(world, rng), policy=parse_policy(world.policy))
             days = [
                 (event, (event.time_ms - START_MS) / DAY_MS - CHANGE) for event in events if event.type.value.startswith("gnomon.drift.")
             ]
