@@ -12,7 +12,7 @@ from detectors.bets.rates import BET
 SIZES = (0.06, 0.07, 0.10, 0.15)
 BEFORE, AFTER = 20_000, 50_000
 # Settings for about one false alarm in a million events at 5 %, tuned on other seeds, measured again
-# here. DDM has 2 to 3 however high its threshold.
+# here. DDM has more however high its threshold.
 RIVERS = {
     f"ADWIN, delta {MATCHED}": lambda: drift.ADWIN(delta=MATCHED),
     "PageHinkley, threshold 75": lambda: drift.PageHinkley(threshold=75.0),
