@@ -105,7 +105,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Fa
         return records
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
-        """Seek every assigned partition to its committed offset; 0 too, which aiokafka's own leaves out."""
+        """Seek every assigned partition to its committed offset; aiokafka's own leaves out 0, and those that have none.
+
+        What was fetched across a rebalance is dropped and read again from there. A partition of which nothing is committed must go back to
+        its beginning then: else what was dropped would never be read.
+        """
         result: Mapping[TP, int] = await self.call_thread(self._seek_to_committed)
         return result
 
@@ -113,9 +117,12 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Fa
         consumer = self._ensure_consumer()
         partitions = list(consumer.assignment())
         offsets = await asyncio.gather(*(consumer.committed(tp) for tp in partitions))
-        for tp, offset in zip(partitions, offsets, strict=True):
-            if offset is not None and offset >= 0 and consumer._subscription.is_assigned(tp):
+        known = {tp: offset for tp, offset in zip(partitions, offsets, strict=True) if consumer._subscription.is_assigned(tp)}
+        for tp, offset in known.items():
+            if offset is not None and offset >= 0:
                 consumer.seek(tp, offset)
+        if new := [tp for tp, offset in known.items() if offset is None or offset < 0]:
+            await consumer.seek_to_beginning(*new)
         return dict(zip(partitions, offsets, strict=True))
 
     async def positions(self) -> tuple[int, dict[TP, Position]]:
