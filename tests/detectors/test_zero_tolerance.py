@@ -115,6 +115,14 @@ def test_what_failed_is_part_of_the_state() -> None:
     assert [what for what, _ in told(events)] == ["opened", "updated", "cleared"]
 
 
+def test_no_more_is_taken_back_than_stands() -> None:
+    """Two documents of one millisecond, of which one failed in an incident that is over, and both are corrected."""
+    record = Standing()
+    record.add({5: 1, 6: 1})
+    record.take_back({5: 2})
+    assert (record.failures, record.failed) == ({6: 1}, 1)
+
+
 def test_of_very_many_failures_the_further_ones_are_counted_only() -> None:
     record = Standing()
     record.add(dict.fromkeys(range(KEPT + 5), 2))
