@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from scipy import sparse
 
 from detectors.cells import Layout
@@ -20,7 +21,7 @@ END = -BEGINNING  # a watermark after everything
 SEGMENT_BITS = 20
 CLASS_BITS = 5
 BIN_BITS = 5
-FEW = 256  # memberships: to sort them costs less than to make a sparse matrix
+FEW = 512  # codes: to sort them costs less than to make a sparse matrix
 MAX_CLASS = (1 << CLASS_BITS) - 1
 
 
@@ -50,7 +51,7 @@ class SumTable:
     def add(self, keys: Ints, rows: Ints) -> None:
         """Add rows, shape (n, width), to the sums of their keys, shape (n,); low limbs need not be carried."""
         if len(keys):
-            self.merge(*grouped(keys, rows))
+            self.merge(*sums_by(keys, None, rows))
 
     def merge(self, keys: Ints, rows: Ints) -> None:
         """Add rows as ``add`` does; keys are distinct and ascending."""
@@ -121,39 +122,57 @@ def grouped(keys: Ints, rows: Ints) -> tuple[Ints, Ints]:
     return keys[starts], np.add.reduceat(rows[order], starts, axis=0)
 
 
-def sums_by(codes: Ints, at: Ints, rows: Ints) -> tuple[Ints, Ints]:
-    """Return the distinct codes, ascending, and for each the sum of the rows that stand at its places; codes are not negative.
+def distinct(codes: npt.NDArray[Any]) -> tuple[Ints, Ints]:
+    """Return the distinct codes, ascending, and for each element which of them it is.
+
+    >>> distinct(np.array([7, -3, 7]))
+    (array([-3,  7]), array([1, 0, 1]))
+    """
+    if not len(codes):
+        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+    least = int(codes.min())
+    n = int(codes.max()) - least + 1
+    if n > 4 * len(codes) + 256:  # too many to count through
+        found, which = np.unique(codes, return_inverse=True)
+        return found.astype(np.int64), which
+    place = codes.astype(np.int64) - least
+    seen = np.zeros(n, dtype=np.bool_)
+    seen[place] = True
+    found = np.flatnonzero(seen)
+    if len(found) < n:
+        rank = np.zeros(n, dtype=np.int64)
+        rank[found] = np.arange(len(found))
+        place = rank[place]
+    return found + least, place
+
+
+def sums_by(codes: Ints, first: Ints | None, rows: Ints) -> tuple[Ints, Ints]:
+    """Return the distinct codes, ascending, and for each the sum of the rows that count there.
 
     An event counts in several segments, so a row is summed several times: as a product with a sparse matrix it is never copied.
 
     Parameters
     ----------
-    codes, at
-        Shape (m,): a code, and the position of the row that counts there.
+    codes
+        Shape (m,): where the rows count, row by row.
+    first
+        Where the codes of each row begin, and m at the end, shape (n + 1,); None: each row has one.
     rows
         Shape (n, width).
 
     Examples
     --------
-    >>> sums_by(np.array([2, 0, 2]), np.array([0, 0, 1]), np.array([[1, 10], [2, 20]]))
+    >>> sums_by(np.array([2, 0, 2]), np.array([0, 2, 3]), np.array([[1, 10], [2, 20]]))
     (array([0, 2]), array([[ 1, 10],
            [ 3, 30]]))
 
     """
     if len(codes) <= FEW:
-        return grouped(codes, rows[at])
-    n = int(codes.max()) + 1
-    if n <= 4 * len(codes) + 256:  # few enough to count through; else sort
-        distinct, which = None, codes
-    else:
-        distinct, which = np.unique(codes, return_inverse=True)
-        n = len(distinct)
-    matrix = sparse.coo_array((np.ones(len(at), dtype=np.int64), (which, at)), shape=(n, len(rows)))  # sorting it would cost more
-    sums = matrix @ rows
-    if distinct is None:
-        distinct = np.flatnonzero(np.bincount(which, minlength=n))
-        sums = sums[distinct]
-    return distinct, sums
+        return grouped(codes, rows if first is None else np.repeat(rows, np.diff(first), axis=0))
+    found, which = distinct(codes)
+    first = np.arange(len(codes) + 1) if first is None else first
+    matrix = sparse.csc_array((np.ones(len(codes), dtype=np.int64), which, first), shape=(len(found), len(rows)))
+    return found, matrix @ rows
 
 
 def pane_index(ms: Any) -> Any:

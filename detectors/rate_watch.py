@@ -13,7 +13,7 @@ from detectors.incident_events import IncidentEvent
 from detectors.incident_watch import IncidentWatch
 from detectors.ladder import DAY_MS
 from detectors.named_rates import NamedBank, RateReading, as_told, passed, rate_reading
-from detectors.panes import BEGINNING, SEGMENT_BITS, SumTable
+from detectors.panes import BEGINNING, SEGMENT_BITS, SumTable, distinct
 from detectors.rate_panes import RatePanes, by_name
 from detectors.segments import OTHER, Segments
 from detectors.state_version import expect_version
@@ -82,8 +82,8 @@ class RateWatch(IncidentWatch):
 
     def numbers(self, texts: list[str], codes: Ints) -> Ints:
         """Return the numbers of names that stand as indexes into ``texts``, shape (n,)."""
-        found, inverse = np.unique(codes, return_inverse=True)
-        return np.array([self.number(texts[code]) for code in found.tolist()], dtype=np.int64)[inverse]
+        found, which = distinct(codes)
+        return np.array([self.number(texts[code]) for code in found.tolist()], dtype=np.int64)[which]
 
     def add_events(self, series: Ints, predicted_at: Ints, known_at: Ints, sums: Ints, *, at_once: bool = False) -> None:
         """Add events to the evidence: as of ``RatePanes.add``, with the time at which each was known."""

@@ -5,7 +5,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from detectors.crowds import NONE, Crowds
 from detectors.fixed import Ints
+from detectors.panes import FEW, distinct
 from schemas.scored import Rows
 
 OTHER = "__other__"  # values of a dimension beyond the cap
@@ -87,30 +89,38 @@ class Segments:
         return ~np.isin(numbers, synthetic)
 
     def meet(self, rows: Rows, where: Ints) -> None:
-        """Give the segments of picked rows of real traffic their numbers, which go by the order of the log, as ``memberships`` does."""
+        """Give the segments of picked rows of real traffic their numbers, which go by the order of the log, as ``crowds`` does."""
         for name in sorted(rows.dimensions):
-            codes = set(rows.dimension(name)[where].tolist())
-            for code in sorted(codes - {0}):
-                self.number(name, rows.texts[code])
+            self._numbered(name, distinct(rows.dimension(name)[where])[0], rows.texts)
 
-    def memberships(self, rows: Rows, where: Ints) -> tuple[Ints, Ints]:
-        """Return which of the picked rows lie in which segments: positions in ``where``, and segment numbers, shape (memberships,).
+    def crowds(self, rows: Rows, where: Ints) -> Crowds:
+        """Return which of the picked rows lie in the same segments, and in which; new segments get their numbers.
 
         A probe lies in the segment of its kind only.
         """
         probe = rows.column("probe")[where]
-        real = np.flatnonzero(probe == 0)
-        positions, numbers = [real], [np.zeros(len(real), dtype=np.int64)]
-        columns = [(name, rows.dimension(name)[where], real) for name in sorted(rows.dimensions)]
-        if len(real) < len(where):
-            columns.append((PROBE, probe.astype(np.uint32), np.flatnonzero(probe)))
-        for dimension, codes, among in columns:
-            picked = among[codes[among] != 0]
-            values, inverse = np.unique(codes[picked], return_inverse=True)
-            known = np.array([self.number(dimension, rows.texts[code]) for code in values.tolist()], dtype=np.int64)
-            positions.append(picked)
-            numbers.append(known[inverse])
-        return np.concatenate(positions), np.concatenate(numbers)
+        real = probe == 0
+        columns = [(name, rows.dimension(name)[where]) for name in sorted(rows.dimensions)]
+        if not real.all():
+            columns = [(name, np.where(real, codes, 0)) for name, codes in columns] + [(PROBE, probe)]
+        few = len(where) <= FEW  # to look for crowds would cost more than they spare
+        of = np.arange(len(where)) if few else np.zeros(len(where), dtype=np.int64)
+        members = np.zeros((len(where) if few else 1, 1), dtype=np.int64)  # all of them in the aggregate
+        for dimension, codes in columns:
+            used, code = distinct(codes)
+            numbers = self._numbered(dimension, used, rows.texts)
+            if few:
+                members = np.column_stack([members, numbers[code]])
+            else:
+                found, of = distinct(of * len(used) + code)
+                members = np.column_stack([members[found // len(used)], numbers[found % len(used)]])
+        if not real.all():
+            members[members[:, -1] != NONE, 0] = NONE
+        return Crowds(of, members)
+
+    def _numbered(self, dimension: str, codes: Ints, texts: list[str]) -> Ints:
+        """Return the segment of each of some values of a dimension, by their place among the texts."""
+        return np.array([self.number(dimension, texts[code]) if code else NONE for code in codes.tolist()], dtype=np.int64)
 
     def to_state(self) -> list[Any]:
         """Return the state as plain values."""

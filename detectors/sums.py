@@ -4,7 +4,7 @@ One row in, one row of integers out, so that grouping is a plain sum. The low li
 groups calls ``fixed.carry`` afterwards. Probes are rows like any other here: leave them out with ``where``.
 """
 
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,31 @@ class Columns(Protocol):
         """Return one column, shape (n,)."""
 
 
+class Part(NamedTuple):
+    """Some columns of rows of sums; the others are 0.
+
+    Examples
+    --------
+    >>> Part(np.array([1]), np.array([[5], [6]])).full(BIN).tolist()
+    [[0, 5, 0, 0], [0, 6, 0, 0]]
+
+    """
+
+    columns: Ints  # shape (k,)
+    rows: Ints  # shape (n, k)
+
+    def full(self, layout: Layout) -> Ints:
+        """Return the rows with all columns of their layout, shape (n, width)."""
+        out = layout.zeros(len(self.rows))
+        out[:, self.columns] = self.rows
+        return out
+
+
+def whole(rows: Ints) -> Part:
+    """Return rows that hold all columns of their layout."""
+    return Part(np.arange(rows.shape[1]), rows)
+
+
 def log_loss(score: npt.ArrayLike, label: npt.ArrayLike) -> Floats:
     """Return the log loss of each event, the score clipped to [1e-15, 1 - 1e-15] first; any shape.
 
@@ -44,15 +69,15 @@ def log_loss(score: npt.ArrayLike, label: npt.ArrayLike) -> Floats:
     return np.asarray(-np.log(np.where(np.asarray(label, dtype=bool), score, 1.0 - score)))
 
 
-def made_sums(rows: Columns, where: npt.NDArray[Any] | slice = slice(None)) -> Ints:
-    r"""Return what each PREDICTION row adds to ``cells.MADE``, times its sign, shape (n, width); other rows add nothing.
+def made_sums(rows: Columns, where: npt.NDArray[Any] | slice = slice(None)) -> Part:
+    r"""Return what each PREDICTION row adds to ``cells.MADE``, times its sign, n rows; other rows add nothing.
 
     An abstained prediction adds to ``n``, ``abstained``, ``alerted``, ``features``, ``missing`` and ``compute_cost`` only. ``where``
     picks rows (indexes, mask or slice).
 
     >>> from schemas.scored import Rows
     >>> rows = Rows("m", [], 1, {"kind": b"\x01", "predicted": b"\x01", "score": np.array([0.5]).tobytes()})
-    >>> sums = made_sums(rows)
+    >>> sums = made_sums(rows).full(MADE)
     >>> int(MADE.count(sums, "positive")[0]), float(MADE.total(sums, "score_squared")[0])
     (1, 0.25)
     """
@@ -65,8 +90,7 @@ def made_sums(rows: Columns, where: npt.NDArray[Any] | slice = slice(None)) -> I
     positive = kept & (column("predicted") != 0)
     negative = kept & ~positive
     score, scored = _scores(column("score"), kept)
-    amount = column("amount")
-    stake = np.rint(score * amount).astype(np.int64)
+    amount, features, missing, compute_cost = (column(name) for name in ("amount", "features", "missing", "money"))
     out = _Out(MADE, sign)
     out.add("n", 1)
     out.add("abstained", ~kept)
@@ -75,30 +99,34 @@ def made_sums(rows: Columns, where: npt.NDArray[Any] | slice = slice(None)) -> I
     out.add("negative", negative)
     out.add("scored", scored)
     out.add("binary", kept & (column("binary") != 0))
-    out.add("features", column("features"))
-    out.add("missing", column("missing"))
     fixed = to_fixed(score, SCORE_UNIT)
     out.add("score", fixed)
     out.add("score_positive", fixed, positive)
     out.add("score_squared", to_fixed(score * score, SCORE_UNIT))
     out.add("loss_negative", to_fixed(log_loss(score, 0), LOSS_UNIT), scored)
-    out.add("amount_positive", amount, positive)
-    out.add("amount_negative", amount, negative)
-    out.add("stake_positive", stake, positive)
-    out.add("stake_negative", stake, negative)
-    out.add("compute_cost", column("money"))
-    return out.rows
+    if features.any() or missing.any():
+        out.add("features", features)
+        out.add("missing", missing)
+    if amount.any():
+        stake = np.rint(score * amount).astype(np.int64)
+        out.add("amount_positive", amount, positive)
+        out.add("amount_negative", amount, negative)
+        out.add("stake_positive", stake, positive)
+        out.add("stake_negative", stake, negative)
+    if compute_cost.any():
+        out.add("compute_cost", compute_cost)
+    return out.part()
 
 
-def known_sums(rows: Columns, where: npt.NDArray[Any] | slice = slice(None)) -> Ints:
-    r"""Return what LABEL, DISPOSITION and COST rows add to ``cells.KNOWN``, times their sign, shape (n, width); others add nothing.
+def known_sums(rows: Columns, where: npt.NDArray[Any] | slice = slice(None)) -> Part:
+    r"""Return what LABEL, DISPOSITION and COST rows add to ``cells.KNOWN``, times their sign, n rows; others add nothing.
 
     A label of an abstained prediction adds to ``abstained`` and ``abstained_wrong`` only. A disposition counts as ``disposed`` when it
     names an action, and as ``acted`` when that action is none of overridden, dismissed, ignored (in any case). ``where`` picks rows.
 
     >>> from schemas.scored import Rows
     >>> rows = Rows("m", [], 1, {"kind": b"\x02", "label": b"\x01", "score": np.array([0.5]).tobytes()})
-    >>> sums = known_sums(rows)
+    >>> sums = known_sums(rows).full(KNOWN)
     >>> int(KNOWN.count(sums, "fn")[0]), float(KNOWN.total(sums, "brier")[0])
     (1, 0.25)
     """
@@ -111,15 +139,16 @@ def known_sums(rows: Columns, where: npt.NDArray[Any] | slice = slice(None)) -> 
     kept = labelled & (column("abstained") == 0)
     predicted, label = column("predicted") != 0, column("label") != 0
     score, scored = _scores(column("score"), kept)
-    amount, money, review_ms = column("amount"), column("money"), column("review_ms")
-    matrix = column("costed") == 0
+    amount, money = column("amount"), column("money")
+    matrix, with_amount = column("costed") == 0, amount.any()
     out = _Out(KNOWN, column("sign").astype(np.int64))
     for cell, mask in zip(CONFUSION, _confusion(predicted, label), strict=True):
         counted = kept & mask
         out.add(cell, counted)
-        out.add(f"amount_{cell}", amount, counted)
         out.add(f"matrix_{cell}", counted & matrix)
-        out.add(f"matrix_amount_{cell}", amount, counted & matrix)
+        if with_amount:
+            out.add(f"amount_{cell}", amount, counted)
+            out.add(f"matrix_amount_{cell}", amount, counted & matrix)
     out.add("scored", scored)
     out.add("score", to_fixed(score, SCORE_UNIT))
     out.add("brier", to_fixed(np.square(score - label), SCORE_UNIT), scored)
@@ -127,24 +156,28 @@ def known_sums(rows: Columns, where: npt.NDArray[Any] | slice = slice(None)) -> 
     out.add("score_squared", to_fixed(score * score, SCORE_UNIT))
     out.add("loss_negative", to_fixed(log_loss(score, 0), LOSS_UNIT), scored)
     out.add("delay_s", (column("known_at") - column("predicted_at")) // 1000, kept)
-    out.add("abstained", labelled & ~kept)
-    out.add("abstained_wrong", labelled & ~kept & (predicted != label))
-    named, acted = _actions(rows.texts)
-    action = column("action")
-    out.add("disposed", disposed & named[action])
-    out.add("acted", disposed & acted[action])
-    reviewed = disposed & (review_ms >= 0)
-    out.add("reviewed", reviewed)
-    out.add("review_ms", review_ms, reviewed)
-    out.add("valued", disposed & ~matrix)
-    out.add("value", money, disposed)
-    out.add("realised", costed)
-    out.add("realised_cost", money, costed)
-    return out.rows
+    abstained = labelled & ~kept
+    if abstained.any():
+        out.add("abstained", abstained)
+        out.add("abstained_wrong", abstained & (predicted != label))
+    if disposed.any():
+        named, acted = _actions(rows.texts)
+        action, review_ms = column("action"), column("review_ms")
+        reviewed = disposed & (review_ms >= 0)
+        out.add("disposed", disposed & named[action])
+        out.add("acted", disposed & acted[action])
+        out.add("reviewed", reviewed)
+        out.add("review_ms", review_ms, reviewed)
+        out.add("valued", disposed & ~matrix)
+        out.add("value", money, disposed)
+    if costed.any():
+        out.add("realised", costed)
+        out.add("realised_cost", money, costed)
+    return out.part()
 
 
-def bin_sums(rows: Columns, where: npt.NDArray[Any] | slice = slice(None)) -> Ints:
-    """Return what each PREDICTION or LABEL row adds to its cell of the calibration grid, layout ``cells.BIN``, shape (n, width).
+def bin_sums(rows: Columns, where: npt.NDArray[Any] | slice = slice(None)) -> Part:
+    """Return what each PREDICTION or LABEL row adds to its cell of the calibration grid, layout ``cells.BIN``, n rows.
 
     Rows without a score and abstained ones add nothing. ``positive`` counts true labels, so a PREDICTION row leaves it at 0. Which cell
     it is: ``cells.grid_cell`` of the raw score.
@@ -160,21 +193,29 @@ def bin_sums(rows: Columns, where: npt.NDArray[Any] | slice = slice(None)) -> In
     out.add("n", scored)
     out.add("positive", scored & labelled & (column("label") != 0))
     out.add("score", to_fixed(score, SCORE_UNIT))
-    return out.rows
+    return out.part()
 
 
 class _Out:
-    """Rows under construction, column by column."""
+    """Rows under construction, column by column; those that nothing is added to stay out."""
 
     def __init__(self, layout: Layout, sign: Ints) -> None:
         self.layout = layout
-        self.sign = sign
-        self.rows: Ints = np.zeros((len(sign), layout.width), dtype=np.int64, order="F")
+        self.sign = None if (sign == 1).all() else sign
+        self.n = len(sign)
+        self.columns: list[int] = []
+        self.values: list[npt.NDArray[Any]] = []
 
     def add(self, name: str, value: npt.ArrayLike, mask: _Mask | None = None) -> None:
-        at = self.layout.at[name] + (name in self.layout.sums)  # a sum's low limb stands after its high one
-        signed = self.sign * np.asarray(value)
-        self.rows[:, at] = signed if mask is None else signed * mask
+        self.columns.append(self.layout.at[name] + (name in self.layout.sums))  # a sum's low limb stands after its high one
+        signed = np.asarray(value) if self.sign is None else self.sign * np.asarray(value)
+        self.values.append(signed if mask is None else signed * mask)
+
+    def part(self) -> Part:
+        rows: Ints = np.empty((self.n, len(self.values)), dtype=np.int64)
+        for i, value in enumerate(self.values):
+            rows[:, i] = value
+        return Part(np.array(self.columns, dtype=np.int64), rows)
 
 
 def _scores(score: Floats, kept: _Mask) -> tuple[Floats, _Mask]:

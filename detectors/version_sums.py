@@ -4,11 +4,11 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from detectors.cells import BIN, CONFUSION, GRID, KNOWN, MADE, PANE_GRID, Layout, grid_cell
-from detectors.cost_cells import COST, cost_rows
-from detectors.error_cells import ERRORS, FINE_BITS, TOTAL, error_rows
+from detectors.cost_cells import COST, PAIRS, cost_rows
+from detectors.crowds import Cells, Crowds
+from detectors.error_cells import ERRORS, FINE_BITS, ROWS, TOTAL, error_rows
 from detectors.fixed import Ints
 from detectors.ladder import DAY_MS, Ladder
 from detectors.pane_reader import Pane, read_panes
@@ -16,7 +16,6 @@ from detectors.panes import (
     BEGINNING,
     BIN_BITS,
     CLASS_BITS,
-    MAX_CLASS,
     PANE_MS,
     SEGMENT_BITS,
     WIDTHS_MS,
@@ -25,11 +24,10 @@ from detectors.panes import (
     floor_to,
     pane_index,
     pane_of,
-    sums_by,
 )
 from detectors.segments import Segments
 from detectors.statistics.score_counts import ScoreCounts
-from detectors.sums import bin_sums, known_sums, made_sums
+from detectors.sums import Part, bin_sums, known_sums, made_sums, whole
 from schemas.cost import CostMatrix
 from schemas.scored import Kind, Rows
 
@@ -77,69 +75,62 @@ class VersionSums:
     def add(self, rows: Rows, where: Ints, ladder: Ladder) -> None:
         """Add the picked rows of one scored message, all of this version."""
         kind = rows.column("kind")[where]
-        position, segment = self.segments.memberships(rows, where)
+        crowds = self.segments.crowds(rows, where)
         for chosen, add in ((kind == Kind.PREDICTION, self._add_made), ((kind >= Kind.LABEL) & (kind <= Kind.COST), self._add_known)):
-            if not chosen.any():
-                continue
-            place = np.cumsum(chosen) - 1  # among the chosen
-            mine = chosen[position]
-            add(rows, where[chosen], _Cells(place[position[mine]], segment[mine], len(self.segments)), ladder)
+            if chosen.any():
+                add(rows, where[chosen], crowds.among(chosen), ladder)
 
-    def _add_made(self, rows: Rows, where: Ints, cells: "_Cells", ladder: Ladder) -> None:
+    def _add_made(self, rows: Rows, where: Ints, crowds: Crowds, ladder: Ladder) -> None:
         predicted_at, sign = rows.column("predicted_at")[where], rows.column("sign")[where].astype(np.int64)
-        cells.divide(pane_index(self.pane_start(predicted_at)), np.zeros(len(where), dtype=np.int64))
+        cells = Cells(crowds, len(self.segments), pane_index(self.pane_start(predicted_at)), np.zeros(len(where), dtype=np.int64))
         self._add_sides(cells, made_sums(rows, where), "made", "total_made")
         score = rows.column("score")[where]
-        scored = np.isfinite(score) & (rows.column("abstained")[where] == 0)
-        if scored.any():
-            cell = grid_cell(np.where(scored, score, 0.0))
-            self.tables["made_bins"].merge(*cells.binned(cell // (GRID // PANE_GRID), scored, bin_sums(rows, where)))
+        scored = np.flatnonzero(np.isfinite(score) & (rows.column("abstained")[where] == 0))
+        if len(scored):
+            cell = grid_cell(score[scored]) // (GRID // PANE_GRID)
+            self.tables["made_bins"].merge(*cells.by_bin(cell, PANE_GRID, bin_sums(rows, where[scored]), BIN, scored))
         self._add_costs(rows, where, cells)
-        self.tables["made_days"].add(predicted_at // DAY_MS << SEGMENT_BITS, (sign * cells.whole(len(where)))[:, np.newaxis])
+        self.tables["made_days"].add(predicted_at // DAY_MS << SEGMENT_BITS, (sign * crowds.whole())[:, np.newaxis])
 
-    def _add_known(self, rows: Rows, where: Ints, cells: "_Cells", ladder: Ladder) -> None:
+    def _add_known(self, rows: Rows, where: Ints, crowds: Crowds, ladder: Ladder) -> None:
         predicted_at, known_at, sign = (rows.column(name)[where].astype(np.int64) for name in ("predicted_at", "known_at", "sign"))
-        cells.divide(pane_index(self.pane_start(predicted_at)), ladder.age_class(known_at - predicted_at))
+        cells = Cells(crowds, len(self.segments), pane_index(self.pane_start(predicted_at)), ladder.age_class(known_at - predicted_at))
         self._add_sides(cells, known_sums(rows, where), "known", "total_known")
         labelled = rows.column("kind")[where] == Kind.LABEL
         score = rows.column("score")[where]
-        scored = labelled & np.isfinite(score) & (rows.column("abstained")[where] == 0)
-        if scored.any():
-            cell, bins = grid_cell(np.where(scored, score, 0.0)), bin_sums(rows, where)
-            self.tables["known_bins"].merge(*cells.binned(cell // (GRID // PANE_GRID), scored, bins))
-            mine = scored[cells.at]
-            at, segment = cells.at[mine], cells.segment[mine]
-            self.tables["total_bins"].merge(*sums_by(segment << TOTAL_BIN_BITS | cell[at], at, bins))
-            self.scores.update_many(cells.matrix(scored), score[scored], rows.column("label")[where][scored], sign[scored])
+        scored = np.flatnonzero(labelled & np.isfinite(score) & (rows.column("abstained")[where] == 0))
+        if len(scored):
+            cell, bins = grid_cell(score[scored]), bin_sums(rows, where[scored])
+            self.tables["known_bins"].merge(*cells.by_bin(cell // (GRID // PANE_GRID), PANE_GRID, bins, BIN, scored))
+            self.tables["total_bins"].merge(*cells.by_segment(cell, TOTAL_BIN_BITS, bins, BIN, scored))
+            self.scores.update_many(crowds.segments(scored), score[scored], rows.column("label")[where[scored]], sign[scored])
         self._add_costs(rows, where, cells)
         if "error" in rows.columns:
             self._add_errors(rows, where, cells)
-        mine = labelled[cells.at]
-        days, day = np.unique(known_at // DAY_MS, return_inverse=True)
-        code, sums = sums_by(day[cells.at[mine]] * cells.segments + cells.segment[mine], cells.at[mine], sign[:, np.newaxis])
-        self.tables["label_days"].merge(days[code // cells.segments] << SEGMENT_BITS | code % cells.segments, sums)
+        at = np.flatnonzero(labelled)
+        self.tables["label_days"].merge(*cells.by_time(known_at[at] // DAY_MS, SEGMENT_BITS, sign[at, np.newaxis], at))
 
-    def _add_sides(self, cells: "_Cells", sums: Ints, table: str, total: str) -> None:
-        keys, summed = cells.summed(sums)
+    def _add_sides(self, cells: Cells, part: Part, table: str, total: str) -> None:
+        keys, summed = cells.by_cell(part, _TABLES[table])
         self.tables[table].merge(keys, summed)
         self.tables[total].add(keys >> CLASS_BITS & ((1 << SEGMENT_BITS) - 1), summed)
 
-    def _add_costs(self, rows: Rows, where: Ints, cells: "_Cells") -> None:
+    def _add_costs(self, rows: Rows, where: Ints, cells: Cells) -> None:
         for table, at, pair, sums in cost_rows(rows, where, self.cost, timeouts=self.timeouts):
-            chosen, picked = cells.of(at, len(where))
-            self.tables[table].add(cells.keys()[chosen] << BIN_BITS | pair[picked], sums[picked])
+            self.tables[table].merge(*cells.by_bin(pair, PAIRS, whole(sums), COST, at))
 
-    def _add_errors(self, rows: Rows, where: Ints, cells: "_Cells") -> None:
+    def _add_errors(self, rows: Rows, where: Ints, cells: Cells) -> None:
         for found in error_rows(rows, where):
-            chosen, picked = cells.of(found.at, len(where))
-            self.tables["error_cells"].add(cells.keys()[chosen] << BIN_BITS | found.row[picked], found.parts[picked])
-            self.tables["total_errors"].add(cells.segment[chosen] << FINE_BITS | found.cell[picked], found.totals[picked])
+            self.tables["error_cells"].merge(*cells.by_bin(found.row, ROWS, whole(found.parts), ERRORS, found.at))
+            self.tables["total_errors"].merge(*cells.by_segment(found.cell, FINE_BITS, whole(found.totals), TOTAL, found.at))
 
     def pane_start(self, ms: Ints) -> Ints:
         """Return the start of the pane that holds each time, as panes are merged now."""
         start = floor_to(ms, PANE_MS)
+        first = int(ms.min()) if len(ms) else 0
         for width, frontier in self.frontiers.items():
-            start = np.where(ms < frontier, floor_to(ms, width), start)
+            if first < frontier:
+                start = np.where(ms < frontier, floor_to(ms, width), start)
         return np.asarray(start)
 
     def starts(self, width_ms: int, since_ms: int, until_ms: int) -> Ints:
@@ -218,75 +209,6 @@ class VersionSums:
         sums.scores = ScoreCounts.from_bytes(state["scores"])
         sums.frontiers = dict(zip(WIDTHS_MS[1:], state["frontiers"], strict=True))
         return sums
-
-
-class _Cells:
-    """Which rows of a message count in which cells (pane, segment, age class): m memberships of n rows.
-
-    A cell is numbered densely, so that sums are taken without sorting; ``divide`` says how.
-    """
-
-    def __init__(self, at: Ints, segment: Ints, segments: int) -> None:
-        self.at, self.segment = at, segment  # shape (m,): position of a row, one of its segments
-        self.segments = segments  # how many there are
-        self._spans: Ints = np.zeros(0, dtype=np.int64)
-        self._code: Ints = np.zeros(0, dtype=np.int64)
-
-    def divide(self, pane: Ints, age_class: Ints) -> None:
-        """Divide by each row's pane and age class, shape (n,)."""
-        self._spans, which = np.unique(pane << CLASS_BITS | age_class, return_inverse=True)
-        self._code = which[self.at] * self.segments + self.segment
-
-    def keys(self) -> Ints:
-        """Return the cell of each membership, shape (m,)."""
-        return self._keys(self._code)
-
-    def of(self, rows: Ints, n: int) -> tuple[npt.NDArray[np.bool_], Ints]:
-        """Return which memberships are of some of n rows, and for each of those which of these rows it is of."""
-        place = np.full(n, -1, dtype=np.int64)
-        place[rows] = np.arange(len(rows))
-        mine = place[self.at]
-        return mine >= 0, mine[mine >= 0]
-
-    def summed(self, rows: Ints) -> tuple[Ints, Ints]:
-        """Return the cells, ascending, and the sums of their rows, given as shape (n, width)."""
-        codes, sums = sums_by(self._code, self.at, rows)
-        return _sorted(self._keys(codes), sums)
-
-    def binned(self, cell: Ints, scored: npt.NDArray[np.bool_], rows: Ints) -> tuple[Ints, Ints]:
-        """Return the same per calibration cell, of the rows that are scored; ``cell`` has shape (n,)."""
-        mine = scored[self.at]
-        at = self.at[mine]
-        codes, sums = sums_by(self._code[mine] * PANE_GRID + cell[at], at, rows)
-        return _sorted(self._keys(codes // PANE_GRID) << BIN_BITS | codes % PANE_GRID, sums)
-
-    def matrix(self, chosen: npt.NDArray[np.bool_]) -> Ints:
-        """Return the segments of the chosen rows, shape (rows, most); -1: none."""
-        mine = chosen[self.at]
-        at, segment = self.at[mine], self.segment[mine]
-        order = np.argsort(at, kind="stable")
-        at, segment = at[order], segment[order]
-        first = np.flatnonzero(np.concatenate(([True], at[1:] != at[:-1])))
-        count = np.diff(np.append(first, len(at)))
-        out = np.full((len(first), int(count.max())), -1, dtype=np.int64)
-        out[np.repeat(np.arange(len(first)), count), np.arange(len(at)) - np.repeat(first, count)] = segment
-        return out
-
-    def whole(self, n: int) -> Ints:
-        """Return 1 for each row that counts in the aggregate, shape (n,)."""
-        out = np.zeros(n, dtype=np.int64)
-        out[self.at[self.segment == 0]] = 1
-        return out
-
-    def _keys(self, codes: Ints) -> Ints:
-        span = self._spans[codes // self.segments]
-        keys: Ints = cell_key(span >> CLASS_BITS, codes % self.segments, span & MAX_CLASS)
-        return keys
-
-
-def _sorted(keys: Ints, sums: Ints) -> tuple[Ints, Ints]:
-    order = np.argsort(keys)
-    return keys[order], sums[order]
 
 
 def labelled(known: Ints) -> int:

@@ -11,7 +11,7 @@ from detectors.cells import CONFUSION, Layout
 from detectors.companions import NEVER, Companion
 from detectors.fixed import MONEY_UNIT, Ints
 from detectors.model_version import ModelVersion
-from detectors.panes import SumTable
+from detectors.panes import SumTable, distinct
 from detectors.state_version import expect_version
 from detectors.statistics.clustered import Z_95
 from schemas.findings import Event
@@ -51,7 +51,7 @@ class Amounts(Companion):
             sums[:, LAYOUT.at[cell]] = sign * mask
             sums[:, LAYOUT.at[f"amount_{cell}"] + 1] = sign * mask * amount
         band, code = band_of(amount), rows.column("version")[where]
-        for number in np.unique(code).tolist():
+        for number in distinct(code)[0].tolist():
             table = self.versions.setdefault(rows.versions[number], SumTable(LAYOUT))
             table.add(band[code == number], sums[code == number])
 

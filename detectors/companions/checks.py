@@ -83,7 +83,8 @@ class VersionChecks(RateWatch):
         sign, made, known = (rows.column(name)[where].astype(np.int64) for name in ("sign", "predicted_at", "known_at"))
         passed, total = (rows.column(name)[where].astype(np.int64) for name in ("passed", "total"))
         sums = check_sums(passed, total, sign)
-        position, segment = self.segments.memberships(rows, where)
+        crowds = self.segments.crowds(rows, where)
+        _, position, segment = crowds.spread(crowds.of)
         series = series_of(number[position], segment)
         self.totals.add(series, sums[position])
         rules = [rule_of(self.policy, name) for name in self.names]

@@ -9,7 +9,7 @@ from detectors.cells import BIN, PANE_GRID
 from detectors.companions import NEVER, Companion
 from detectors.fixed import Ints
 from detectors.model_version import ModelVersion
-from detectors.panes import BIN_BITS, MAX_CLASS, PANE_MS, pane_of
+from detectors.panes import BIN_BITS, MAX_CLASS, PANE_MS, distinct, pane_of
 from detectors.state_version import expect_version
 from detectors.statistics.stratified_maturity import maturity_by_age, score_strata
 from detectors.timeline import aggregate, held_days
@@ -46,7 +46,7 @@ class Labels(Companion):
         action = 2 * (rows.column("predicted")[where] != 0) + (rows.column("alerted")[where] != 0)
         cell = 2 * action + (rows.column("kind")[where] == Kind.LABEL)
         sign, code = rows.column("sign")[where].astype(np.int64), rows.column("version")[where]
-        for number in np.unique(code).tolist():
+        for number in distinct(code)[0].tolist():
             counts = self.actions.setdefault(rows.versions[number], np.zeros((4, 2), dtype=np.int64))
             mine = code == number
             counts += np.rint(np.bincount(cell[mine], weights=sign[mine], minlength=8)).astype(np.int64).reshape(4, 2)

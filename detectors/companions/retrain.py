@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from detectors.companions import NEVER, Companion
 from detectors.decay_forecast import foresee, looks, of_plain, to_plain
@@ -15,7 +14,7 @@ from detectors.fixed import Ints
 from detectors.label_hours import LabelHours
 from detectors.ladder import WEEK_MS
 from detectors.model_version import ModelVersion
-from detectors.panes import END
+from detectors.panes import END, distinct
 from detectors.retrain import BEGINNING, Case, Ground, ready_ms
 from detectors.segments import OTHER
 from detectors.silence import SILENT, silent_from
@@ -85,7 +84,7 @@ class Retrain(Companion):
     def add(self, rows: Rows, where: Ints) -> None:
         """Count labels."""
         code = rows.column("version")[where]
-        for number in np.unique(code).tolist():
+        for number in distinct(code)[0].tolist():
             name = rows.versions[number]
             name = name if name in self.labels or len(self.labels) < MAX_VERSIONS else OTHER
             self.labels.setdefault(name, LabelHours()).add_rows(rows, where[code == number])

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from detectors.cells import Layout
 from detectors.fatigue.units import ALL
 from detectors.fixed import Ints
-from detectors.panes import SumTable, grouped
+from detectors.panes import SumTable, distinct, grouped
 
 HASH_BITS = 44
 MAX_CELLS = 100_000
@@ -23,10 +23,10 @@ def hashes(codes: npt.NDArray[np.integer], texts: list[str]) -> tuple[Ints, dict
     >>> hashes(np.array([0, 1, 1]), ["", "bed 7"])
     (array([            0, 9250122899193, 9250122899193]), {9250122899193: 'bed 7'})
     """
-    distinct, inverse = np.unique(codes, return_inverse=True)
-    named = [texts[code] if code else "" for code in distinct.tolist()]
+    found, which = distinct(codes)
+    named = [texts[code] if code else "" for code in found.tolist()]
     known = [_hash(text) if text else 0 for text in named]
-    return np.array(known, dtype=np.int64)[inverse], {key: text for key, text in zip(known, named, strict=True) if key}
+    return np.array(known, dtype=np.int64)[which], {key: text for key, text in zip(known, named, strict=True) if key}
 
 
 def _hash(text: str) -> int:

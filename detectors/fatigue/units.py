@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors.fixed import Ints
+from detectors.panes import distinct
 from detectors.segments import OTHER
 
 MAX_UNITS = 1_000
@@ -36,9 +37,8 @@ class Units:
 
     def numbers(self, codes: npt.NDArray[np.integer], texts: list[str]) -> Ints:
         """Return the numbers of units given as indexes into texts, shape (n,)."""
-        distinct, inverse = np.unique(codes, return_inverse=True)
-        known = np.array([self.number(texts[code]) for code in distinct.tolist()], dtype=np.int64)
-        return known[inverse]
+        found, which = distinct(codes)
+        return np.array([self.number(texts[code]) for code in found.tolist()], dtype=np.int64)[which]
 
     def named(self) -> Ints:
         """Return the numbers of the units that have a name."""

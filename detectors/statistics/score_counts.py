@@ -8,13 +8,16 @@ from typing import NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
+from detectors.cells import Layout
 from detectors.fixed import Floats, Ints
+from detectors.panes import FEW, SumTable, sums_by
 from detectors.statistics.exact import bounded, same_length
 
 _MAGIC = b"SC01"
 _HEAD = struct.Struct("<4sIIIqqq")
 _ID_BITS = 24
 _MOST = (1 << _ID_BITS) - 1
+_LABELS = Layout(counts=("negatives", "positives"), sums={})
 
 
 class Distribution(NamedTuple):
@@ -57,8 +60,7 @@ class ScoreCounts:
         self.exact = True
         self._scores: Floats = np.zeros(0)  # sorted distinct scores; as cells: upper edges, all but the last
         self._ids: Ints = np.zeros(0, dtype=np.int64)  # of each sorted score: numbers in order of arrival, so that keys never move
-        self._keys: Ints = np.zeros(0, dtype=np.int64)  # segment << 24 | id, sorted
-        self._rows: Ints = np.zeros((0, 2), dtype=np.int64)  # negatives, positives
+        self._sums = SumTable(_LABELS)  # by segment << 24 | id
         self._waiting: list[tuple[Ints, Ints]] = []
         self._n_waiting = 0
 
@@ -106,8 +108,8 @@ class ScoreCounts:
         place[self._ids] = np.arange(len(self._ids))
         found = []
         for segment in segments:
-            start, stop = np.searchsorted(self._keys, (segment << _ID_BITS, (segment + 1) << _ID_BITS))
-            ids, rows = self._keys[start:stop] & _MOST, self._rows[start:stop]
+            start, stop = np.searchsorted(self._sums.keys, (segment << _ID_BITS, (segment + 1) << _ID_BITS))
+            ids, rows = self._sums.keys[start:stop] & _MOST, self._sums.rows[start:stop]
             if not self.exact:
                 found.append(Distribution(None, rows[:, 0].copy(), rows[:, 1].copy()))
                 continue
@@ -119,7 +121,7 @@ class ScoreCounts:
     def segments(self) -> Ints:
         """Return the segments with any event, ascending."""
         self._settle()
-        return np.unique(self._keys >> _ID_BITS)
+        return np.unique(self._sums.keys >> _ID_BITS)
 
     def __iadd__(self, other: "ScoreCounts") -> Self:
         """Merge: add the other's counts.
@@ -154,7 +156,7 @@ class ScoreCounts:
     def to_bytes(self) -> bytes:
         """Return the state; the same counts give the same bytes, whatever the order they came in."""
         self._prune()
-        keys, rows = self._keys, self._rows
+        keys, rows = self._sums.keys, self._sums.rows
         head = _HEAD.pack(_MAGIC, self.cap, self.cells, self.exact, len(self._scores), len(keys), 0)
         body = self._scores.astype("<f8").tobytes() + np.diff(keys, prepend=0).astype("<i8").tobytes() + rows.astype("<i8").tobytes()
         return head + zlib.compress(body, 1)
@@ -179,8 +181,8 @@ class ScoreCounts:
         out.exact = bool(exact)
         out._scores = np.frombuffer(body, "<f8", k).astype(np.float64)
         out._ids = np.arange(k, dtype=np.int64)
-        out._keys = np.cumsum(np.frombuffer(body, "<i8", n, 8 * k).astype(np.int64))
-        out._rows = np.frombuffer(body, "<i8", 2 * n, 8 * (k + n)).reshape(n, 2).astype(np.int64)
+        out._sums.keys = np.cumsum(np.frombuffer(body, "<i8", n, 8 * k).astype(np.int64))
+        out._sums.rows = np.frombuffer(body, "<i8", 2 * n, 8 * (k + n)).reshape(n, 2).astype(np.int64)
         return out
 
     def _meet(self, scores: Floats) -> int:
@@ -200,12 +202,12 @@ class ScoreCounts:
         """Forget scores that no event holds any more and number the others in their order; return how many there are."""
         self._settle()
         if self.exact:
-            kept = np.isin(self._ids, self._keys & _MOST)
+            kept = np.isin(self._ids, self._sums.keys & _MOST)
             place = np.zeros(len(self._ids), dtype=np.int64)
             place[self._ids[kept]] = np.arange(kept.sum())
-            keys = (self._keys >> _ID_BITS << _ID_BITS) | place[self._keys & _MOST]
+            keys = (self._sums.keys >> _ID_BITS << _ID_BITS) | place[self._sums.keys & _MOST]
             order = np.argsort(keys)
-            self._keys, self._rows = keys[order], self._rows[order]
+            self._sums.keys, self._sums.rows = keys[order], self._sums.rows[order]
             self._scores = self._scores[kept]
             self._ids = np.arange(len(self._scores), dtype=np.int64)
         return len(self._scores)
@@ -223,35 +225,43 @@ class ScoreCounts:
 
     def _push(self, segments: Ints, scores: Floats, labels: npt.NDArray[np.bool_], signs: Ints) -> None:
         rows = np.stack([signs * ~labels, signs * labels], axis=-1)
-        depth = segments.shape[1]
-        flat = segments.reshape(-1)
-        inside = flat >= 0
-        self._push_rows(flat[inside], np.repeat(scores, depth)[inside], np.repeat(rows, depth, axis=0)[inside])
+        inside = segments >= 0
+        count = inside.sum(axis=1)
+        flat = segments[inside]
+        if len(flat) <= FEW:
+            self._push_rows(flat, np.repeat(scores, count), np.repeat(rows, count, axis=0))
+            return
+        width = len(self._scores) + 1
+        codes, sums = sums_by(flat * width + np.repeat(self._numbers(scores), count), np.concatenate([[0], np.cumsum(count)]), rows)
+        self._wait((codes // width << _ID_BITS) | codes % width, sums)
 
     def _push_rows(self, segments: Ints, scores: Floats, rows: Ints) -> None:
         if not len(segments):
             return
-        self._waiting.append(((segments << _ID_BITS) | self._numbers(scores), rows))
-        self._n_waiting += len(segments)
-        if self._n_waiting > max(len(self._keys) // 2, 1 << 16):
+        self._wait((segments << _ID_BITS) | self._numbers(scores), rows)
+
+    def _wait(self, keys: Ints, rows: Ints) -> None:
+        self._waiting.append((keys, rows))
+        self._n_waiting += len(keys)
+        if self._n_waiting > max(len(self._sums.keys) // 2, 1 << 16):
             self._settle()
 
     def _settle(self) -> None:
         """Add what waits to the sums."""
         if not self._waiting:
             return
-        keys = np.concatenate([self._keys, *(keys for keys, _ in self._waiting)])
-        rows = np.concatenate([self._rows, *(rows for _, rows in self._waiting)])
-        order = np.argsort(keys)
-        keys = keys[order]
-        starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
-        rows = np.add.reduceat(rows[order], starts, axis=0)
-        kept = rows.any(axis=1)
-        self._keys, self._rows = keys[starts][kept], rows[kept]
+        if len(self._waiting) > 1:
+            keys, rows = (np.concatenate(parts) for parts in zip(*self._waiting, strict=True))
+        else:
+            keys, rows = self._waiting[0]
         self._waiting, self._n_waiting = [], 0
+        self._sums.add(keys, rows)
+        kept = self._sums.rows.any(axis=1)
+        if not kept.all():
+            self._sums.keys, self._sums.rows = self._sums.keys[kept], self._sums.rows[kept]
 
     def _clear(self) -> None:
-        self._keys, self._rows = np.zeros(0, dtype=np.int64), np.zeros((0, 2), dtype=np.int64)
+        self._sums = SumTable(_LABELS)
 
     def _events(self) -> tuple[Ints, Floats, Ints]:
         """Return segment, score and counts of every row; a cell's score is its upper edge."""
@@ -260,7 +270,7 @@ class ScoreCounts:
         if self.exact:
             values = np.zeros(len(self._ids))
             values[self._ids] = self._scores
-        return self._keys >> _ID_BITS, values[self._keys & _MOST], self._rows
+        return self._sums.keys >> _ID_BITS, values[self._sums.keys & _MOST], self._sums.rows
 
     def _to_cells(self) -> None:
         segments, scores, rows = self._events()

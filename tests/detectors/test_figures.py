@@ -54,10 +54,10 @@ def sums_of(columns, sign=1, part=slice(None)):
     made = rows(n, kind=np.full(n, Kind.PREDICTION), sign=np.full(n, sign), **columns)
     known = rows(n, kind=np.full(n, Kind.LABEL), sign=np.full(n, sign), **columns)
     grid = BIN.zeros(GRID)
-    np.add.at(grid, grid_cell(np.nan_to_num(columns["score"])), bin_sums(known))
+    np.add.at(grid, grid_cell(np.nan_to_num(columns["score"])), bin_sums(known).full(BIN))
     return (
-        carry(made_sums(made).sum(axis=0), MADE.lows),
-        carry(known_sums(known).sum(axis=0), KNOWN.lows),
+        carry(made_sums(made).full(MADE).sum(axis=0), MADE.lows),
+        carry(known_sums(known).full(KNOWN).sum(axis=0), KNOWN.lows),
         carry(grid, BIN.lows),
     )
 
@@ -117,7 +117,7 @@ def test_dispositions_and_costs():
         money=[10, 20, 0, 0, 0, 0, 70_000],
         costed=[1, 1, 1, 0, 0, 0, 0],
     )
-    known = carry(known_sums(part).sum(axis=0), KNOWN.lows)
+    known = carry(known_sums(part).full(KNOWN).sum(axis=0), KNOWN.lows)
     assert [int(KNOWN.count(known, name)) for name in ("disposed", "acted", "reviewed", "review_ms", "realised")] == [4, 1, 2, 1500, -1]
     assert float(KNOWN.total(known, "value")) == pytest.approx(0.003)
     assert float(KNOWN.total(known, "realised_cost")) == pytest.approx(-7)
@@ -127,7 +127,7 @@ def test_dispositions_and_costs():
     assert segment_figures(MADE.zeros(1)[0], known)["value_total"] == 0  # what two were worth comes to nothing
     known[KNOWN.at["valued"]] = 0
     assert segment_figures(MADE.zeros(1)[0], known)["value_total"] is None  # people decided, and said nothing of its worth
-    assert made_sums(part).any() == False  # noqa: E712 - the array's own truth
+    assert made_sums(part).rows.any() == False  # noqa: E712 - the array's own truth
 
 
 def test_rows_without_a_score_count_but_score_nothing():
@@ -143,8 +143,8 @@ def test_rows_without_a_score_count_but_score_nothing():
 def test_where_picks_rows():
     e = events(50)
     part = rows(50, kind=np.full(50, Kind.PREDICTION), **e)
-    assert (made_sums(part, np.array([3, 5])) == made_sums(part)[[3, 5]]).all()
-    assert known_sums(part).any() == False  # noqa: E712 - the array's own truth
+    assert (made_sums(part, np.array([3, 5])).full(MADE) == made_sums(part).full(MADE)[[3, 5]]).all()
+    assert known_sums(part).rows.any() == False  # noqa: E712 - the array's own truth
 
 
 def test_costs_and_the_rest_against_plain_python():
@@ -152,7 +152,7 @@ def test_costs_and_the_rest_against_plain_python():
     made, known, grid = sums_of(e)
     n = 400
     costs = rows(n, kind=np.where(e["costed"], Kind.COST, Kind.COUNT), money=np.arange(n) * 10_000)
-    known = carry(known + known_sums(costs).sum(axis=0), KNOWN.lows)
+    known = carry(known + known_sums(costs).full(KNOWN).sum(axis=0), KNOWN.lows)
     figures = segment_figures(made, known, known_bins=grid, cost=COST, threshold=0.2)
     total, counted, expected, decided, confident = 0.0, 0, 0.0, 0, 0
     for i in range(n):
