@@ -10,11 +10,12 @@ from detectors.cost_cells import CELLS, COST, LOWER_ENDS, PAIRS
 from detectors.fixed import Floats
 from detectors.reading import Reading
 
-# Three kinds of alternatives: the mean is higher; more events cost something; those that do cost more.
+# Four kinds of alternatives: the mean is higher; more events cost something; those that do cost more; both of these.
 LAMBDAS = np.array([0.01, 0.03, 0.1])  # of the mean, on top of what a constant cost would win
 RATIOS = np.array([1.25, 1.6, 2.5])  # of the odds that an event costs anything
 SHIFTS = np.array([0.25, 0.5, 1.0])  # of log costs, in standard deviations
-NAMES = ("", "more events cost something", "events that cost something cost more")
+BOTH = ((1.6, 0.25), (2.5, 0.5))  # such a ratio and such a shift at once
+NAMES = ("", "more events cost something", "events that cost something cost more", "more events cost something, and these cost more")
 _Z_MEAN = 1.96  # the bound holds in 91 to 95 of 100 samples of 1,000 to 10,000 costs, a tenth of them lognormal (sigma 1.5)
 _FLOOR = 1e-3
 _UNKNOWN_CV = 3.0  # of a contract: as skewed as costs often are
@@ -33,7 +34,7 @@ class CostBet(Bet):
     cost anything, the likelihood ratio of a rate. On the size of those that do, and among them only, ``c`` to a power, ``c`` cut off at
     the largest cost of the baseline (what was never seen has no bound): for lognormal costs the likelihood ratio of a shift by a quarter,
     a half and one of their standard deviations in logs. The latter two have light tails where the mean has a heavy one, so they know
-    sooner. Whatever they say, nobody is paged unless the mean of all has risen.
+    sooner; so has the product of two of them, for both at once. Whatever they say, nobody is paged unless the mean of all has risen.
 
     Costs are taken at the lower end of their cell, and so are those behind the bounds: nothing is lost but a little power. Bounds are
     corrected for skewness; that of the mean is one of 97.5 %, of which heavy tails leave about 95 %.
@@ -66,7 +67,7 @@ class CostBet(Bet):
     shaped = True
     width = CELLS + 1
     terms = 9 + len(SHIFTS)
-    stakes = len(LAMBDAS) + len(RATIOS) + len(SHIFTS)
+    stakes = len(LAMBDAS) + len(RATIOS) + len(SHIFTS) + len(BOTH)
     families = (
         Family(
             name="cost",
@@ -143,14 +144,16 @@ class CostBet(Bet):
     def table(self, null: Floats, direction: int) -> Floats:
         """Return the log factor of each cell for each stake, then the exact mean and the coefficient of variation."""
         logs = np.zeros((CELLS, self.stakes))
-        often, large = len(LAMBDAS), len(LAMBDAS) + len(RATIOS)
+        often, large, both = np.cumsum([len(LAMBDAS), len(RATIOS), len(SHIFTS)])
         logs[:, :often] = np.log1p(LAMBDAS * (LOWER_ENDS[:, None] / null[0] - 1))
         share, power = float(null[6]), float(null[7])
         if 0 < share < _MOST:
             p = RATIOS * share / (1 - share + RATIOS * share)
             logs[0, often:large], logs[1:, often:large] = np.log((1 - p) / (1 - share)), np.log(p / share)
         if power > 0:
-            logs[1:, large:] = power * SHIFTS * _STEP * np.minimum(_CELL_INDEX[1:, None], null[8]) - null[9:]
+            logs[1:, large:both] = power * SHIFTS * _STEP * np.minimum(_CELL_INDEX[1:, None], null[8]) - null[9:]
+        for at, (ratio, shift) in enumerate(BOTH, start=both):  # the one given the other is a fair bet, so both are
+            logs[:, at] = logs[:, often + RATIOS.tolist().index(ratio)] + logs[:, large + SHIFTS.tolist().index(shift)]
         return np.concatenate([logs.ravel(), null[[1, 3]]])
 
     def log_factors(self, obs: Floats, table: Floats) -> Floats:
@@ -202,7 +205,7 @@ class CostBet(Bet):
 
     def describe(self, stake: int, null: Floats | None = None) -> str:
         """Say whether costs are more frequent or larger, where that is what was seen."""
-        return NAMES[(stake >= len(LAMBDAS)) + (stake >= len(LAMBDAS) + len(RATIOS))]
+        return NAMES[int(np.searchsorted(np.cumsum([len(LAMBDAS), len(RATIOS), len(SHIFTS)]), stake, side="right"))]
 
     def spread(self, sums: Floats, phi: float, table: Floats) -> tuple[float, float]:
         """Return the 90 % interval of a mean, its standard deviation in proportion to it as in the baseline."""

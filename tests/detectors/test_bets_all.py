@@ -8,7 +8,7 @@ import pytest
 
 from detectors.baselines.wilson import wilson
 from detectors.bets import DOWN, UP, discover, odds
-from detectors.bets.costs import LAMBDAS, CostBet
+from detectors.bets.costs import LAMBDAS, NAMES, CostBet
 from detectors.bets.errors import ErrorBet
 from detectors.bets.rates import RATIOS, RateBet
 from detectors.bets.scores import ScoreBet
@@ -197,7 +197,9 @@ def test_cost_factors_of_frequency_and_size_are_unfair_to_us_where_costs_are_as_
     one = np.exp(bet.log_factors(np.eye(65)[:CELLS], bet.table(fit.null, UP)[None].repeat(CELLS, axis=0)))[:, len(LAMBDAS) :]
     assert (np.diff(one[:, :3], axis=0) >= 0).all()
     assert (np.diff(one[1:], axis=0) >= 0).all()
-    assert (one[0, 3:] == 1).all()  # size is asked of those that cost something
+    assert (one[0, 3:6] == 1).all()  # size is asked of those that cost something
+    np.testing.assert_allclose(one[:, 6:], one[:, [1, 2]] * one[:, [3, 4]])  # both at once
+    assert [bet.describe(stake) for stake in (2, 3, 6, 9, 10)] == [NAMES[kind] for kind in (0, 1, 2, 3, 3)]
     np.testing.assert_array_equal(one[29:], one[[28]].repeat(CELLS - 29, axis=0))
     law = total[:CELLS] / total[:CELLS].sum()
     assert (law @ one < 1).all()
