@@ -1,4 +1,4 @@
-"""The recursion of the evidence: Shiryaev–Roberts with deposits, mixed over alternatives, in the log domain; and its onset."""
+"""The recursion of the evidence: Shiryaev–Roberts with deposits, mixed over alternatives, in the log domain; its onset; rations."""
 
 import numpy as np
 
@@ -42,6 +42,20 @@ def crossed(log_r: Floats, level: float = 0.0) -> Ints:
         return np.zeros(0, dtype=np.int64)
     rows = np.flatnonzero((log_r >= level).any(axis=1))
     return np.asarray(rows[mix(log_r[rows]) >= level])
+
+
+def ration(spent: Floats, log_factors: Floats, most: float) -> Floats:
+    """Return log factors of which a sum may count for ``most`` only; ``spent``, the sum so far, moves on in place. Shapes (k, stakes).
+
+    Fair factors stay fair, whatever the dependence: while the sum was below ``most`` they are cut, and above it they are at most one.
+
+    >>> spent = np.array([[0.0]])
+    >>> [float(ration(spent, np.array([[gain]]), 3.0)[0, 0]) for gain in (2.0, 2.0, -0.5, -1.5)], spent.tolist()
+    ([2.0, 1.0, 0.0, -1.0], [[2.0]])
+    """
+    before = np.minimum(spent, most)
+    spent += log_factors
+    return np.asarray(np.minimum(spent, most) - before)
 
 
 def follow(log_c: Floats, onset: Ints, since: Floats, *, log_factors: Floats, start_ms: int, tally: Floats) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from detectors.baselines.season import WEEK_MS, WEEKS, Season
-from detectors.baselines.tempering import BUCKETS, HOUR_MS, phi
+from detectors.baselines.tempering import BUCKETS, HOUR_MS, bursty, phi
 from detectors.baselines.wilson import Z_90, stricter
 from detectors.bets import Bet, Enough, Fit
 from detectors.fixed import Floats, Ints
@@ -16,6 +16,7 @@ from detectors.reading import BEFORE, Reading
 from detectors.tracks import Track
 
 _DAY_MS = 86_400_000
+_DAY = 24  # hours
 _TRIPLE = 3.0
 
 
@@ -55,7 +56,7 @@ class Learner:
         late = (events >= self.rule.labels) & old & (events >= m.next_fit[rows])
         fitted = []
         for row in rows[late].tolist():
-            fit = self._fit(row, outcome_days, reading.end_ms)
+            fit = self._fit(row, outcome_days, reading)
             if fit is not None:
                 fitted.append((row, fit))
         return fitted
@@ -71,7 +72,7 @@ class Learner:
             m.bucket[full] *= 2
         return np.asarray(since // m.bucket[rows])
 
-    def _fit(self, row: int, outcome_days: Callable[[int], float], end_ms: int) -> Fit | None:
+    def _fit(self, row: int, outcome_days: Callable[[int], float], reading: Reading) -> Fit | None:
         m, slot = self.monitors, int(self.monitors.slot[row])
         track = self.tracks[int(m.track[row])]
         events = float(self.bet.size(m.total[row]))
@@ -85,7 +86,7 @@ class Learner:
             return None
         if m.state[row] == LEARNING and track.family.needs_labels and outcome_days(slot) < self.rule.outcome_days:
             return None
-        if self.season is not None and self.rule.seasonal and not slot and end_ms - m.first[row] >= WEEKS * WEEK_MS:
+        if self.season is not None and self.rule.seasonal and not slot and reading.end_ms - m.first[row] >= WEEKS * WEEK_MS:
             self.season.fit(int(m.track[row]))
         if not slot or m.state[row] == LEARNING:
             m.phi[row] = phi(self._in_season(row), self.bet.dispersion(m.total[row]))
@@ -97,11 +98,25 @@ class Learner:
             m.series.clear(row)
         fit = self._bounded(m.total[row], track, float(m.phi[row]), m.null[parent] if parent >= 0 else None)
         self.freeze(row, fit)
+        m.bursty[row] = m.bursty[parent] if parent >= 0 else self._bursty(row, fit, reading)
         m.next_fit[row] = min(_TRIPLE * events, self.rule.plenty)
         if events >= self.rule.plenty:
             m.frozen[row] = 1
             m.series.clear(row)
         return fit
+
+    def _bursty(self, row: int, fit: Fit, reading: Reading) -> bool:
+        """Say whether single hours of the aggregate's baseline, or panes if they are longer, would have passed for a change.
+
+        In a pane of a day a bad hour does not show.
+        """
+        hours = max(1, (reading.end_ms - reading.start_ms) // HOUR_MS)
+        if self.season is None or hours >= _DAY or _DAY % hours:
+            return False
+        m, track = self.monitors, int(self.monitors.track[row])
+        blocks = self.season.series(track).reshape(-1, hours, 2).sum(axis=1)
+        table = self.bet.table(fit.null, self.tracks[track].direction)
+        return bursty(self.bet.log_factors(self.bet.unseries(blocks), table[None]) / m.phi[row])
 
     def counted(self, row: int, total: Floats, spread: float) -> Fit | None:
         """Return the baseline that a reference set gives a monitor, and note its over-dispersion; None: it does not hold enough.

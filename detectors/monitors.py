@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from detectors.baselines.tempering import HOUR_MS
+from detectors.baselines.tempering import HOUR_MOST, HOUR_MS
 from detectors.fixed import Floats, Ints
+from detectors.kernel import ration
 from detectors.reading import BEFORE
 from detectors.series import Series
 
@@ -20,9 +21,10 @@ class Monitors:
     """Arrays of ``count`` monitors of one bet at one rung. The first axis is the monitor.
 
     Evidence: ``log_r`` and ``log_c`` (Shiryaev–Roberts and CUSUM, by stake), ``onset`` and ``since`` (the bet's tally, by stake),
-    ``recent`` (observation since any stake began to win; only of bets that are ``shaped``).
+    ``recent`` (observation since any stake began to win; only of bets that are ``shaped``). Where hours are rationed, ``hour`` (since the
+    epoch) and ``spent`` (log evidence of that hour, by stake; only of bets that are ``seasonal``).
     Baseline: ``total`` (observation), ``series`` from ``origin`` (ms) in buckets of ``bucket`` (ms), ``first`` (ms), ``null``, ``base``
-    (value, lo, hi, n), ``phi``, ``next_fit`` (events), ``era`` of the season.
+    (value, lo, hi, n), ``phi``, ``bursty`` (whether hours are rationed), ``next_fit`` (events), ``era`` of the season.
     Deposits: ``seen`` (ms) and ``seen_pot`` when last touched, ``paid`` since the evidence last started from zero.
 
     Examples
@@ -46,11 +48,14 @@ class Monitors:
     era: Ints
     origin: Ints
     bucket: Ints
+    bursty: Ints
+    hour: Ints
     log_r: Floats
     log_c: Floats
     since: Floats
     total: Floats
     recent: Floats
+    spent: Floats
     null: Floats
     base: Floats
     phi: Floats
@@ -59,9 +64,10 @@ class Monitors:
     paid: Floats
     series: Series
 
-    def __init__(self, *, stakes: int, width: int, terms: int, recent: int = 0, tallied: int = 3) -> None:
+    def __init__(self, *, stakes: int, width: int, terms: int, recent: int = 0, spent: int = 0, tallied: int = 3) -> None:
         self.count = 0
-        integers = dict.fromkeys(("track", "slot", "state", "frozen", "hot", "first", "seen", "era", "origin", "bucket"), ())
+        names = ("track", "slot", "state", "frozen", "hot", "first", "seen", "era", "origin", "bucket", "bursty", "hour")
+        integers = dict.fromkeys(names, ())
         floats = dict.fromkeys(("phi", "next_fit", "seen_pot", "paid"), ())
         self._shapes: dict[str, tuple[type, tuple[int, ...]]] = {name: (np.int64, shape) for name, shape in integers.items()}
         self._shapes |= {name: (np.float64, shape) for name, shape in floats.items()}
@@ -72,6 +78,7 @@ class Monitors:
             "since": (np.float64, (stakes, tallied)),
             "total": (np.float64, (width,)),
             "recent": (np.float64, (recent,)),
+            "spent": (np.float64, (spent,)),
             "null": (np.float64, (terms,)),
             "base": (np.float64, (4,)),
         }
@@ -106,6 +113,14 @@ class Monitors:
         """Start the evidence of a monitor from zero; keep its baseline."""
         self.log_r[row], self.log_c[row], self.since[row], self.onset[row], self.paid[row] = _NEVER, 0.0, 0.0, 0, 0.0
         self.recent[row] = 0.0
+
+    def ration(self, rows: Ints, log_factors: Floats, start_ms: int) -> Floats:
+        """Return log factors of a pane, shape (k, stakes), of which its hour counts for ``HOUR_MOST`` only, however many panes it has."""
+        hour = start_ms // HOUR_MS
+        spent = self.spent[rows] * (self.hour[rows] == hour)[:, None]
+        rationed = ration(spent, log_factors, HOUR_MOST)
+        self.spent[rows], self.hour[rows] = spent, hour
+        return rationed
 
     def keep(self, rows: Ints) -> None:
         """Keep only these rows, in this order."""

@@ -53,7 +53,8 @@ class Panel:
         self._dimensions = {dimension for track in tracks for dimension in track.dimensions}
         self._paging = np.array([track.paged_by == BANK for track in tracks])
         recent = bet.width if bet.shaped else 0
-        self.monitors = Monitors(stakes=bet.stakes, width=bet.width, terms=bet.terms, recent=recent, tallied=bet.tallied)
+        spent = bet.stakes if bet.seasonal else 0
+        self.monitors = Monitors(stakes=bet.stakes, width=bet.width, terms=bet.terms, recent=recent, spent=spent, tallied=bet.tallied)
         self.season = Season(len(tracks)) if bet.seasonal else None
         self.learner = Learner(bet, self.tracks, self.monitors, rule, season=self.season, bound=Z_MATURE if mature else Z_90)
         self.rows = np.full((len(tracks), 1), -1, dtype=np.int64)
@@ -195,6 +196,8 @@ class Panel:
         m = self.monitors
         table = self.tables_at(rows, reading)
         factors = self.bet.log_factors(obs, table) / m.phi[rows, None]
+        if (bursty := np.flatnonzero(m.bursty[rows])).size:
+            factors[bursty] = m.ration(rows[bursty], factors[bursty], reading.start_ms)
         log_c, onset, since = m.log_c[rows], m.onset[rows], m.since[rows]
         if self.bet.shaped:
             m.recent[rows] = m.recent[rows] * (log_c > 0).any(axis=1, keepdims=True) + obs

@@ -1,5 +1,8 @@
-"""How many dependent events are worth one independent event."""
+"""How many dependent events are worth one independent event, and how much one hour may say."""
 
+import math
+
+import numpy as np
 from scipy.special import gammaincc
 
 from detectors.fixed import Floats
@@ -8,6 +11,8 @@ HOUR_MS = 3_600_000
 BUCKETS = 128
 _BLOCKS = 8
 _LEVEL = 0.01
+HOUR_MOST = math.log(20.0)  # log evidence of an hour where hours come in bursts: an alarm takes three or more
+_HUGE = 600.0
 
 
 def phi(series: Floats, dispersion: float) -> float:
@@ -53,6 +58,29 @@ def phi(series: Floats, dispersion: float) -> float:
                 worst = square / freedom
         series = halve(series)
     return worst
+
+
+def bursty(log_factors: Floats) -> bool:
+    """Say whether a bet would have won on the hours of its own baseline, in which nothing is taken to have changed.
+
+    A few bad hours in a month are hardly seen in X²/df, but each multiplies the evidence many times over. Of a fair bet the mean of the
+    factors is at most one; where that of any alternative is more, single hours are not to be trusted, and each may count for
+    ``HOUR_MOST`` only. Independent events look so in one baseline of five: there a change that shows within one hour takes three or more,
+    and a smaller one no longer than before, so there is no need to be surer.
+
+    Parameters
+    ----------
+    log_factors
+        Of each hour, tempered, by alternative. Shape (hours, stakes).
+
+    Examples
+    --------
+    >>> calm = np.full((100, 1), -0.2)
+    >>> bursty(calm), bursty(np.concatenate([calm, [[2.0]]])), bursty(np.concatenate([calm, [[4.0]]]))
+    (False, False, True)
+
+    """
+    return bool((np.expm1(np.minimum(log_factors, _HUGE)).sum(axis=0) > 0).any())
 
 
 def halve(series: Floats) -> Floats:

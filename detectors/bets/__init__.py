@@ -111,6 +111,10 @@ class Bet(ABC):
     def series(self, obs: Floats) -> Floats:
         """Return (sum, weight) for the test of over-dispersion, shape (k, 2)."""
 
+    def unseries(self, series: Floats) -> Floats:
+        """Return the observations that a ``series`` stands for, shape (k, width); for seasonal bets."""
+        raise NotImplementedError
+
     @abstractmethod
     def dispersion(self, total: Floats) -> float:
         """Return the variance of a ``series`` sum per unit of its weight, from the total observation, shape (width,)."""

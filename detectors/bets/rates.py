@@ -147,6 +147,10 @@ class RateBet(Bet):
         """Return (failures, events)."""
         return obs[:, ::-1]
 
+    def unseries(self, series: Floats) -> Floats:
+        """Return (events, failures)."""
+        return series[:, ::-1]
+
     def dispersion(self, total: Floats) -> float:
         """Return the variance of a Bernoulli of the total's rate."""
         rate = float(total[1] / total[0]) if total[0] else 0.0

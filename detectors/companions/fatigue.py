@@ -32,7 +32,7 @@ from schemas.findings import Event, EventType
 from schemas.policy_models import ModelPolicy
 from schemas.scored import Rows
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 _EXACT = (FatigueKind.FLOOD, FatigueKind.CHATTER)  # told at any moment before the watermark; others at its hours, that one included
 
 

@@ -376,7 +376,7 @@ def test_units_past_the_cap_share_one_and_are_counted(monkeypatch: pytest.Monkey
 
 
 def test_a_state_of_another_version_is_refused() -> None:
-    with pytest.raises(ValueError, match="expected a state of fatigue of version 2, got 0"):
+    with pytest.raises(ValueError, match="expected a state of fatigue of version 3, got 0"):
         Fatigue("m", ModelPolicy()).load({"version": 0})
 
 
