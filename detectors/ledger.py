@@ -84,7 +84,7 @@ class Ledger:
         )
 
     def found(self, events: Iterable[Event], baselines: Iterable[Baseline]) -> None:
-        """Note what the watch has found in one step: events but statistics, and the baselines that it has estimated."""
+        """Note what the watch has found in one step: events but statistics, baselines, and changes seen beside them."""
         lines: list[tuple[str, int, str, int, dict[str, Any]]] = []  # model, time, version; baselines first
         for where, group in groupby(sorted(baselines, key=lambda each: each[:3]), key=lambda each: each[:3]):
             model_id, name, due_ms = where
@@ -140,13 +140,13 @@ def _finding(event: Event) -> dict[str, Any]:
 
 
 def _baselines(found: Sequence[Baseline]) -> Iterable[dict[str, Any]]:
-    stand = [each for each in found if not each.learning]
+    stand = [each for each in found if not each.seen]
     for start in range(0, len(stand), BASELINES_A_LINE):
         part = stand[start : start + BASELINES_A_LINE]
         what = part[0].text if len(part) == 1 else f"{len(part)} baselines stand, or were estimated anew"
         text = "; ".join([what, *(each.remark for each in part if each.remark)])
         yield _baseline(text, {"baselines": [each.body for each in part]})
-    yield from (_baseline(each.text, {"baselines": [], "warm_up": each.body}) for each in found if each.learning)
+    yield from (_baseline(each.text, {"baselines": [], each.seen: each.body}) for each in found if each.seen)
 
 
 def _baseline(text: str, body: dict[str, Any]) -> dict[str, Any]:

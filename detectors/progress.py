@@ -16,7 +16,8 @@ from detectors.model_version import ModelVersion
 from detectors.monitors import ACTIVE, ARMED, LEARNING
 from detectors.panel import Panel
 from detectors.reading import BEFORE, Reading
-from detectors.remarks import WARM_UP
+from detectors.remarks import WARM_UP, WATCH
+from detectors.signals import Note
 from schemas.drift import Interval
 from schemas.fields import LAST_MS, rfc3339
 from schemas.report import MonitorState
@@ -155,12 +156,14 @@ def _message(state: str, ready_ms: int | None, baseline: Interval | None, level:
 def _remark(version: ModelVersion, panel: Panel, row: int) -> str:
     m = panel.monitors
     since_ms = int(m.first[row]) if m.state[row] == LEARNING else None
-    note = version.bank.remarks.of(panel.key(row, 0), learning_since_ms=since_ms)
-    if note is None:
-        return ""
+    return "".join(f" {_sentence(note)}." for note in version.bank.remarks.of(panel.key(row, 0), learning_since_ms=since_ms))
+
+
+def _sentence(note: Note) -> str:
     if note.what == WARM_UP:
-        return f" While it learns: a change was seen on {day(note.due_ms)}; it does not page."
-    return f" {note.text[0].upper()}{note.text[1:]}."
+        return f"While it learns: a change was seen on {day(note.due_ms)}; it does not page"
+    said = f"{note.text[0].upper()}{note.text[1:]}"
+    return f"{said} (latest: {day(note.due_ms)})" if note.what == WATCH else said
 
 
 def _percent(rate: float) -> str:

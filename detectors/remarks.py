@@ -1,4 +1,4 @@
-"""What is to be known of monitors of all predictions beside their evidence: the latest note on each."""
+"""What is to be known of monitors of all predictions beside their evidence: the latest note of each kind on each."""
 
 from typing import Any
 
@@ -6,17 +6,18 @@ from detectors.reading import BEFORE
 from detectors.signals import Key, Note
 
 WARM_UP, WATCH, MISCALIBRATED = "warm_up", "watch", "miscalibrated"
+KINDS = (WARM_UP, MISCALIBRATED, WATCH)
 
 
 class Remarks:
-    """The latest remark by family and rung; of those that were made while a baseline was learnt, until it stands.
+    """The latest remark by family, rung and kind; of those that were made while a baseline was learnt, until it stands.
 
     Examples
     --------
     >>> remarks = Remarks()
     >>> seen = remarks.keep(Note(what=WARM_UP, key=Key("error", 1, 0, 1), due_ms=7, text="adwin sees a change"))
-    >>> remarks.of(seen.key, learning_since_ms=5) is seen, remarks.of(seen.key, learning_since_ms=9), remarks.of(seen.key)
-    (True, None, None)
+    >>> remarks.of(seen.key, learning_since_ms=5) == [seen], remarks.of(seen.key, learning_since_ms=9), remarks.of(seen.key)
+    (True, [], [])
     >>> remarks.drop(seen.key)
     >>> remarks.to_state()
     []
@@ -24,23 +25,24 @@ class Remarks:
     """
 
     def __init__(self) -> None:
-        self._notes: dict[tuple[str, int], Note] = {}
+        self._notes: dict[tuple[str, int, str], Note] = {}
 
     def keep(self, note: Note) -> Note:
-        """Keep a note in the place of the one before; return it."""
-        self._notes[note.key.family, note.key.rung] = note
+        """Keep a note in the place of the one of its kind before; return it."""
+        self._notes[note.key.family, note.key.rung, note.what] = note
         return note
 
     def drop(self, key: Key) -> None:
         """Forget what was said of a monitor: its baseline stands now."""
-        self._notes.pop((key.family, key.rung), None)
+        for what in KINDS:
+            self._notes.pop((key.family, key.rung, what), None)
 
-    def of(self, key: Key, *, learning_since_ms: int | None = None) -> Note | None:
-        """Return what is to be said of a monitor that has learnt since a time, or of one that does not learn; None: nothing."""
-        note = self._notes.get((key.family, key.rung))
-        if note is None or (note.what == WARM_UP) != (learning_since_ms is not None):
-            return None
-        return None if learning_since_ms is not None and (learning_since_ms == BEFORE or note.due_ms <= learning_since_ms) else note
+    def of(self, key: Key, *, learning_since_ms: int | None = None) -> list[Note]:
+        """Return what is to be said of a monitor that has learnt since a time, or of one that does not learn, in order of ``KINDS``."""
+        found = [note for what in KINDS if (note := self._notes.get((key.family, key.rung, what))) is not None]
+        if learning_since_ms is None:
+            return [note for note in found if note.what != WARM_UP]
+        return [note for note in found if note.what == WARM_UP and BEFORE < learning_since_ms < note.due_ms]
 
     def to_state(self) -> list[Any]:
         """Return the state as plain values."""

@@ -1,4 +1,4 @@
-"""Baselines that stand: what the audit trail is told of them."""
+"""Baselines that stand, and changes that watches have seen: what the audit trail is told of them."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -6,14 +6,14 @@ from typing import Any, NamedTuple
 import msgspec
 
 from detectors.findings import interval
-from detectors.remarks import MISCALIBRATED, WARM_UP
+from detectors.remarks import MISCALIBRATED, WARM_UP, WATCH
 from detectors.signals import REFINED, Estimate, Note, Signal
 
 _STANDS = {"armed": False, REFINED: True}  # notes on baselines: whether one stood before
 
 
 class Baseline(NamedTuple):
-    """A baseline that was estimated just now, of one model version."""
+    """A baseline that was estimated just now, of one model version; or a change that was seen beside one and pages nobody."""
 
     model_id: str
     version: str
@@ -21,7 +21,7 @@ class Baseline(NamedTuple):
     text: str
     body: dict[str, Any]
     remark: str = ""  # what else is to be known of it
-    learning: bool = False  # it does not stand yet: a change was seen while it is learnt
+    seen: str = ""  # by whom the change was seen: WARM_UP, WATCH; empty: it is a baseline
 
 
 class Learnt:
@@ -54,9 +54,9 @@ class Learnt:
             elif note.what == MISCALIBRATED:  # right after the baseline that it is a remark on
                 last = self._fresh[-1]
                 self._fresh[-1] = last._replace(remark=note.text, body=last.body | {"remark": note.text})
-            elif note.what == WARM_UP:
+            elif note.what in (WARM_UP, WATCH):
                 body = {"metric": note.key.family, **about}
-                self._fresh.append(Baseline(self._model_id, self._version, note.due_ms, note.text, body, learning=True))
+                self._fresh.append(Baseline(self._model_id, self._version, note.due_ms, note.text, body, seen=note.what))
 
     def take(self) -> list[Baseline]:
         """Return the baselines since the last call, in order."""

@@ -23,7 +23,7 @@ class AuditType(StrEnum):
 
     POLICY = "policy"  # a policy is in force; its text is in the chain of what was said to every model
     REFUSED = "refused"  # a policy with a fault: nothing has changed
-    BASELINE = "baseline"  # baselines stand, or were estimated anew from more data, or a change was seen while one is learnt
+    BASELINE = "baseline"  # baselines stand, or were estimated anew; or a change was seen that pages nobody
     FINDING = "finding"  # an event: an alarm, what became of it, a request to retrain
     DECISION = "decision"  # an acknowledgement, a snooze, a verdict, a decision on a baseline or on retraining
 

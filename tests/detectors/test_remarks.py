@@ -3,6 +3,7 @@
 import json
 import math
 import random
+from datetime import datetime
 
 import msgspec
 from support.stories import DAY_MS, START_MS, Record, fold
@@ -104,3 +105,34 @@ def test_a_remark_on_a_baseline_is_not_made_of_what_is_learnt_in_its_place() -> 
     watch, _ = fold(overconfident(45), policy=POLICY, close=False)
     watch.models["m"]["1"].bank.reset()
     assert "miscalibrated" not in monitor(watch, "calibration").message
+
+
+def worse(days: int, change_day: int) -> list[Record]:
+    """Over-confident from the start, and turned round from a day on."""
+    r, rows = random.Random(3), []
+    for i in range(days * 200):
+        logit = r.gauss(-0.5, 2)
+        true = r.random() < 1 / (1 + math.exp(-0.6 * logit))
+        rows.append((round(1 / (1 + math.exp(-logit)), 4), true != (i >= change_day * 200)))
+    return told(rows, 200)
+
+
+WATCHED = parse_policy('[models.m]\nages = ["1d"]\n[models.m.watch.calibration]\ndetector = "adwin"\nrole = "watch"\n')
+
+
+def test_what_a_watch_beside_the_bank_sees_is_told_beside_what_was_known_from_the_start_and_in_the_trail() -> None:
+    watch, _ = fold(worse(60, change_day=45), policy=WATCHED, close=False)
+    trail = [json.loads(line.value) for line in watch.ledger.take()]
+    seen = [line for line in trail if "watch" in line["body"]]
+    said = "Adwin sees a change of the calibration; it watches beside the evidence bank and pages nobody"
+    assert {line["text"] for line in seen} == {f"{said}."}
+    assert seen[0]["body"] == {"baselines": [], "watch": {"metric": "calibration", "segment": {}, "age_s": 86_400.0}}
+    assert [line["type"] for line in seen] == ["baseline"] * len(seen)
+    assert all(line["time"] >= "2023-02-15" for line in seen)
+    version = watch.models["m"]["1"]
+    assert len(seen) == len([note for note in version.notes if note.what == "watch"])
+    each = monitor(watch, "calibration")
+    assert " The scores were miscalibrated from the start (intercept" in each.message
+    at = datetime.fromisoformat(seen[-1]["time"])
+    assert each.message.endswith(f"so far. {said} (latest: {at.day} {at:%B} 2023).")
+    assert monitor_states(restarted(version), 1.0) == monitor_states(version, 1.0)
