@@ -286,7 +286,8 @@ class ModelVersion:
         for width in WIDTHS_MS[1:]:
             if narrowest is not None and width > narrowest:
                 break
-            unread = [self.read_to[rung] for rung in rungs if self.ladder.width_ms(rung) < width]
+            # a rung whose width has just changed begins within a pane of any width: what it has yet to read must not fall before it
+            unread = [self.read_to[rung] for rung in rungs if self.ladder.width_ms(rung) < width or self.read_to[rung] % width]
             frontiers[width] = floor_to(min(unread, default=self.read_to[rungs[-1]]), width)
         self.sums.merge(frontiers)
 

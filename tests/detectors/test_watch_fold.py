@@ -5,7 +5,7 @@ import random
 import msgspec
 import numpy as np
 import pytest
-from support.stories import DAY_MS, OUTCOMES, PREDICTIONS, START_MS, findings, fold, state, story
+from support.stories import DAY_MS, OUTCOMES, PREDICTIONS, START_MS, findings, fold, labelled_after, state, story
 
 from detectors.model_companions import COMPANIONS
 from detectors.sources import SourceRecreatedError
@@ -33,6 +33,14 @@ def test_findings_and_state_do_not_depend_on_where_the_log_is_cut_and_ticked(chu
     other, others = fold(CHANGED, chunk=chunk)
     assert findings(others) == findings(events)
     assert findings(events)
+    assert state_but_offsets(other) == state_but_offsets(watch)
+
+
+def test_what_a_rung_has_yet_to_read_does_not_merge_with_what_it_has_read() -> None:
+    """Once the first predictions are there, age 0 is read in wider panes, from the middle of one on."""
+    records = labelled_after(3_600_000, story(seed=8, days=40, per_day=60, error=0.2, labelled=1.0))[:2_400]
+    watch, _ = fold(records, close=False)
+    other, _ = fold(records, close=False, chunk=53)
     assert state_but_offsets(other) == state_but_offsets(watch)
 
 

@@ -68,6 +68,14 @@ def story(
     return sorted(records, key=lambda record: record[0])
 
 
+def labelled_after(delay_ms: int, records: Sequence[Record]) -> list[Record]:
+    """The same records, with labels that all take the same time."""
+    made = {record["request_id"]: at for at, topic, record in records if topic == "predictions"}
+    labels = [(made[record["request_id"]] + delay_ms, record) for _, topic, record in records if topic == "outcomes"]
+    moved = [(at, "outcomes", record | {"timestamp": at}) for at, record in labels]
+    return sorted([*moved, *(each for each in records if each[1] == "predictions")], key=lambda each: each[0])
+
+
 def fold(
     records: Sequence[Record],
     *,
