@@ -124,14 +124,35 @@ class Bank:
 
         It holds for families that need no label at age 0, for the others at the mature rung. A monitor past an alarm keeps its own.
         """
-        self.shipped, self._name = shipped, name
-        return [
-            note
-            for _, panels in sorted(self.panels.items())
-            for panel in panels
-            for row, fit in panel.ship(self.budget)
-            for note in self._armed(panel, row, fit, due_ms, first=True)
-        ]
+        self.shipped = shipped
+        return self._ship([panel for _, panels in sorted(self.panels.items()) for panel in panels], due_ms, name)
+
+    def _ship(self, panels: Sequence[Panel], due_ms: int, name: Naming) -> list[Signal]:
+        self._name = name
+        fits = [(panel, row, fit) for panel in panels for row, fit in panel.ship(self.budget)]
+        return [note for panel, row, fit in fits for note in self._armed(panel, row, fit, due_ms, first=True)]
+
+    def ripen(self, rung: int, due_ms: int, name: Naming = _nameless) -> list[Signal]:
+        """Hear that a rung is the mature one, which its first readings did not know: watch there what only mature labels can say.
+
+        Monitors go on with what they have learnt, but where a contract or a reference set speaks of mature labels. Returns notes.
+        """
+        if self.mature.get(rung, True):
+            return []
+        saved = {panel.bet.name: panel.to_state() for panel in self.panels[rung]}
+        for panel in self.panels[rung]:
+            panel.draw(self.budget, -1)
+        self._load_rung(rung, True, saved)
+        self.warm_up.keep(self.panels)
+        return [] if self.shipped is None else self._ship(self.panels[rung], due_ms, name)
+
+    def _load_rung(self, rung: int, mature: bool, saved: Mapping[str, Any]) -> None:
+        """Make the panels of a rung, with the states of those of the same name."""
+        self.mature[rung], self.panels[rung] = mature, self._build(rung, mature, tuple(saved))
+        self._bind(self.panels[rung])
+        for panel in self.panels[rung]:
+            if panel.bet.name in saved:
+                panel.load(saved[panel.bet.name], self.budget)
 
     def _counted(self, family: str, slot: int) -> tuple[Floats, float] | None:
         return None if self.shipped is None else self.shipped.find(family, self._name(self.segments[slot]))
@@ -297,12 +318,7 @@ class Bank:
         self.budget.load(state["budget"])
         self.groups.load(state["groups"])
         for rung, mature, saved in state["panels"]:
-            by_name = dict(saved)
-            self.mature[rung], self.panels[rung] = mature, self._build(rung, mature, tuple(by_name))
-            self._bind(self.panels[rung])
-            for panel in self.panels[rung]:
-                if panel.bet.name in by_name:
-                    panel.load(by_name[panel.bet.name], self.budget)
+            self._load_rung(rung, mature, dict(saved))
         for rung, guard in state["guards"]:
             self.guards[rung] = CoverageGuard(days=self.policy.baseline.days)
             self.guards[rung].load(guard)

@@ -224,8 +224,10 @@ class Incidents:
         self.open.remove(incident)
         return [self._event(incident, CLEARED, due_ms, naming, why)]
 
-    def keep(self, active: set[Key], due_ms: int, naming: Naming = "group {}".format) -> list[IncidentEvent]:
-        """Let go of monitors that are watched no longer, after a change of policy; an incident that has none left is closed."""
+    def keep(
+        self, active: set[Key], due_ms: int, naming: Naming = "group {}".format, why: str = "the policy no longer watches it"
+    ) -> list[IncidentEvent]:
+        """Let go of monitors that are watched no longer, or from another baseline; an incident that has none left is closed."""
         events = []
         for incident in list(self.open):
             lost = [member for member in incident.members if member.active and member.alarm.key not in active]
@@ -233,7 +235,7 @@ class Incidents:
                 member.active = False
             if lost and not incident.active:
                 self.open.remove(incident)
-                events.append(self._event(incident, CLEARED, due_ms, naming, "the policy no longer watches it"))
+                events.append(self._event(incident, CLEARED, due_ms, naming, why))
         return events
 
     def listed(self) -> list[Listed]:

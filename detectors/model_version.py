@@ -124,6 +124,7 @@ class ModelVersion:
                 now_ms, end_ms = decision
                 now_ms = max(now_ms, self.bank.budget.now)  # at the end of a short log a declared rung may have been read before
                 self.ladder.decide(self.sums.labelled_share(end_ms, len(self.ladder.coverage) + 1), now_ms)
+                events += self._ripen(now_ms)
                 self.stepped = True
             elif watermark_ms == END and self._learn_at_end():
                 continue
@@ -131,6 +132,14 @@ class ModelVersion:
                 break
         self._pass(watermark_ms)
         return events
+
+    def _ripen(self, now_ms: int) -> list[Event]:
+        """Let the bank know which rung is the mature one, once that is decided; return the events of incidents that this closes."""
+        if self.ladder.mature is None:
+            return []
+        self._note(self.bank.ripen(self.ladder.mature, now_ms, self.sums.segments.name))
+        why = "its age is the mature one now, where what was promised is the baseline"
+        return [drift_event(self, event) for event in self.incidents.keep(self.bank.active(), now_ms, self.segment_text, why)]
 
     def next_ms(self, watermark_ms: int) -> int:
         """Return before which time ``advance`` would only let time pass, now that the watermark is here, whatever is added."""

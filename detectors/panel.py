@@ -340,7 +340,11 @@ class Panel:
             for name in ("active", "outlived")
         )
         self._renegotiate(budget)
-        armed = np.flatnonzero(m.state[: m.count] == ARMED)
-        pages = self._pages(armed)
-        m.log_r[armed[~pages]], m.paid[armed[~pages]] = -np.inf, 0.0  # from when the bank paged
-        np.add.at(budget.standing, self.kinds(armed[pages]), 1)
+        silenced = np.flatnonzero((m.state[: m.count] == ARMED) & ~self._pages(np.arange(m.count)))
+        m.log_r[silenced], m.paid[silenced] = -np.inf, 0.0  # from when the bank paged
+        self.draw(budget, 1)
+
+    def draw(self, budget: Budget, sign: int) -> None:
+        """Count the monitors that draw on a budget to it, or off it."""
+        armed = np.flatnonzero(self.monitors.state[: self.monitors.count] == ARMED)
+        np.add.at(budget.standing, self.kinds(armed[self._pages(armed)]), sign)

@@ -6,6 +6,7 @@ import random
 from datetime import datetime
 
 import msgspec
+import pytest
 from support.stories import DAY_MS, START_MS, Record, fold
 
 from detectors.model_version import ModelVersion
@@ -56,8 +57,9 @@ def restarted(version: ModelVersion) -> ModelVersion:
     return again
 
 
-def test_a_model_that_was_miscalibrated_from_the_start_is_told_once_and_the_report_says_so_from_then_on() -> None:
-    watch, events = fold(overconfident(45), policy=POLICY, close=False)
+@pytest.mark.parametrize("ages", ['ages = ["1d"]', 'ages = ["2h", "12h", "1d"]', ""], ids=["one age", "several ages", "learnt ages"])
+def test_a_model_that_was_miscalibrated_from_the_start_is_told_once_and_the_report_says_so_from_then_on(ages: str) -> None:
+    watch, events = fold(overconfident(45), policy=parse_policy(f"[models.m]\n{ages}\n"), close=False)
     said = [json.loads(line.value) for line in watch.ledger.take() if b"miscalibrated" in line.value]
     [line] = said
     assert line["type"] == "baseline"
@@ -65,7 +67,8 @@ def test_a_model_that_was_miscalibrated_from_the_start_is_told_once_and_the_repo
     [baseline] = [each for each in line["body"]["baselines"] if "remark" in each]
     assert (baseline["metric"], baseline["segment"]) == ("calibration", {})
     assert baseline["remark"] in line["text"]
-    each = monitor(watch, "calibration")
+    each, ladder = monitor(watch, "calibration"), watch.models["m"]["1"].ladder
+    assert each.age_s * 1000 == ladder.age_ms(ladder.mature or 0)
     assert each.state == "watching"
     assert each.message.startswith("Watching. The scores were miscalibrated from the start (intercept")
     assert [other.metric for other in report([watch]).models[0].monitors if "miscalibrated" in other.message] == ["calibration"]
