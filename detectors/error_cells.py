@@ -5,7 +5,7 @@ So quantiles are known to 3.6 % on either side, of any distribution, from counts
 2019). Evidence sees four neighbouring cells as one, 8 a decade.
 
 Numbers come in any unit, and no fixed point holds all of them: beside its count a cell keeps the sums of errors, of absolute and of squared
-ones in units of its own lower end; panes keep them by row of sixteen cells, in units of the row's. These are sums of integers: additive,
+ones in units of its own lower end; panes keep counts by cell, sums by row of sixteen cells, in units of the row's. These are sums of integers: additive,
 mergeable, revertible. So are mean absolute error, root mean square error and bias, which are made from them; quantiles are made from the
 counts alone.
 """
@@ -21,19 +21,20 @@ from detectors.fixed import SCORE_UNIT, Floats, Ints, carry, to_fixed
 from detectors.sums import Columns
 from schemas.scored import Kind
 
-QUARTERS = 4
+QUARTERS = 4  # cells that the evidence sees as one
+A_ROW = 16  # cells in a row
 SUMS = {"error": 1, "absolute": 1, "squared": 2}  # the power of the lower end that each is in units of
-# of panes: four cells to a row, since a key has room for 32 rows
-ERRORS = Layout(counts=tuple(f"cell_{i}" for i in range(QUARTERS)), sums=dict.fromkeys(SUMS, SCORE_UNIT))
+# of panes: sixteen cells to a row, since a key has room for 32 rows
+ERRORS = Layout(counts=tuple(f"cell_{i}" for i in range(A_ROW)), sums=dict.fromkeys(SUMS, SCORE_UNIT))
 ROWS = 32
-CELLS = QUARTERS * ROWS  # of the evidence
-FINE = QUARTERS * CELLS
+FINE = A_ROW * ROWS
+CELLS = FINE // QUARTERS  # of the evidence
 FINE_BITS = 9
 TOTAL = Layout(counts=("n",), sums=dict.fromkeys(SUMS, SCORE_UNIT))
 # nine digits: the same on every machine, whatever its power function
 LOWER_ENDS: Floats = np.array([float(f"{10.0 ** (i / 32 - 6):.9g}") for i in range(FINE)])
 EDGES: Floats = LOWER_ENDS[::QUARTERS]  # of the evidence's cells
-ROW_ENDS: Floats = EDGES[::QUARTERS]
+ROW_ENDS: Floats = LOWER_ENDS[::A_ROW]
 
 
 def error_cell(error: npt.ArrayLike) -> Ints:
@@ -64,8 +65,8 @@ def error_rows(rows: Columns, where: npt.NDArray[Any] | slice) -> Iterator[Error
     >>> [found] = error_rows(rows, slice(None))
     >>> found.at, found.cell, TOTAL.total(found.totals, "error") * LOWER_ENDS[found.cell]
     (array([0]), array([197]), array([-1.5]))
-    >>> found.row, found.parts[:, :QUARTERS], ERRORS.total(found.parts, "error") * ROW_ENDS[found.row]
-    (array([12]), array([[0, 1, 0, 0]]), array([-1.5]))
+    >>> found.row, found.parts[:, :A_ROW].nonzero()[1], ERRORS.total(found.parts, "error") * ROW_ENDS[found.row]
+    (array([12]), array([5]), array([-1.5]))
     """
     error = rows.column("error")[where]
     at = np.flatnonzero(np.isfinite(error) & (rows.column("kind")[where] == Kind.LABEL) & (rows.column("abstained")[where] == 0))
@@ -73,12 +74,11 @@ def error_rows(rows: Columns, where: npt.NDArray[Any] | slice) -> Iterator[Error
         return
     sign = rows.column("sign")[where][at].astype(np.int64)
     cell = error_cell(error[at])
-    quarter = cell // QUARTERS
-    row = quarter // QUARTERS
+    row = cell // A_ROW
     totals = _summed(TOTAL, error[at] / LOWER_ENDS[cell], sign)
     totals[:, TOTAL.at["n"]] = sign
     parts = _summed(ERRORS, error[at] / ROW_ENDS[row], sign)
-    parts[np.arange(len(at)), quarter % QUARTERS] = sign
+    parts[np.arange(len(at)), cell % A_ROW] = sign
     yield Errors(at, cell, totals, row, parts)
 
 

@@ -33,7 +33,7 @@ from schemas.policy_models import ModelPolicy
 from schemas.reference import Reference
 from schemas.scored import Rows
 
-STATE_VERSION = 6
+STATE_VERSION = 7
 MAX_NOTES = 1_000
 
 Share = Callable[[int], float]  # due time -> part of the model's budget

@@ -43,7 +43,7 @@ class RegressionFigures(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     mae: Figure = None  # mean absolute error
     rmse: Figure = None  # root mean square error
     mean_error: Figure = None  # bias: mean of predicted - true value; positive: too high
-    median_absolute_error: Figure = None  # quantiles by cells: within 3.6 % of an error that was seen; null at an age
+    median_absolute_error: Figure = None  # quantiles by cells: within 3.6 % of an error that was seen
     p90_absolute_error: Figure = None
 
 

@@ -8,7 +8,7 @@ from benchmarks.detection.table import Table, delays, generator, poisson
 from detectors.bank import Bank, StepContext
 from detectors.budget import DAY_MS
 from detectors.cells import BIN, KNOWN, MADE, PANE_GRID, grid_cell
-from detectors.error_cells import CELLS, FINE, QUARTERS, ROWS, error_cell
+from detectors.error_cells import A_ROW, FINE, ROWS, error_cell
 from detectors.fixed import SCORE_UNIT, carry, to_fixed
 from detectors.reading import Reading
 from detectors.signals import Alarm
@@ -48,7 +48,7 @@ def _day(rng: np.random.Generator, day: int, law: str, scale: float, half: float
     return Reading(
         rung=1, age_ms=DAY_MS, start_ms=start, end_ms=start + DAY_MS, due_ms=start + 2 * DAY_MS, mature=True, segments=np.array([0]),
         made=made, known=known, made_bins=np.zeros_like(bins), known_bins=carry(bins, BIN.lows),
-        errors=np.bincount(error_cell(error), minlength=FINE).reshape(CELLS, QUARTERS).sum(axis=1).reshape(1, ROWS, QUARTERS),
+        errors=np.bincount(error_cell(error), minlength=FINE).reshape(1, ROWS, A_ROW),
     )  # fmt: skip
 
 

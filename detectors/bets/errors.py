@@ -6,7 +6,7 @@ import numpy as np
 
 from detectors.bets import Family
 from detectors.bets.exceedances import RHO, ExceedanceBet, sets_of
-from detectors.error_cells import CELLS, EDGES, QUARTERS, quantile
+from detectors.error_cells import A_ROW, CELLS, EDGES, QUARTERS, quantile
 from detectors.fixed import Floats
 from detectors.reading import Reading
 
@@ -51,7 +51,7 @@ class ErrorBet(ExceedanceBet):
         """Return the errors by cell, shape (1, segments, 128)."""
         out = np.zeros((1, len(reading.segments), CELLS))
         if len(reading.errors):
-            out[0] = reading.errors[..., :QUARTERS].reshape(len(reading.segments), CELLS)
+            out[0] = reading.errors[..., :A_ROW].reshape(len(reading.segments), CELLS, QUARTERS).sum(axis=2)
         return out
 
     def estimate(self, mean: float, half: float) -> tuple[float, float, float]:

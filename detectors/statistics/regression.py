@@ -7,7 +7,7 @@ import numpy as np
 
 from detectors.baselines.wilson import Z_90, wilson
 from detectors.cells import BIN, Layout
-from detectors.error_cells import ERRORS, FINE, LOWER_ENDS, QUARTERS, ROW_ENDS, SUMS, TOTAL, quantile
+from detectors.error_cells import A_ROW, ERRORS, FINE, LOWER_ENDS, ROW_ENDS, ROWS, SUMS, TOTAL, quantile
 from detectors.fixed import Floats, Ints
 from schemas.drift import Interval
 from schemas.figures import RegressionFigures
@@ -44,14 +44,11 @@ def error_figures(cells: Ints, sums: Ints) -> dict[str, Any]:
     """
     counts = np.zeros(FINE, dtype=np.int64)
     counts[cells] = TOTAL.count(sums, "n")
-    quantiles = {"median_absolute_error": quantile(counts, 0.5), "p90_absolute_error": quantile(counts, 0.9)}
-    return _means(TOTAL, LOWER_ENDS[cells], sums, int(counts.sum())) | quantiles
+    return _means(TOTAL, LOWER_ENDS[cells], sums, int(counts.sum())) | _quantiles(counts)
 
 
 def rung_error_figures(rows: Ints, sums: Ints) -> dict[str, Any]:
-    r"""Return the figures of errors as a rung has read them: of the means those that ``error_figures`` gives, of quantiles none.
-
-    A rung reads panes, whose cells are an eighth of a decade wide: too coarse for a quantile of which a report says 3.6 %.
+    r"""Return the figures of errors as a rung has read them, which are those that ``error_figures`` gives of the same errors.
 
     Parameters
     ----------
@@ -64,15 +61,21 @@ def rung_error_figures(rows: Ints, sums: Ints) -> dict[str, Any]:
     >>> from schemas.scored import Rows
     >>> [found] = error_rows(Rows("m", [], 2, {"kind": b"\x02\x02", "error": np.array([-3.0, 4.0]).tobytes()}), slice(None))
     >>> figures = rung_error_figures(found.row, found.parts)
-    >>> figures["n"], round(figures["mae"], 9), round(figures["rmse"] ** 2, 9), round(figures["mean_error"], 9)
-    (2, 3.5, 12.5, 0.5)
+    >>> figures["n"], round(figures["mae"], 9), round(figures["rmse"] ** 2, 9), round(figures["median_absolute_error"], 2)
+    (2, 3.5, 12.5, 3.16)
 
     """
-    return _means(ERRORS, ROW_ENDS[rows], sums, _held(sums))
+    counts = np.zeros((ROWS, A_ROW), dtype=np.int64)
+    counts[rows] = sums[:, :A_ROW]
+    return _means(ERRORS, ROW_ENDS[rows], sums, _held(sums)) | _quantiles(counts.ravel())
+
+
+def _quantiles(counts: Ints) -> dict[str, float]:
+    return {"median_absolute_error": quantile(counts, 0.5), "p90_absolute_error": quantile(counts, 0.9)}
 
 
 def _held(sums: Ints) -> int:
-    return int(sums[:, :QUARTERS].sum())
+    return int(sums[:, :A_ROW].sum())
 
 
 def _means(layout: Layout, unit: Floats, sums: Ints, n: int) -> dict[str, Any]:

@@ -152,11 +152,25 @@ def test_the_mature_rung_has_the_figures_of_numbers_known_by_its_age(unit: float
         assert figures.mae == pytest.approx(np.mean(np.abs(error)), rel=1e-9)
         assert figures.rmse == pytest.approx(np.sqrt(np.mean(np.square(error))), rel=1e-9)
         assert figures.mean_error == pytest.approx(np.mean(error), rel=1e-9)
-        assert (figures.median_absolute_error, figures.p90_absolute_error) == (None, None)
+        assert figures.median_absolute_error == pytest.approx(np.median(np.abs(error)), rel=0.036)
+        assert figures.p90_absolute_error == pytest.approx(np.quantile(np.abs(error), 0.9), rel=0.036)
         assert figures.coverage is not None
         assert (figures.coverage.value, figures.coverage.n) == (np.mean(held), len(held))
         assert figures.level == pytest.approx(0.9, rel=1e-9)
     assert [one.segment for one in model.mature] == [{}, {"region": "north"}, {"region": "south"}]
+
+
+def test_quantiles_of_the_mature_rung_are_those_of_all_labels_where_none_comes_later() -> None:
+    watch, _ = fold(demand(seed=3, days=20), policy=parse_policy('[models.demand]\nages = ["30d"]\n'))
+    model = report([watch]).models[0]
+    for aged, later in zip(model.mature, model.segments, strict=True):
+        assert aged.regression is not None
+        assert later.regression is not None
+        assert (aged.regression.n, aged.regression.median_absolute_error, aged.regression.p90_absolute_error) == (
+            later.regression.n,
+            later.regression.median_absolute_error,
+            later.regression.p90_absolute_error,
+        )
 
 
 def test_what_comes_after_the_mature_age_changes_no_figure_of_it() -> None:
