@@ -4,10 +4,10 @@ An absolute error falls into one of 512 cells on a fixed grid: nothing below 1.0
 So quantiles are known to 3.6 % on either side, of any distribution, from counts that add up (the idea of DDSketch; Masson, Rim & Lee, VLDB
 2019). Evidence sees four neighbouring cells as one, 8 a decade.
 
-Numbers come in any unit, and no fixed point holds all of them: beside its count a cell keeps the sums of errors, of absolute and of squared
-ones in units of its own lower end; panes keep counts by cell, sums by row of sixteen cells, in units of the row's. These are sums of integers: additive,
-mergeable, revertible. So are mean absolute error, root mean square error and bias, which are made from them; quantiles are made from the
-counts alone.
+Numbers come in any unit, and no fixed point holds all of them: beside its count a cell keeps the sums of errors, of absolute and of
+squared ones in units of its own lower end; panes keep counts by cell, sums by row of sixteen cells, in units of the row's. These are sums
+of integers: additive, mergeable, revertible. So are mean absolute error, root mean square error and bias, which are made from them;
+quantiles are made from the counts alone.
 """
 
 from collections.abc import Iterator

@@ -1,5 +1,6 @@
 """Signed rows of one request: what its predictions and the parts of its outcomes add to the scored record."""
 
+import math
 from typing import NamedTuple
 
 from detectors.entries import ABSTAINED, ALERTED, BINARY, MAPPED, POSITIVE, VALUED, OutcomeEntry, PredictionEntry
@@ -48,6 +49,7 @@ class Row(NamedTuple):
     loss: int = -1
     rival_loss: int = -1
     error: float | None = None  # of a number: predicted - true value
+    rival_error: float | None = None  # PAIR: of the rival's number
     feature_names: bytes = b""  # see ``feature_packing``
     feature_values: bytes = b""
 
@@ -185,7 +187,7 @@ def check_rows(made: PredictionEntry, outcome: OutcomeEntry) -> list[Row]:
 def pair_row(made: PredictionEntry, other: PredictionEntry, outcome: OutcomeEntry) -> Row:
     """Return what a label says of two versions that answered one request: which was wrong, and how far off their scores were.
 
-    Of two numbers the true value says which was further from it; neither where they were as far.
+    Of two numbers the true value says which was further from it, neither where they were as far, and by how much.
 
     The pair was made when the later one was: from then on there is something to compare, and a label counts by the time since. It has no
     segment.
@@ -199,11 +201,13 @@ def pair_row(made: PredictionEntry, other: PredictionEntry, outcome: OutcomeEntr
     >>> one = PredictionEntry("m", "1", 5, None, VALUED, None, b"", value=9.0)
     >>> other = PredictionEntry("m", "2", 5, None, VALUED, None, b"", value=12.0)
     >>> row = pair_row(one, other, OutcomeEntry(9, b"", true_value=10.0))
-    >>> row.predicted, row.label, row.binary, row.loss
-    (0, 1, 0, -1)
+    >>> row.predicted, row.label, row.binary, row.loss, row.error, row.rival_error
+    (0, 1, 0, -1, -1.0, 2.0)
     """
     if made.flags & VALUED:
-        own, its = (abs(_error(each.value, outcome.true_value) or 0.0) for each in (made, other))
+        errors = [_error(each.value, outcome.true_value) for each in (made, other)]
+        own, its = (abs(error or 0.0) for error in errors)
+        error, rival_error = errors if math.isfinite(own + its) else (None, None)
         return Row(
             made.model,
             made.version,
@@ -214,6 +218,8 @@ def pair_row(made: PredictionEntry, other: PredictionEntry, outcome: OutcomeEntr
             label=int(its > own),
             binary=0,
             rival=other.version,
+            error=error,
+            rival_error=rival_error,
         )
     mine, theirs = label_row(made, outcome, 0), label_row(other, outcome, 0)
     both = mine.score is not None and theirs.score is not None and mine.binary == theirs.binary

@@ -121,9 +121,10 @@ def difference(before: Counter[Row], after: Counter[Row]) -> list[Row]:
 
 
 def _order(row: Row) -> Row:
-    if row.score is not None and row.error is not None:
+    if row.score is not None and row.error is not None and row.rival_error is not None:
         return row
-    return row._replace(score=-1.0 if row.score is None else row.score, error=-math.inf if row.error is None else row.error)
+    error, rival_error = (-math.inf if error is None else error for error in (row.error, row.rival_error))
+    return row._replace(score=-1.0 if row.score is None else row.score, error=error, rival_error=rival_error)
 
 
 @lru_cache(maxsize=1_024)  # a prefix is read twice, without the arriving entry and with it

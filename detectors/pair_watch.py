@@ -32,10 +32,10 @@ from detectors.bets.pairs import PairScoreBet
 from detectors.families import BRIER, CHALLENGER, family
 from detectors.ladder import DAY_MS, Ladder
 from detectors.named_rates import SHARE_BITS, NamedBank, NamedRateBet, RateReading, rate_reading
-from detectors.pair_panes import PAIR, PairPanes
+from detectors.pair_panes import PAIR, SIZES, PairPanes
 from detectors.pair_words import worded
 from detectors.panel import Panel
-from detectors.panes import BEGINNING, SumTable
+from detectors.panes import BEGINNING, BIN_BITS, SumTable, grouped
 from detectors.rate_watch import RateWatch
 from detectors.tracks import Track
 from schemas.policy_models import ModelPolicy, WatchPolicy
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 RUNG = 1  # of the bank: there is one age
 EVEN = 0.5
 TOLERATED = {CHALLENGER: 1.0, BRIER: 0.25}  # of the policy's tolerance: a fifth of the coin's odds, a twentieth of the champion's score
+_TABLES = {"totals": PAIR, "history": PAIR, "total_sizes": SIZES, "history_sizes": SIZES}
 _DAY_BITS = 33
 _HALF = 1 << (_DAY_BITS - 1)
 
@@ -91,17 +92,26 @@ class VersionPairs(RateWatch):
         self.pairs = PairPanes(Ladder(policy.ages_ms, policy.horizon_ms).ages)
         self.totals = SumTable(PAIR)  # by rival
         self.history = SumTable(PAIR)  # of what was read, by rival and day of the prediction
+        # of numbers, by row of errors too
+        self.total_sizes, self.history_sizes = SumTable(SIZES), SumTable(SIZES)
 
     def new_bank(self, policy: ModelPolicy) -> NamedBank:
         """Return the bank of a policy, against the champion in force."""
         return PairBank(policy=against(policy, self.champion))
 
-    def add_pairs(self, rival: str, predicted_at: Ints, known_at: Ints, sums: Ints) -> None:
-        """Add what labels say of this version and a rival; sums in the layout ``PAIR``, shape (n, width)."""
+    def add_pairs(self, rival: str, predicted_at: Ints, known_at: Ints, sums: Ints, sizes: tuple[Ints, Ints, Ints] | None = None) -> None:
+        """Add what labels say of this version and a rival; sums in the layout ``PAIR``, shape (n, width), sizes as of ``pair_sizes``."""
         number = self.number(rival)
         self.totals.add(np.full(len(sums), number, dtype=np.int64), sums)
+        if sizes is not None:
+            self.total_sizes.add(number << BIN_BITS | sizes[1], sizes[2])
         if self.watched:
-            self.pairs.add(number, predicted_at, known_at - predicted_at, sums)
+            self.pairs.add(number, predicted_at, known_at - predicted_at, sums, sizes)
+
+    def sizes(self, rival: int) -> tuple[Ints, Ints]:
+        """Return how far off this version's numbers and a rival's were, all labels known so far: rows of errors and their ``SIZES``."""
+        within = self.total_sizes.span(rival << BIN_BITS, (rival + 1) << BIN_BITS)
+        return self.total_sizes.keys[within] & ((1 << BIN_BITS) - 1), self.total_sizes.rows[within]
 
     @property
     def watched(self) -> bool:
@@ -135,8 +145,10 @@ class VersionPairs(RateWatch):
             events += self.told(self.close_silent(due_ms, version), version)
             self.stepped = True
             events += self._follow(champion(due_ms), due_ms)
-            sums = self.pairs.read(rival, start_ms)
-            self.history.add(np.array([rival << _DAY_BITS | (start_ms // DAY_MS + _HALF)]), sums[np.newaxis])
+            sums, (rows, sizes) = self.pairs.read(rival, start_ms)
+            day = rival << _DAY_BITS | (start_ms // DAY_MS + _HALF)
+            self.history.add(np.array([day]), sums[np.newaxis])
+            self.history_sizes.add(day << BIN_BITS | rows, sizes)
             signals = self.bank.step(self._pane(due_ms, rival, start_ms, sums), StepContext(share=share(due_ms)))
             found = self.incidents.apply(signals, due_ms, self.segment_text) if signals or self.incidents.open else []
             events += self.told(found, version)
@@ -187,12 +199,13 @@ class VersionPairs(RateWatch):
 
     def worded(self, event: IncidentEvent) -> IncidentEvent:
         """Say which version is better, by how much, on how many outcomes: of the requests since the day of the onset."""
-        return worded(event, self.model_id, self.name, self._since(self.number(event.metric.partition(":")[2]), event.onset_ms))
+        return worded(event, self.model_id, self.name, *self._since(self.number(event.metric.partition(":")[2]), event.onset_ms))
 
-    def _since(self, rival: int, onset_ms: int) -> Ints:
-        first = rival << _DAY_BITS
-        within = self.history.span(first | (onset_ms // DAY_MS + _HALF), first + (1 << _DAY_BITS))
-        return np.asarray(self.history.rows[within].sum(axis=0))
+    def _since(self, rival: int, onset_ms: int) -> tuple[Ints, tuple[Ints, Ints]]:
+        first, end = rival << _DAY_BITS | (onset_ms // DAY_MS + _HALF), (rival + 1) << _DAY_BITS
+        sums = self.history.rows[self.history.span(first, end)].sum(axis=0)
+        within = self.history_sizes.span(first << BIN_BITS, end << BIN_BITS)
+        return np.asarray(sums), grouped(self.history_sizes.keys[within] & ((1 << BIN_BITS) - 1), self.history_sizes.rows[within])
 
     def state_against(self, rival: str) -> str:
         """Return what the evidence on a rival is at."""
@@ -204,7 +217,7 @@ class VersionPairs(RateWatch):
 
     def to_state(self) -> dict[str, Any]:
         """Return the state as plain values and bytes."""
-        own = {"pairs": self.pairs.to_state(), "totals": self.totals.to_state(), "history": self.history.to_state()}
+        own = {name: getattr(self, name).to_state() for name in ("pairs", *_TABLES)}
         return super().to_state() | own | {"champion": self.champion}
 
     def load(self, state: dict[str, Any]) -> None:
@@ -213,7 +226,8 @@ class VersionPairs(RateWatch):
         self.champion = state["champion"]
         self.bank = PairBank.from_state(state["bank"], policy=against(self.policy, self.champion))
         self.pairs = PairPanes.from_state(state["pairs"])
-        self.totals, self.history = SumTable.from_state(PAIR, state["totals"]), SumTable.from_state(PAIR, state["history"])
+        for name, layout in _TABLES.items():
+            setattr(self, name, SumTable.from_state(layout, state[name]))
 
 
 def against(policy: ModelPolicy, champion: str) -> ModelPolicy:

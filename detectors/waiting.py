@@ -14,7 +14,7 @@ MOST_ROWS = 16_000  # that wait; then they are counted
 # What may wait: sums that do not care for the order in which they are added, and names that ``Segments.meet`` has numbered in that of
 # the log. Who numbers other names (units, checks, probes, rivals, features) must see each message as it comes.
 PLAIN = frozenset(COLUMNS) - frozenset(
-    ["sign", "unit", "alert_key", "action", "review_ms", "probe", "passed", "total", "rival", "loss", "rival_loss"]
+    ["sign", "unit", "alert_key", "action", "review_ms", "probe", "passed", "total", "rival", "loss", "rival_loss", "rival_error"]
 )
 
 

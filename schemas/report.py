@@ -243,6 +243,9 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     alone: Count64 = 0  # it was wrong and the rival right
     rival_alone: Count64 = 0
     numbers: Count64 = 0  # of ``n``: both predicted a number
+    mae: Figure = None  # mean absolute error over these
+    rival_mae: Figure = None
+    mae_difference: Interval | None = None  # as ``difference``, in the unit of the numbers
     scored: Count64 = 0  # both have a score of one kind
     brier: Figure = None  # over these
     rival_brier: Figure = None

@@ -76,7 +76,8 @@ COLUMNS: dict[str, tuple[str, float]] = {
     "rival": ("<u2", 0),
     "loss": ("<i8", -1),  # PAIR: squared error of the version's score, in 2⁻⁴⁰; -1: not both have one, of one kind
     "rival_loss": ("<i8", -1),  # PAIR: of its rival's
-    "error": ("<f8", np.nan),  # of a number (LABEL): predicted - true value
+    "error": ("<f8", np.nan),  # of a number (LABEL, PAIR): predicted - true value
+    "rival_error": ("<f8", np.nan),  # PAIR: of the rival's number
 }
 
 

@@ -14,9 +14,9 @@ import numpy as np
 from detectors.families import CHALLENGER
 from detectors.findings import interval
 from detectors.ladder import DAY_MS
-from detectors.pair_panes import PAIR, pair_sums
+from detectors.pair_panes import PAIR, pair_sizes, pair_sums
 from detectors.pair_watch import VersionPairs, first_of
-from detectors.pair_words import brier_difference, difference
+from detectors.pair_words import brier_difference, difference, size_difference
 from detectors.rate_companion import MOST_VERSIONS, SHARING_DAYS, RateCompanion
 from detectors.segments import OTHER
 from schemas.report import Comparison
@@ -39,7 +39,7 @@ class Challengers(RateCompanion):
     """
 
     name = "comparisons"
-    state_version = 2
+    state_version = 3
     versions: dict[str, VersionPairs]
 
     def new(self, name: str) -> VersionPairs:
@@ -66,12 +66,15 @@ class Challengers(RateCompanion):
         version, rival, made, known = column("version"), column("rival"), column("predicted_at"), column("known_at")
         sides = column("predicted"), column("label"), column("loss"), column("rival_loss")
         swapped = sides[1], sides[0], sides[3], sides[2]
+        off = (rows.column("error")[where], rows.column("rival_error")[where]) if "rival_error" in rows.columns else None
         for code in np.unique(version * len(rows.texts) + rival).tolist():
             mine = (version == code // len(rows.texts)) & (rival == code % len(rows.texts))
             one, other = rows.versions[code // len(rows.texts)], rows.texts[code % len(rows.texts)]
-            for name, against, side in ((one, other, sides), (other, one, swapped)):
-                sums = pair_sums(column("sign")[mine], *(values[mine] for values in side), numbers=1 - column("binary")[mine])
-                self._pairs(name).add_pairs(against, made[mine], known[mine], sums)
+            sign = column("sign")[mine]
+            for name, against, side, order in ((one, other, sides, 1), (other, one, swapped, -1)):
+                sums = pair_sums(sign, *(values[mine] for values in side), numbers=1 - column("binary")[mine])
+                sizes = None if off is None else pair_sizes(sign, *(errors[mine] for errors in off[::order]))
+                self._pairs(name).add_pairs(against, made[mine], known[mine], sums, sizes)
         if self._watched:
             self.first_ms = min(self.first_ms, int(known.min()))
 
@@ -129,6 +132,7 @@ def _comparison(mine: VersionPairs, rival: str, sums: Ints) -> Comparison | None
     n, scored = int(sums[PAIR.at["n"]]), int(sums[PAIR.at["scored"]])
     if n <= 0:
         return None
+    by = size_difference(*mine.sizes(mine.names.index(rival)))
     loss, rival_loss = (float(PAIR.total(sums, name)) / scored if scored > 0 else None for name in ("loss", "rival_loss"))
     return Comparison(
         rival=rival,
@@ -139,6 +143,9 @@ def _comparison(mine: VersionPairs, rival: str, sums: Ints) -> Comparison | None
         alone=max(int(sums[PAIR.at["alone"]]), 0),
         rival_alone=max(int(sums[PAIR.at["rival_alone"]]), 0),
         numbers=max(int(sums[PAIR.at["numbers"]]), 0),
+        mae=None if by is None else by[0],
+        rival_mae=None if by is None else by[1],
+        mae_difference=None if by is None else interval(by[2]),
         scored=max(scored, 0),
         brier=loss,
         rival_brier=rival_loss,

@@ -41,6 +41,7 @@ def _comparisons(model: ModelReport) -> Table:
             interval(one.difference),
             f"{thousands(one.alone)} against {thousands(one.rival_alone)}",
             interval(one.brier_difference),
+            interval(one.mae_difference, "regression"),
             one.state,
         )
         for one in model.comparisons
@@ -49,7 +50,7 @@ def _comparisons(model: ModelReport) -> Table:
         "Beside other versions",
         "Requests that both versions answered and whose label is known; differences below zero speak for this version, with 95 % "
         "intervals that hold however often one looks. Of predicted numbers, wrong is the one that was further from the truth.",
-        ("Version", "Requests", "Wrong", "Difference", "Wrong alone", "Difference of Brier scores", "State"),
+        ("Version", "Requests", "Wrong", "Difference", "Wrong alone", "Difference of Brier scores", "Of mean absolute errors", "State"),
         rows,
     )
 

@@ -221,7 +221,7 @@ def test_panes_wait_for_the_age_and_take_no_label_known_later() -> None:
     assert panes.due(5 * DAY_MS - 1, {1: "x"}) == []
     [(due, rival, start)] = panes.due(5 * DAY_MS, {1: "x"})
     assert (due, PairPanes.from_state(panes.to_state()).to_state()) == (5 * DAY_MS, panes.to_state())
-    assert panes.read(rival, start)[PAIR.at["n"]] == 2
+    assert panes.read(rival, start)[0][PAIR.at["n"]] == 2
     panes.passed(5 * DAY_MS)
     panes.add(1, np.zeros(1, dtype=np.int64), np.ones(1, dtype=np.int64), pair_sums(*one[:, :1]))
     assert not len(panes.table.keys)

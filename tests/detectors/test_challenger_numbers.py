@@ -1,5 +1,6 @@
 """Versions that predict numbers: which of two was further from the truth, from the records to what is said of them."""
 
+import re
 from functools import cache
 
 import msgspec
@@ -7,18 +8,26 @@ import numpy as np
 import pytest
 from support.stories import DAY_MS, START_MS, Record, findings, fold
 
+from detectors.companions.challenger import Challengers
 from detectors.entries import BINARY, POSITIVE, VALUED, OutcomeEntry, PredictionEntry, encode_entry
 from detectors.join_rows import Row
 from detectors.join_rule import rule
+from detectors.pair_panes import PAIR
+from detectors.pair_words import size_difference
 from detectors.watch import Watch
 from detectors.watch_report import report
 from schemas.findings import Event, EventType
 from schemas.policy import parse_policy
 from schemas.policy_models import DEFAULT_FAMILIES
-from schemas.scored import Kind
+from schemas.scored import Kind, Origin, Rows
 
 ALONE = "".join(f"[models.demand.watch.{family}]\nenabled = false\n" for family in DEFAULT_FAMILIES)
 WATCHED = parse_policy(f'[models.demand]\nages = ["2d"]\n{ALONE}[models.demand.watch.challenger]\n')
+MEAN_OF_ONE = np.sqrt(2 / np.pi)  # absolute error of one deviation
+BY = re.compile(
+    r"its mean absolute error is (\S+), the champion's (\S+), the difference (\S+) \((\S+) to (\S+)\)\. "
+    r"Consider it in the champion's place\."
+)
 MADE = PredictionEntry("m", "1", 5, None, VALUED, None, b"one", value=9.0)
 SECOND = PredictionEntry("m", "2", 8, None, VALUED, None, b"two", value=12.0)
 
@@ -61,6 +70,10 @@ def test_the_version_that_is_closer_to_the_truth_is_found_and_said_so() -> None:
     assert data.message.startswith("Version 2 of demand is closer to the truth than the champion 1: ")
     assert " of its numbers were further from the truth than the other's, of the champion's " in data.message
     assert "wrong" not in data.message
+    own, rival, gap, lo, hi = (float(x) for x in BY.search(data.message).groups())  # type: ignore[union-attr]
+    assert gap == pytest.approx(own - rival, abs=0.03)
+    assert lo < gap < hi < 0
+    assert lo < MEAN_OF_ONE * (7 - 10) < hi
     assert {panel.bet.name for panel in _bank(watch).panels[1]} == {"challenger:1"}
 
 
@@ -90,6 +103,59 @@ def test_figures_are_those_of_a_count() -> None:
     assert (first.alone, first.rival_alone) == (second.rival_alone, second.alone) == (further, len(truth) - further)
     assert first.error == further / len(truth)
     assert (first.state, second.state) == ("off", "alarm")
+    means = off["1"].mean(), off["2"].mean()
+    assert (first.mae, first.rival_mae) == (second.rival_mae, second.mae) == pytest.approx(means, rel=1e-9)
+    assert second.mae_difference.value == pytest.approx(means[1] - means[0], rel=1e-9)
+    assert (second.mae_difference.lo, second.mae_difference.hi) == pytest.approx((-first.mae_difference.hi, -first.mae_difference.lo))
+    # an interval that holds at any time is wider than that of one look, and not three times as wide
+    once = 1.96 * (off["2"] - off["1"]).std() / np.sqrt(len(truth))
+    assert once < second.mae_difference.hi - second.mae_difference.value < 3 * once
+
+
+def seldom_far_off(days: int = 60, per_day: int = 60) -> list[Record]:
+    """Version 2 is closer in four of five requests, and far off in the fifth."""
+    rng, records = np.random.default_rng(4), []
+    for i in range(days * per_day):
+        at, off = START_MS + i * DAY_MS // per_day, 100.0 if rng.random() < 0.2 else 1.0
+        for version, value in (("1", rng.choice([-2.0, 2.0])), ("2", rng.choice([-off, off]))):
+            made = {"request_id": f"r{i}", "model_id": "demand", "model_version": version, "timestamp": at}
+            records.append((at, "predictions", made | {"predicted_value": 400.0 + float(value)}))
+        records.append((at + 60_000, "outcomes", {"request_id": f"r{i}", "timestamp": at + 60_000, "true_value": 400.0}))
+    return sorted(records, key=lambda record: record[0])
+
+
+def test_mostly_closer_and_at_times_far_off_is_said_so() -> None:
+    watch, events = fold(seldom_far_off(), policy=WATCHED)
+    opened, *later = (event.data.message for event in of_rivals(events))
+    assert opened.startswith("Version 2 of demand is closer to the truth than the champion 1: ")
+    assert opened.endswith("Consider it in the champion's place.")  # some dozens of requests do not say by how much
+    assert later[-1].endswith("Its errors are larger on average, though: look at its largest ones.")
+    [mine] = report([watch]).models[1].comparisons
+    assert mine.difference.hi < 0 < mine.mae_difference.lo
+    assert mine.mae_difference.value == pytest.approx(0.2 * 100 + 0.8 * 1 - 2, abs=2)
+
+
+def test_what_was_corrected_counts_once_by_how_much_too() -> None:
+    """True values that were wrong by much at first: figures are those of the right ones, in any order of arrival."""
+    records = forecasts(seed=7, off={"1": 10.0, "2": 7.0}, days=10)
+    first = [(at, topic, r | {"true_value": r["true_value"] + 1e6} if topic == "outcomes" else r) for at, topic, r in records]
+    again = [(at + DAY_MS, topic, r | {"timestamp": at + DAY_MS}) for at, topic, r in records if topic == "outcomes"]
+    plain, _ = fold(records, policy=WATCHED)
+    for changed in (sorted(first + again, key=lambda record: record[0]), again + first):
+        watch, _ = fold(changed, policy=WATCHED, ticks=False)
+        for mine, right in zip(report([watch]).models, report([plain]).models, strict=True):
+            assert mine.comparisons[0].mae == right.comparisons[0].mae
+            assert mine.comparisons[0].mae_difference == right.comparisons[0].mae_difference
+
+
+def test_rows_of_a_join_that_said_nothing_of_errors_are_compared_as_before() -> None:
+    origin = [Origin("outcomes", "o", 0)]
+    one = {"kind": b"\x06", "predicted": b"\x01", "binary": b"\x00", "rival": b"\x01\x00", "offset": (5).to_bytes(8, "little")}
+    pairs = Challengers("m", WATCHED.for_model("m"))
+    pairs.add(Rows("m", origin, 1, one, ["1"], ["", "2"]), np.array([0]))
+    sums = pairs.versions["1"].totals.rows[0]
+    assert sums[[PAIR.at["n"], PAIR.at["numbers"]]].tolist() == [1, 1]
+    assert size_difference(*pairs.versions["1"].sizes(0)) is None
 
 
 @pytest.mark.parametrize("chunk", [397, 20_000])
@@ -111,6 +177,7 @@ def test_two_numbers_are_compared_when_the_truth_is_known() -> None:
     [pair] = pairs(MADE, SECOND, OutcomeEntry(9, b"true", true_value=10.0))
     assert (pair.version, pair.rival, pair.predicted, pair.label, pair.binary) == ("1", "2", 0, 1, 0)
     assert (pair.predicted_at, pair.known_at, pair.loss, pair.rival_loss) == (8, 9, -1, -1)
+    assert (pair.error, pair.rival_error) == (-1.0, 2.0)
 
 
 def test_as_far_to_either_side_says_nothing() -> None:
@@ -122,7 +189,7 @@ def test_as_far_to_either_side_says_nothing() -> None:
 def test_numbers_whose_errors_overflow_say_nothing(huge: float) -> None:
     one, other = (msgspec.structs.replace(each, value=huge) for each in (MADE, SECOND))
     [pair] = pairs(one, other, OutcomeEntry(9, b"true", true_value=-huge))
-    assert (pair.predicted, pair.label) == (0, 0)
+    assert (pair.predicted, pair.label, pair.error, pair.rival_error) == (0, 0, None, None)
 
 
 def test_a_correction_takes_back_what_was_said_of_two_numbers() -> None:
