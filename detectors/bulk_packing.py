@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -36,6 +37,7 @@ from detectors.entries import (
 )
 from detectors.feature_packing import pack_features, wanted
 from detectors.fixed import Ints
+from detectors.growing import Growing
 from detectors.packing import MONEY, claim, number, pack_outcome, pack_subgroups, particulars
 from detectors.pending import FRAME_BYTES, MAX_ENTRY, frame
 from schemas.bulk import held_by
@@ -119,22 +121,19 @@ class Shapes(dict[tuple[Any, ...], int]):
         super().__init__()
         self.contexts = Contexts()
         self.tails: list[bytes] = []
-        self.rows: list[tuple[float, int, int, int]] = []  # threshold, flags, time to live, number of the tail
+        self._rows = Growing([("threshold", "<f8"), ("flags", "<i8"), ("ttl_ms", "<i8"), ("context", "<i8")])
         self._held = held
-        self._columns: list[npt.NDArray[Any]] = []
 
-    def column(self, position: int) -> npt.NDArray[Any]:
-        """Return a column of ``rows``."""
-        if not self._columns or len(self._columns[0]) != len(self.rows):
-            self._columns = [np.array(column) for column in zip(*self.rows, strict=True)]
-        return self._columns[position]
+    def column(self, name: str) -> npt.NDArray[Any]:
+        """Return threshold, flags, time to live in ms, or the number of the tail, by number of the shape."""
+        return self._rows.column(name)
 
     def __missing__(self, shape: tuple[Any, ...]) -> int:
         """Return the number of a shape that was not met before: (model, version, subgroups as JSON, more)."""
         model, version, subgroups, more = shape
         policy, ttl_ms = self._held(model)
         try:
-            packed = pack_subgroups(_decode_subgroups(subgroups) if subgroups else None, policy)
+            packed = _packed(subgroups, policy.dimensions, policy.intersections)
         except (msgspec.MsgspecError, ValueError):
             self[shape] = -1
             return -1
@@ -143,9 +142,15 @@ class Shapes(dict[tuple[Any, ...], int]):
         made = Tail(model, version, packed, label, *rest)
         tail = encode_tail(made)
         self.tails.append(tail)
-        self.rows.append((policy.threshold, BINARY | MAPPED if mapped else BINARY, ttl_ms, self.contexts.know(tail, made)))
-        self[shape] = len(self.rows) - 1
-        return len(self.rows) - 1
+        flags = BINARY | MAPPED if mapped else BINARY
+        number = self[shape] = self._rows.add((policy.threshold, flags, ttl_ms, self.contexts.know(tail, made)))
+        return number
+
+
+@lru_cache(1_024)
+def _packed(subgroups: bytes, dimensions: tuple[str, ...] | None, intersections: tuple[tuple[str, ...], ...]) -> bytes:
+    """Return the packed subgroups of JSON, no bytes for none; models share them."""
+    return pack_subgroups(_decode_subgroups(subgroups) if subgroups else None, dimensions, intersections)
 
 
 def times_ms(records: Sequence[Any]) -> Ints:
@@ -207,8 +212,8 @@ def pack_predictions(arrivals: Arrivals, sources: npt.NDArray[Any], what: Shaped
     """Return the frames of predictions; ``sources`` is what stands for each batch's source partition, see ``pending.origin_prefix``."""
     records, codes = arrivals.records, what.codes
     score = np.array([record.score for record in records], dtype=np.float64)  # None becomes NaN
-    flags = shapes.column(1)[codes]
-    flags |= np.where(score >= shapes.column(0)[codes], POSITIVE, 0)
+    flags = shapes.column("flags")[codes]
+    flags |= np.where(score >= shapes.column("threshold")[codes], POSITIVE, 0)
     for i, (said, flag) in what.claims.items():
         score[i] = np.nan if said is None else said
         flags[i] = flag
@@ -223,7 +228,7 @@ def pack_predictions(arrivals: Arrivals, sources: npt.NDArray[Any], what: Shaped
     amount = np.zeros(len(records), dtype=np.int64)
     if amounts.count(None) < len(amounts):
         amount = np.rint(np.nan_to_num(np.array(amounts, dtype=np.float64)) * MONEY).astype(np.int64)
-    made = Made(arrivals.at_ms, score, flags, amount, shapes.column(3)[codes], what.features)
+    made = Made(arrivals.at_ms, score, flags, amount, shapes.column("context")[codes], what.features)
     heads = np.empty(len(records), dtype=PREDICTION_FRAME)
     heads["form"] = PREDICTION_FORM | flags
     heads["score"] = score
@@ -249,7 +254,7 @@ def pack_predictions(arrivals: Arrivals, sources: npt.NDArray[Any], what: Shaped
         if what.features:
             entry = msgspec.structs.replace(entry, feature_values=what.features[i])
         frames[i] = frame(frames[i][2:FRAME_BYTES], encode_entry(entry))
-    return Frames(arrivals, frames, shapes.column(2)[codes].tolist(), made=made)
+    return Frames(arrivals, frames, shapes.column("ttl_ms")[codes].tolist(), made=made)
 
 
 def labels_only(records: Sequence[Any]) -> npt.NDArray[np.bool_]:

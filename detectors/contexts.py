@@ -3,11 +3,11 @@
 from typing import Any
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 
 from detectors.entries import Tail, decode_tail, subgroup_pairs
 from detectors.feature_packing import unpack_names
+from detectors.fixed import Ints
+from detectors.growing import Growing
 
 UNREADABLE = -1
 MOST = 100_000  # distinct tails; then whoever holds them begins anew
@@ -19,6 +19,19 @@ FIELDS = (
 )
 
 
+class _Numbers(dict[str, int]):
+    """The number of each text, made on demand."""
+
+    def __init__(self) -> None:
+        super().__init__({"": 0})
+        self.texts = [""]
+
+    def __missing__(self, text: str) -> int:
+        number = self[text] = len(self.texts)
+        self.texts.append(text)
+        return number
+
+
 class Names:
     """Numbers texts, and the subgroups and names of features of entries, in order of their first use; 0 is the empty one of each.
 
@@ -28,25 +41,25 @@ class Names:
     """
 
     def __init__(self) -> None:
-        self.texts = [""]
-        self.subgroups: list[list[tuple[str, str]]] = [[]]  # (dimension, value), in the order of the dimensions' names
+        numbers = _Numbers()
+        self.texts = numbers.texts
+        self.number = numbers.__getitem__  # of a text, new or known
+        # of each subgroups where its pairs stand, and how many they are; dimension and value of each pair, numbers of texts: in the order
+        # of the dimensions' names
+        self.subgroups = Growing([("first", "<i8"), ("count", "<i8")])
+        self.pairs = Growing([("dimension", "<i8"), ("value", "<i8")])
         self.feature_names: list[list[str]] = [[]]
-        self._numbers = {"": 0}
-        self._blobs = {b"": 0}
+        self._blobs = {b"": self.subgroups.add((0, 0))}
         self._feature_blobs = {b"": 0}
-
-    def number(self, text: str) -> int:
-        """Return the number of a text, new or known."""
-        number = self._numbers.setdefault(text, len(self.texts))
-        if number == len(self.texts):
-            self.texts.append(text)
-        return number
 
     def subgroups_number(self, blob: bytes) -> int:
         """Return the number of packed subgroups, new or known; see ``entries.subgroup_pairs``."""
-        number = self._blobs.setdefault(blob, len(self.subgroups))
-        if number == len(self.subgroups):
-            self.subgroups.append(subgroup_pairs(blob))
+        number = self._blobs.get(blob)
+        if number is None:
+            pairs = subgroup_pairs(blob)
+            number = self._blobs[blob] = self.subgroups.add((len(self.pairs), len(pairs)))
+            for dimension, value in pairs:
+                self.pairs.add((self.number(dimension), self.number(value)))
         return number
 
     def feature_names_number(self, blob: bytes) -> int:
@@ -70,12 +83,11 @@ class Contexts(dict[bytes, int]):
     def __init__(self) -> None:
         super().__init__()
         self.names = Names()
-        self._table: npt.NDArray[np.int64] = np.zeros((64, len(FIELDS)), dtype=np.int64)
-        self._n = 0
+        self._table = Growing([(name, "<i8") for name in FIELDS])
 
-    def column(self, name: str) -> npt.NDArray[np.int64]:
+    def column(self, name: str) -> Ints:
         """Return a column of ``FIELDS`` by number of the tail."""
-        return self._table[:, FIELDS.index(name)]
+        return self._table.column(name)
 
     def __missing__(self, raw: bytes) -> int:
         """Read a tail that was not met before."""
@@ -91,13 +103,8 @@ class Contexts(dict[bytes, int]):
         return self._add(raw, tail) if number is None else number
 
     def _add(self, raw: bytes, tail: Tail) -> int:
-        row = self._row(tail)
-        if self._n == len(self._table):
-            self._table = np.concatenate([self._table, np.zeros_like(self._table)])
-        self._table[self._n] = row
-        self[raw] = self._n
-        self._n += 1
-        return self._n - 1
+        number = self[raw] = self._table.add(self._row(tail))
+        return number
 
     def _row(self, tail: Tail) -> tuple[Any, ...]:
         number = self.names.number

@@ -126,7 +126,7 @@ _value = struct.Struct("<3d")
 _encode = msgspec.msgpack.Encoder().encode
 _decode_array = msgspec.msgpack.Decoder(Entry).decode
 _decode_tail = msgspec.msgpack.Decoder(_StoredTail).decode
-_decode_subgroups = msgspec.msgpack.Decoder(list[str]).decode
+_decode_subgroups = msgspec.msgpack.Decoder(tuple[str, ...]).decode
 
 
 def encode_entry(entry: Entry) -> bytes:
@@ -170,7 +170,7 @@ def encode_value(value: float | None, lower: float | None, upper: float | None) 
 def encode_tail(tail: Tail) -> bytes:
     """Return the bytes of a tail: of one that is names alone, in short; else its fields as far as they differ from their defaults."""
     if tail == Tail(tail.model, tail.version, tail.subgroups):
-        short = squeeze([tail.model, tail.version, *(_decode_subgroups(tail.subgroups) if tail.subgroups else ())])
+        short = squeeze([tail.model, tail.version, *subgroup_texts(tail.subgroups)])
         if short is not None:
             return short
     values: list[Any] = list(msgspec.structs.astuple(tail))
@@ -283,7 +283,13 @@ def _digest(number: int) -> bytes:
     return number.to_bytes(8, "little")
 
 
+@lru_cache(256)
+def subgroup_texts(blob: bytes) -> tuple[str, ...]:
+    """Return an entry's subgroups as they stand in it: dimension, value, dimension, value, and so on."""
+    return _decode_subgroups(blob) if blob else ()
+
+
 def subgroup_pairs(blob: bytes) -> list[tuple[str, str]]:
     """Return (dimension, value) of an entry's subgroups, in the order of the dimensions' names."""
-    flat = _decode_subgroups(blob) if blob else []
+    flat = subgroup_texts(blob)
     return list(zip(flat[::2], flat[1::2], strict=True))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from hashlib import blake2b
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -63,7 +64,7 @@ def pack_prediction(record: Prediction, raw: bytes, policy: ModelPolicy, at_ms: 
         label,
         digest(raw),
         money(record.amount),
-        pack_subgroups(record.subgroups, policy),
+        pack_subgroups(record.subgroups, policy.dimensions, policy.intersections),
         *particulars(record),
         *number(record),
         *features,
@@ -156,17 +157,20 @@ def claim(record: Prediction, policy: ModelPolicy) -> tuple[float | None, int, s
     return score, flags | POSITIVE if claimed else flags, str(positive) if mapped else None
 
 
-def pack_subgroups(given: dict[str, Any] | None, policy: ModelPolicy) -> bytes:
-    """Return the subgroups that a policy keeps, intersections included; see ``subgroup_pairs``."""
+def pack_subgroups(
+    given: dict[str, Any] | None, dimensions: tuple[str, ...] | None = None, intersections: tuple[tuple[str, ...], ...] = ()
+) -> bytes:
+    """Return the subgroups that a policy keeps, intersections included, both as it says; see ``entries.subgroup_pairs``."""
     if not given:
         return b""
-    single = segment(given)
-    wanted = policy.dimensions
-    groups = {joint([name]) if JOINT in name else name: value for name, value in single.items() if wanted is None or name in wanted}
-    for names in policy.intersections:
-        if all(name in single for name in names):
-            groups[joint(names)] = joint([single[name] for name in names])
-    return _encode([text for pair in sorted(groups.items()) for text in pair])
+    groups = single = segment(given)
+    if dimensions is not None or intersections or any(JOINT in name for name in single):
+        groups = {joint([name]) if JOINT in name else name: single[name] for name in single if dimensions is None or name in dimensions}
+        for names in intersections:
+            if all(name in single for name in names):
+                groups[joint(names)] = joint([single[name] for name in names])
+        groups = dict(sorted(groups.items()))
+    return _encode(list(chain.from_iterable(groups.items())))
 
 
 def joint(parts: Sequence[str]) -> str:

@@ -1,7 +1,8 @@
 """What a batch gave, as one scored message per model (more only where it would be too long)."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -10,12 +11,14 @@ from detectors.contexts import Names
 from detectors.feature_packing import feature_columns
 from detectors.fixed import Ints
 from detectors.join_rows import Row
+from detectors.stretches import Distinct, distinct, ranges, stretch_of, unique
 from schemas.scored import COLUMNS, Origin, Rows
 
 OTHER = "__other__"
 _PLACE = ("origin", "offset", "index")
 _TEXTS = ("probe", "action", "rival", "unit", "alert_key")  # the narrow columns first: they get the low indexes
 _PLAIN = tuple(name for name in COLUMNS if name not in {*_PLACE, *_TEXTS, "version"})
+_FEATURED = ("feature_names", "feature_values")
 _NUMBERED = ("model", "version", *_TEXTS)  # held as numbers of ``Names`` until a message is made
 _FLOATS = frozenset(name for name, (dtype, _) in COLUMNS.items() if dtype == "<f8")
 _FIELD = {"count": "records"}  # where a field of ``Row`` has another name than its column
@@ -93,14 +96,9 @@ class RowsBuilder:
         order = np.argsort(rank * (int(columns["order"].max()) + 1) + columns["order"], kind="stable")
         columns = {name: column[order] for name, column in columns.items()}
         rank = rank[order]
-        starts = np.flatnonzero(np.concatenate(([True], rank[1:] != rank[:-1])))
-        present = {name: _present(name, columns[name], starts) for name in columns if name in COLUMNS}
-        out = []
-        for i, (start, stop) in enumerate(zip(starts.tolist(), [*starts[1:].tolist(), len(rank)], strict=True)):
-            mine = {name: column[start:stop] for name, column in columns.items() if name not in present or present[name][i]}
-            for begin, end in _cuts(mine, stop - start, self._max_rows):
-                out.append(self._message(group[rank[start]], {name: column[begin:end] for name, column in mine.items()}, end - begin))
-        return out
+        starts = np.concatenate(([0], np.flatnonzero(rank[1:] != rank[:-1]) + 1, [len(rank)]))
+        starts = _cut(starts, columns, self._max_rows)
+        return self._messages([group[number] for number in rank[starts[:-1]].tolist()], columns, starts)
 
     def _rows_columns(self) -> dict[str, Column]:
         """Return the rows that came one by one as columns."""
@@ -130,7 +128,7 @@ class RowsBuilder:
     def _groups(self, columns: Mapping[str, Column]) -> tuple[Ints, dict[int, str]]:
         """Return a number for each row such that rows of one message share it, in the order of messages; and each number's model."""
         model = columns.get("model", np.zeros(len(columns["order"]), dtype=np.int64))
-        used, code = np.unique(model, return_inverse=True)
+        used, _, code = unique(model, len(self._names.texts))
         texts = [self._names.texts[number] for number in used.tolist()]
         ranked = sorted(range(len(texts)), key=texts.__getitem__)
         rank = np.empty(len(texts), dtype=np.int64)
@@ -139,89 +137,112 @@ class RowsBuilder:
         number = rank[code] * parts + columns["origin"] // _MAX_ORIGINS
         return number, {at * parts + part: texts[i] for at, i in enumerate(ranked) for part in range(parts)}
 
-    def _message(self, model: str, columns: dict[str, Column], n: int) -> Rows:
-        names = self._names
-        zero = np.zeros(n, dtype=np.int64)
-        used, codes = np.unique(columns.get("origin", zero), return_inverse=True)
-        local: dict[str, Column] = {"origin": codes, "offset": columns.get("offset", zero), "index": columns.get("index", zero)}
-        local |= {name: columns[name] for name in _PLAIN if name in columns}
-        versions: dict[str, int] = {}
-        local["version"] = _codes(versions, columns.get("version", zero), names.texts)
-        texts = {"": 0}
+    def _messages(self, models: Sequence[str], columns: Mapping[str, Column], starts: Ints) -> list[Rows]:
+        """Return the messages of rows in their order; ``starts`` as of ``stretches.distinct``."""
+        origins, local = _numbered(columns["origin"], starts)
+        packed = [_pack("origin", local, starts)]
+        packed += [_pack(name, columns[name], starts) for name in ("offset", "index", *_PLAIN) if name in columns]
+        zero = np.zeros(int(starts[-1]), dtype=np.int64)
+        versions: list[dict[str, int]] = [{} for _ in models]
+        packed.append(_pack("version", self._codes(versions, distinct(columns.get("version", zero), starts)), starts))
+        texts = [{"": 0} for _ in models]
         for name in _TEXTS:
             if name in columns and columns[name].any():
-                local[name] = _codes(texts, columns[name], names.texts)
-        dimensions = _dimensions(columns.get("subgroups", zero), names.subgroups, texts)
-        features = self._features(columns, n, texts) if columns.get("feature_names", zero).any() else {}
-        packed = {name: column.astype(COLUMNS[name][0]).tobytes() for name, column in local.items() if _present(name, column, [0])[0]}
-        return Rows(model, [self._origins[i] for i in used.tolist()], n, packed, list(versions), list(texts), dimensions, features)
+                packed.append(_pack(name, self._codes(texts, distinct(columns[name], starts)), starts))
+        dimensions = self._dimensions(columns.get("subgroups", zero), starts, texts)
+        featured = columns.get("feature_names", zero).any()
+        out = []
+        for i, (model, (begin, end)) in enumerate(zip(models, pairwise(starts.tolist()), strict=True)):
+            mine = {each.name: each.data[begin * each.width : end * each.width] for each in packed if each.present[i]}
+            features = self._features({name: columns[name][begin:end] for name in _FEATURED}, texts[i]) if featured else {}
+            used = [self._origins[number] for number in origins[i]]
+            out.append(Rows(model, used, end - begin, mine, list(versions[i]), list(texts[i]), dimensions[i], features))
+        return out
 
-    def _features(self, columns: Mapping[str, Column], n: int, texts: dict[str, int]) -> dict[str, bytes]:
+    def _codes(self, codes: Sequence[dict[str, int]], found: Distinct, most: int | None = _WIDEST) -> Ints:
+        """Return the index of each text in its message, new ones added; of ``most`` the last stands for the rest."""
+        texts = list(map(self._names.texts.__getitem__, found.numbers.tolist()))
+        index = []
+        for mine, (begin, end) in zip(codes, pairwise(found.starts.tolist()), strict=True):
+            for text in texts[begin:end]:
+                known = mine.get(text)
+                if known is None:
+                    known = mine.setdefault(text if most is None or len(mine) < most - 1 else OTHER, len(mine))
+                index.append(known)
+        return np.array(index, dtype=np.int64)[found.which]
+
+    def _dimensions(self, subgroups: Ints, starts: Ints, texts: Sequence[dict[str, int]]) -> list[dict[str, bytes]]:
+        """Return for each message a column of indexes into its texts per dimension; each distinct combination is read once."""
+        names = self._names
+        used = distinct(subgroups, starts)
+        count = names.subgroups.column("count")[used.numbers]
+        pair = ranges(names.subgroups.column("first")[used.numbers], count)
+        out: list[dict[str, bytes]] = [{} for _ in texts]
+        if not len(pair):
+            return out
+        owner = np.repeat(np.arange(len(count)), count)  # of each pair, which of those used
+        code = self._codes(texts, distinct(names.pairs.column("value")[pair], np.searchsorted(owner, used.starts)), most=None)
+        number, _, dimension = unique(names.pairs.column("dimension")[pair], len(names.texts))
+        made, _, column = unique(stretch_of(used.starts)[owner] * len(number) + dimension, len(texts) * len(number))
+        message = made // len(number)  # of each column: one for each message and dimension in it
+        sizes, rows = np.diff(used.starts)[message], np.diff(starts)[message]
+        begin = np.cumsum(sizes) - sizes - used.starts[message]
+        table = np.zeros(int(sizes.sum()), dtype="<u4")  # by column, and which of those used in its message
+        table[begin[column] + owner] = code
+        data = table[np.repeat(begin, rows) + used.which[ranges(starts[message], rows)]].tobytes()
+        titles = [names.texts[at] for at in number[made % len(number)].tolist()]
+        for i, title, end, n in sorted(zip(message.tolist(), titles, np.cumsum(rows).tolist(), rows.tolist(), strict=True)):
+            out[i][title] = data[4 * (end - n) : 4 * end]
+        return out
+
+    def _features(self, columns: Mapping[str, Column], texts: dict[str, int]) -> dict[str, bytes]:
         """Return a column of codes per feature."""
         names, kept = columns["feature_names"], columns["feature_values"]
-        used, which = _distinct(names)
+        used = distinct(names, np.array([0, len(names)]))
         groups = []
-        for place, number in enumerate(used):
+        for place, number in enumerate(used.numbers.tolist()):
             if number:
-                rows = np.flatnonzero(which == place)
+                rows = np.flatnonzero(used.which == place)
                 groups.append((self._names.feature_names[number], rows, [self._values[i] for i in kept[rows].tolist()]))
-        return feature_columns(groups, n, lambda word: texts.setdefault(word, len(texts)))
+        return feature_columns(groups, len(names), lambda word: texts.setdefault(word, len(texts)))
 
 
-def _present(name: str, column: Column, starts: Any) -> Any:
-    """Say in which groups of rows, by where they start, a column is anything but absent; shape of ``starts``."""
-    absent = COLUMNS[name][1]
-    return np.logical_or.reduceat(~np.isnan(column) if np.isnan(absent) else column != absent, starts)
+class _Packed(NamedTuple):
+    """A column of all messages as bytes."""
+
+    name: str
+    data: bytes
+    width: int  # bytes of an element
+    present: list[bool]  # by message: whether it is anything but absent there
 
 
-def _cuts(columns: Mapping[str, Column], n: int, max_rows: int) -> Iterator[tuple[int, int]]:
-    """Yield where each message starts and stops: between source messages, and as late as its length allows."""
-    if n <= max_rows:
-        yield 0, n
-        return
-    zero = np.zeros(n, dtype=np.int64)
-    changes = [column[1:] != column[:-1] for column in (columns.get("origin", zero), columns.get("offset", zero))]
-    ends = np.append(np.flatnonzero(changes[0] | changes[1]) + 1, n)  # of source messages
-    start = 0
-    while start < n:
-        at = int(np.searchsorted(ends, start + max_rows, side="right")) - 1
-        if at < 0 or ends[at] <= start:  # one source message alone is longer
-            at = int(np.searchsorted(ends, start, side="right"))
-        stop = int(ends[at])
-        yield start, stop
-        start = stop
+def _pack(name: str, column: Column, starts: Ints) -> _Packed:
+    dtype, absent = COLUMNS[name]
+    present = np.logical_or.reduceat(~np.isnan(column) if np.isnan(absent) else column != absent, starts[:-1])
+    return _Packed(name, column.astype(dtype).tobytes() if present.any() else b"", np.dtype(dtype).itemsize, present.tolist())
 
 
-def _distinct(numbers: Ints) -> tuple[list[int], Ints]:
-    """Return the distinct numbers in order of their first use, and for each element which of them it is."""
-    if (numbers == numbers[0]).all():
-        return [int(numbers[0])], np.zeros(len(numbers), dtype=np.int64)
-    used, first, inverse = np.unique(numbers, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    rank = np.empty(len(used), dtype=np.int64)
-    rank[order] = np.arange(len(used))
-    return used[order].tolist(), rank[inverse]
+def _cut(starts: Ints, columns: Mapping[str, Column], max_rows: int) -> Ints:
+    """Return where messages start, and the number of rows: what is longer is cut between source messages, as late as its length allows."""
+    more: list[int] = []
+    for begin, end in pairwise(starts.tolist()):
+        if end - begin > max_rows:
+            origin, offset = columns["origin"][begin:end], columns["offset"][begin:end]
+            ends = begin + np.append(np.flatnonzero((origin[1:] != origin[:-1]) | (offset[1:] != offset[:-1])) + 1, end - begin)
+            start = begin
+            while start < end:
+                at = int(np.searchsorted(ends, start + max_rows, side="right")) - 1
+                if at < 0 or ends[at] <= start:  # one source message alone is longer
+                    at = int(np.searchsorted(ends, start, side="right"))
+                start = int(ends[at])
+                more.append(start)
+    return np.union1d(starts, more).astype(np.int64) if more else starts
 
 
-def _codes(codes: dict[str, int], numbers: Ints, texts: Sequence[str]) -> Ints:
-    """Return the index of each text, new ones added; what a narrow column cannot number any more is ``__other__``."""
-    used, which = _distinct(numbers)
-    index = []
-    for number in used:
-        text = texts[number]
-        if text not in codes and len(codes) >= _WIDEST - 1:
-            text = OTHER
-        index.append(codes.setdefault(text, len(codes)))
-    return np.array(index, dtype=np.int64)[which]
-
-
-def _dimensions(numbers: Ints, subgroups: Sequence[list[tuple[str, str]]], texts: dict[str, int]) -> dict[str, bytes]:
-    """Return a column of indexes into texts per dimension; each distinct combination of subgroups is read once."""
-    used, which = _distinct(numbers)
-    tables: dict[str, Ints] = {}
-    for position, number in enumerate(used):
-        for dimension, value in subgroups[number]:
-            if dimension not in tables:
-                tables[dimension] = np.zeros(len(used), dtype=np.int64)
-            tables[dimension][position] = texts.setdefault(value, len(texts))
-    return {dimension: tables[dimension].astype("<u4")[which].tobytes() for dimension in sorted(tables)}
+def _numbered(origins: Ints, starts: Ints) -> tuple[list[list[int]], Ints]:
+    """Return each message's origins in their order, and for each row which of them is its own."""
+    stretch, width = stretch_of(starts), int(origins.max(initial=0)) + 1
+    used, _, which = unique(stretch * width + origins, (len(starts) - 1) * width)
+    bounds = np.searchsorted(used // width, np.arange(len(starts)))
+    numbers = (used % width).tolist()
+    return [numbers[begin:end] for begin, end in pairwise(bounds.tolist())], which - bounds[stretch]

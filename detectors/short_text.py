@@ -6,7 +6,7 @@ take some microseconds a text, so they are for texts that are met many times.
 """
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 
 import msgspec
 
@@ -57,14 +57,19 @@ def squeeze(texts: Sequence[str]) -> bytes | None:
     >>> squeeze(["Ω"]) is None
     True
     """
-    raw = b"".join(map(_encode, texts))
-    if len(raw) > MOST:
-        return None
-    bits = "".join(map(_BITS.__getitem__, raw))
+    coded = list(map(_coded, texts))
+    bits, raw = "".join([bits for bits, _ in coded]), sum([size for _, size in coded])
     size = len(bits) // 8 + 1  # a zero before the first bit
-    if size > len(raw):
+    if raw > MOST or size > raw:
         return None
     return int(bits.ljust(8 * size - 1, "1"), 2).to_bytes(size, "big")
+
+
+@lru_cache(4_096)
+def _coded(text: str) -> tuple[str, int]:
+    """Return the bits of a text, none of one that is too long, and how many bytes msgpack takes for it."""
+    raw = _encode(text)
+    return "".join(map(_BITS.__getitem__, raw)) if len(raw) <= MOST else "", len(raw)
 
 
 def stretch(data: bytes) -> list[str]:
