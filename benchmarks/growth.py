@@ -15,6 +15,7 @@ from detectors.pending import DictTable
 from detectors.watch import Watch
 from schemas.policy import Policy
 from schemas.scored import Origin, Tick, decode, encode
+from streams.engine import spare_collector
 
 STEP = 16_000  # pairs, about a second's worth
 FAR_MS = 1_800_000_000_000
@@ -60,6 +61,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=32_000)
     options = parser.parse_args()
+    spare_collector()  # as the workers do
     print(heading(f"python -m benchmarks.growth --pairs {options.pairs}"))
     for models, groups, partitions in CASES:
         join, rows, tick = measure(options.pairs, models, groups, partitions)

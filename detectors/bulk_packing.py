@@ -1,8 +1,7 @@
 """Many records to frames of the pending table at once, as columns: what ``detectors.packing`` does for one."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -10,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 from xxhash import xxh3_64_intdigest
 
-from detectors.contexts import Contexts
 from detectors.entries import (
     ABSTAINED,
     ALERTED,
@@ -19,17 +17,14 @@ from detectors.entries import (
     LABEL_FORM,
     LABEL_HEAD,
     LEAST_48,
-    MAPPED,
     MOST_48,
     POSITIVE,
     PREDICTION_FORM,
     PREDICTION_HEAD,
     VALUED,
     Column,
-    Tail,
     decode_tail,
     encode_entry,
-    encode_tail,
     encode_value,
     framed,
     prediction_entry,
@@ -37,13 +32,12 @@ from detectors.entries import (
 )
 from detectors.feature_packing import pack_features, wanted
 from detectors.fixed import Ints
-from detectors.growing import Growing
-from detectors.packing import MONEY, claim, number, pack_outcome, pack_subgroups, particulars
+from detectors.packing import MONEY, claim, number, pack_outcome, particulars
 from detectors.pending import FRAME_BYTES, MAX_ENTRY, frame
+from detectors.shapes import Held, Shapes
 from schemas.bulk import held_by
-from schemas.fields import Subgroups, epoch_ms
+from schemas.fields import epoch_ms
 from schemas.outcome import Outcome
-from schemas.policy_models import ModelPolicy
 from schemas.prediction import Prediction
 
 FRAME = [("size", "<u2"), ("source", "V6"), ("place", ">u8")]  # as ``pending.frame`` writes it, of ``pending.record_origin``
@@ -57,10 +51,7 @@ USUAL: dict[type[Any], tuple[str, ...]] = {  # fields of the usual record of eac
 
 _PARTICULAR = ("scores", "predicted_label", "unit", "alert_key", "compute_cost", "features", "probe", "predicted_value")
 _LABELS: dict[Any, int] = {0: 0, 1: 1}  # True and 1.0 are 1
-_decode_subgroups = msgspec.json.Decoder(Subgroups | None).decode
 _encode_json = msgspec.json.Encoder().encode
-
-Held = Callable[[str], tuple[ModelPolicy, int]]  # model -> its policy, how long logs are kept
 
 
 @dataclass(frozen=True)
@@ -75,6 +66,7 @@ class Arrivals:
     element: Ints  # index in the message
     kafka_ms: Ints  # the Kafka record's timestamp
     at_ms: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))  # event time, once it is known
+    kinds: frozenset[type[Any]] = frozenset()  # of the records, and perhaps of some that were among them
 
     def place(self, i: int) -> tuple[int, int, int, int]:
         """Return order, batch, offset and element of one of them."""
@@ -82,9 +74,13 @@ class Arrivals:
 
     def pick(self, chosen: list[int]) -> "Arrivals":
         """Return some of them."""
-        columns = (self.order, self.batch, self.offset, self.element, self.kafka_ms, self.at_ms)
-        kept = (column[chosen] if len(column) else column for column in columns)
-        return Arrivals([self.records[i] for i in chosen], [self.raws[i] for i in chosen], *kept)
+        records = [self.records[i] for i in chosen]
+        order, batch, offset, element, kafka_ms = (
+            column[chosen] for column in (self.order, self.batch, self.offset, self.element, self.kafka_ms)
+        )
+        at_ms = self.at_ms[chosen] if len(self.at_ms) else self.at_ms
+        raws, kinds = [self.raws[i] for i in chosen], frozenset(map(type, records))
+        return Arrivals(records, raws, order, batch, offset, element, kafka_ms, at_ms, kinds)
 
 
 class Made(NamedTuple):
@@ -114,45 +110,6 @@ class Frames:
     label: Ints | None = None  # shape (n,); -1: of an outcome that is more than a label 0 or 1
 
 
-class Shapes(dict[tuple[Any, ...], int]):
-    """Everything about a prediction that repeats, numbered; -1: subgroups that cannot be read."""
-
-    def __init__(self, held: Held) -> None:
-        super().__init__()
-        self.contexts = Contexts()
-        self.tails: list[bytes] = []
-        self._rows = Growing([("threshold", "<f8"), ("flags", "<i8"), ("ttl_ms", "<i8"), ("context", "<i8")])
-        self._held = held
-
-    def column(self, name: str) -> npt.NDArray[Any]:
-        """Return threshold, flags, time to live in ms, or the number of the tail, by number of the shape."""
-        return self._rows.column(name)
-
-    def __missing__(self, shape: tuple[Any, ...]) -> int:
-        """Return the number of a shape that was not met before: (model, version, subgroups as JSON, more)."""
-        model, version, subgroups, more = shape
-        policy, ttl_ms = self._held(model)
-        try:
-            packed = _packed(subgroups, policy.dimensions, policy.intersections)
-        except (msgspec.MsgspecError, ValueError):
-            self[shape] = -1
-            return -1
-        mapped = policy.positive_label != 1
-        label, rest = (str(policy.positive_label) if mapped else None, ()) if more is None else (more[0], more[1:])
-        made = Tail(model, version, packed, label, *rest)
-        tail = encode_tail(made)
-        self.tails.append(tail)
-        flags = BINARY | MAPPED if mapped else BINARY
-        number = self[shape] = self._rows.add((policy.threshold, flags, ttl_ms, self.contexts.know(tail, made)))
-        return number
-
-
-@lru_cache(1_024)
-def _packed(subgroups: bytes, dimensions: tuple[str, ...] | None, intersections: tuple[tuple[str, ...], ...]) -> bytes:
-    """Return the packed subgroups of JSON, no bytes for none; models share them."""
-    return pack_subgroups(_decode_subgroups(subgroups) if subgroups else None, dimensions, intersections)
-
-
 def times_ms(records: Sequence[Any]) -> Ints:
     """Return the event times of records, epoch ms, shape (n,)."""
     times = [record.timestamp for record in records]
@@ -170,13 +127,13 @@ class Shaped(NamedTuple):
     features: list[bytes]  # the values of each one's features; empty where none are watched
 
 
-def shaped(records: Sequence[Any], held: Held, shapes: Shapes) -> Shaped:
+def shaped(arrivals: Arrivals, held: Held, shapes: Shapes) -> Shaped:
     """Return the shapes of predictions."""
-    n = len(records)
+    records, n = arrivals.records, len(arrivals.records)
     more: list[Any] = []
     claims: dict[int, tuple[float | None, int]] = {}
     features: list[bytes] = []
-    columns = [[getattr(record, name) for record in records] for name in held_by(records, _PARTICULAR)]
+    columns = [[getattr(record, name) for record in records] for name in held_by(arrivals.kinds, _PARTICULAR)]
     if any(column.count(None) < n for column in columns):
         more = [None] * n
         for i in {i for column in columns for i, value in enumerate(column) if value is not None}:
@@ -217,7 +174,7 @@ def pack_predictions(arrivals: Arrivals, sources: npt.NDArray[Any], what: Shaped
     for i, (said, flag) in what.claims.items():
         score[i] = np.nan if said is None else said
         flags[i] = flag
-    if held_by(records, ["abstained"]):
+    if held_by(arrivals.kinds, ["abstained"]):
         flags |= np.where([record.abstained for record in records], ABSTAINED, 0)
     alerted = flags & (BINARY | POSITIVE | ABSTAINED) == BINARY | POSITIVE
     stated = [record.alerted for record in records]
@@ -257,11 +214,11 @@ def pack_predictions(arrivals: Arrivals, sources: npt.NDArray[Any], what: Shaped
     return Frames(arrivals, frames, shapes.column("ttl_ms")[codes].tolist(), made=made)
 
 
-def labels_only(records: Sequence[Any]) -> npt.NDArray[np.bool_]:
-    """Say which outcomes are a label 0 or 1 and nothing else, shape (n,)."""
+def labels_only(records: Sequence[Any], kinds: Collection[type[Any]]) -> npt.NDArray[np.bool_]:
+    """Say which outcomes, of these types, are a label 0 or 1 and nothing else, shape (n,)."""
     plain = np.array([record.true_label in _LABELS for record in records], dtype=np.bool_)
     names = ("version", "model_id", "cost", "action_taken", "review_seconds", "value", "checks", "true_value")
-    for name in held_by(records, names):
+    for name in held_by(kinds, names):
         column = [getattr(record, name) for record in records]
         if column.count(None) < len(column):
             plain &= np.array([value is None for value in column])

@@ -1,7 +1,8 @@
 """What comes in: messages of the source topics, decoded and checked; what cannot be joined is refused, record by record."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, NamedTuple
 
 import msgspec
@@ -57,7 +58,7 @@ class Messages(NamedTuple):
         begins = np.cumsum([0, *counts])
         return cls(
             kind,
-            [value for i in chosen for value in batches[i].values],
+            list(chain.from_iterable([batches[i].values for i in chosen])),
             np.concatenate([np.arange(begins[i], begins[i + 1]) for i in chosen]),
             np.repeat(chosen, [counts[i] for i in chosen]),
             np.concatenate([np.asarray(batches[i].offsets, dtype=np.int64) for i in chosen]),
@@ -95,25 +96,29 @@ class Intake:
         kind = read.kind
         bulk = decode_many(read.values, kind, self._limits, raw=RAW if kind is Prediction else (), usual=USUAL[kind])
         records, message, element = bulk.records, bulk.messages, bulk.elements
-        for i in self._doubtful(records, kind):
+        kinds = frozenset(map(type, records))
+        for i in self._doubtful(records, kind, kinds):
             [(_, record, _)] = decode_records(bulk.raws[i], kind, self._limits)
             records[i] = msgspec.structs.replace(record, index=int(element[i])) if isinstance(record, Fault) else record
+            kinds |= {type(record)}
         order = order_of(read.number[message], element)
-        arrivals = Arrivals(records, bulk.raws, order, read.batch[message], read.offset[message], element, read.kafka_ms[message])
-        faults = {i: record for i, record in enumerate(records) if type(record) is Fault} if Fault in set(map(type, records)) else {}
+        arrivals = Arrivals(
+            records, bulk.raws, order, read.batch[message], read.offset[message], element, read.kafka_ms[message], kinds=kinds
+        )
+        faults = {i: record for i, record in enumerate(records) if type(record) is Fault} if Fault in kinds else {}
         return refuse(refused, arrivals, faults)
 
-    def _doubtful(self, records: Sequence[Any], kind: type[Any]) -> list[int]:
+    def _doubtful(self, records: Sequence[Any], kind: type[Any], kinds: Collection[type[Any]]) -> list[int]:
         """Return which lean records need the checks across fields that a whole one makes."""
         said = "score" if kind is Prediction else "true_label"
-        if not held_by(records, [name for name in kind.__struct_fields__ if name not in USUAL[kind]]):
+        if not held_by(kinds, [name for name in kind.__struct_fields__ if name not in USUAL[kind]]):
             values = [getattr(record, said) for record in records]
             if None not in values and (kind is Prediction or set(values) <= {0, 1}):
                 return []
         lean = [i for i, record in enumerate(records) if type(record) is not Fault and type(record) is not kind]
         if kind is Prediction:
             return [i for i in lean if not (_scored(records[i]) if records[i].score is not None else _valued(records[i]))]
-        plain = labels_only([records[i] for i in lean]).tolist()
+        plain = labels_only([records[i] for i in lean], kinds).tolist()
         return [i for i, ordinary in zip(lean, plain, strict=True) if not ordinary and not _true(records[i])]
 
     def fault(self, arrivals: Arrivals, i: int) -> Fault:

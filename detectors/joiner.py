@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from detectors.bulk_packing import Frames, Shapes, labels_only, pack_outcomes, pack_predictions, shaped
+from detectors.bulk_packing import Frames, labels_only, pack_outcomes, pack_predictions, shaped
 from detectors.contexts import MOST, Contexts
 from detectors.control_desk import read_policy
 from detectors.intake import Intake, Messages, Refused, SourceBatch, order_of, refuse
@@ -26,6 +26,7 @@ from detectors.join_rule import rule
 from detectors.keys import Keys, PlainKeys
 from detectors.pending import MAX_BYTES, MAX_ENTRIES, Logs, Lookups, entries_of, origin_prefix
 from detectors.scored_rows import RowsBuilder
+from detectors.shapes import Shapes
 from schemas.bulk import held_by
 from schemas.codec import LIMITS, Fault, Limits, Reason, decode_records, encode
 from schemas.control import Control, ControlType
@@ -221,20 +222,20 @@ class Joiner:
         if not arrivals.records:
             return
         if read.kind is Outcome:
-            packed = pack_outcomes(arrivals, sources, labels_only(arrivals.records), self.ttl_ms)
+            packed = pack_outcomes(arrivals, sources, labels_only(arrivals.records, arrivals.kinds), self.ttl_ms)
         else:
-            what = shaped(arrivals.records, self._hold, self._shapes)
+            what = shaped(arrivals, self._hold, self._shapes)
             unread = np.flatnonzero(what.codes < 0).tolist()
             if unread:
                 arrivals = refuse(prepared.refused, arrivals, {i: self._intake.fault(arrivals, i) for i in unread})
                 if not arrivals.records:
                     return
-                what = shaped(arrivals.records, self._hold, self._shapes)
+                what = shaped(arrivals, self._hold, self._shapes)
             packed = pack_predictions(arrivals, sources, what, self._shapes)
         prepared.packed.append(packed)
         prepared.lookups.keys += self._key.many(
             [record.request_id for record in arrivals.records],
-            [record.row for record in arrivals.records] if held_by(arrivals.records, ["row"]) else (),
+            [record.row for record in arrivals.records] if held_by(arrivals.kinds, ["row"]) else (),
         )
         prepared.lookups.frames += packed.frames
         prepared.lookups.ttls_ms += packed.ttls_ms

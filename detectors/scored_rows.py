@@ -120,10 +120,9 @@ class RowsBuilder:
         return columns
 
     def _column(self, name: str) -> Column:
-        _, absent = COLUMNS.get(name, ("", 0))
-        dtype = np.float64 if name in _FLOATS else np.int64
+        dtype, absent = COLUMNS[name] if name in _PLAIN else ("<i8", 0)
         parts = [part[name] if name in part else np.full(len(part["order"]), absent, dtype=dtype) for part in self._parts]
-        return np.concatenate(parts)
+        return np.concatenate(parts, dtype=dtype, casting="unsafe")
 
     def _groups(self, columns: Mapping[str, Column]) -> tuple[Ints, dict[int, str]]:
         """Return a number for each row such that rows of one message share it, in the order of messages; and each number's model."""

@@ -6,7 +6,7 @@ whitespace around, a field that we do not know) is left to ``decode_records``, o
 tells what is wrong with a bad one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -78,16 +78,15 @@ def decode_many(
     return Bulk([record for record, *_ in found], [raw for _, raw, *_ in found], places[:, 0], places[:, 1])
 
 
-def held_by(records: Sequence[Any], names: Sequence[str]) -> list[str]:
+def held_by(kinds: Collection[type[Any]], names: Sequence[str]) -> list[str]:
     """Return which fields may hold something in some of the records; the others are at their defaults in all of them.
 
     >>> from schemas.outcome import Outcome
     >>> usual = ("request_id", "timestamp", "true_label")
     >>> bulk = decode_many([b'{"request_id": "a", "timestamp": 0, "true_label": 1}'], Outcome, usual=usual)
-    >>> held_by(bulk.records, ["true_label", "cost"]), bulk.records[0].cost
+    >>> held_by(set(map(type, bulk.records)), ["true_label", "cost"]), bulk.records[0].cost
     (['true_label'], None)
     """
-    kinds = set(map(type, records))
     return [name for name in names if any(name not in getattr(kind, "LEFT_OUT", ()) for kind in kinds)]
 
 

@@ -202,5 +202,5 @@ def test_what_the_usual_record_does_not_hold_is_at_its_default() -> None:
     more = GOOD[:-1] + b', "cost": 2}'
     for values, held in (([GOOD] * 20, []), ([GOOD, more] * 20, names)):
         records = decode_many(values, Outcome, usual=USUAL[Outcome]).records
-        assert held_by(records, names) == held
+        assert held_by(set(map(type, records)), names) == held
         assert [record.cost for record in records[:2]] == [None, 2 if held else None]
