@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from detectors.entries import Tail, decode_tail, subgroup_pairs
+from detectors.entries import Tail, decode_tail, subgroup_texts
 from detectors.feature_packing import unpack_names
 from detectors.fixed import Ints
 from detectors.growing import Growing
@@ -53,13 +53,12 @@ class Names:
         self._feature_blobs = {b"": 0}
 
     def subgroups_number(self, blob: bytes) -> int:
-        """Return the number of packed subgroups, new or known; see ``entries.subgroup_pairs``."""
+        """Return the number of packed subgroups, new or known; see ``entries.subgroup_texts``."""
         number = self._blobs.get(blob)
         if number is None:
-            pairs = subgroup_pairs(blob)
-            number = self._blobs[blob] = self.subgroups.add((len(self.pairs), len(pairs)))
-            for dimension, value in pairs:
-                self.pairs.add((self.number(dimension), self.number(value)))
+            texts = list(map(self.number, subgroup_texts(blob)))
+            first = self.pairs.extend(zip(texts[::2], texts[1::2], strict=True))
+            number = self._blobs[blob] = self.subgroups.add((first, len(texts) // 2))
         return number
 
     def feature_names_number(self, blob: bytes) -> int:

@@ -1,5 +1,6 @@
 """A table of numbers that only ever grows: its rows come one by one, its columns are read as arrays."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -36,8 +37,13 @@ class Growing:
 
     def add(self, row: tuple[Any, ...]) -> int:
         """Add a row; return its number."""
-        self._new.append(row)
-        return len(self) - 1
+        return self.extend([row])
+
+    def extend(self, rows: Iterable[tuple[Any, ...]]) -> int:
+        """Add rows; return the number of the first."""
+        number = len(self)
+        self._new += rows
+        return number
 
     def column(self, name: str) -> npt.NDArray[Any]:
         """Return a column by number of the row, shape (n,)."""

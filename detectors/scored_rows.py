@@ -149,10 +149,11 @@ class RowsBuilder:
             if name in columns and columns[name].any():
                 packed.append(_pack(name, self._codes(texts, distinct(columns[name], starts)), starts))
         dimensions = self._dimensions(columns.get("subgroups", zero), starts, texts)
+        packed = [each for each in packed if each.data]
         featured = columns.get("feature_names", zero).any()
         out = []
         for i, (model, (begin, end)) in enumerate(zip(models, pairwise(starts.tolist()), strict=True)):
-            mine = {each.name: each.data[begin * each.width : end * each.width] for each in packed if each.present[i]}
+            mine = {name: data[begin * width : end * width] for name, data, width, present in packed if present[i]}
             features = self._features({name: columns[name][begin:end] for name in _FEATURED}, texts[i]) if featured else {}
             used = [self._origins[number] for number in origins[i]]
             out.append(Rows(model, used, end - begin, mine, list(versions[i]), list(texts[i]), dimensions[i], features))

@@ -57,8 +57,8 @@ def squeeze(texts: Sequence[str]) -> bytes | None:
     >>> squeeze(["Ω"]) is None
     True
     """
-    coded = list(map(_coded, texts))
-    bits, raw = "".join([bits for bits, _ in coded]), sum([size for _, size in coded])
+    codes, sizes = zip(*map(_coded, texts), strict=True)
+    bits, raw = "".join(codes), sum(sizes)
     size = len(bits) // 8 + 1  # a zero before the first bit
     if raw > MOST or size > raw:
         return None
