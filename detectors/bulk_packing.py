@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
+from operator import add
 from typing import Any, NamedTuple
 
 import msgspec
@@ -201,9 +203,7 @@ def pack_predictions(arrivals: Arrivals, sources: npt.NDArray[Any], what: Shaped
         tails = [framed(values) + tail for values, tail in zip(what.features, tails, strict=True)]
         whole |= set(np.flatnonzero(featured & (flags & VALUED != 0)).tolist())
     size = np.fromiter(map(len, tails), np.int64, len(tails)) + PREDICTION_HEAD.itemsize
-    data = _placed(heads, arrivals, sources, size)
-    width = heads.itemsize
-    frames = [data[start : start + width] + tail for start, tail in zip(range(0, len(data), width), tails, strict=True)]
+    frames = list(map(add, _placed(heads, arrivals, sources, size), tails))
     for i in sorted(whole):
         digest, tail = heads["digest"][i].tobytes(), decode_tail(shapes.tails[codes[i]])
         own = (float(score[i]), int(amount[i]), *numbers.get(i, ()))
@@ -214,34 +214,30 @@ def pack_predictions(arrivals: Arrivals, sources: npt.NDArray[Any], what: Shaped
     return Frames(arrivals, frames, shapes.column("ttl_ms")[codes].tolist(), made=made)
 
 
-def labels_only(records: Sequence[Any], kinds: Collection[type[Any]]) -> npt.NDArray[np.bool_]:
-    """Say which outcomes, of these types, are a label 0 or 1 and nothing else, shape (n,)."""
-    plain = np.array([record.true_label in _LABELS for record in records], dtype=np.bool_)
+def labels_only(records: Sequence[Any], kinds: Collection[type[Any]]) -> Ints:
+    """Return the labels of outcomes, of these types, that are a label 0 or 1 and nothing else; -1 of others. Shape (n,)."""
+    labels = np.fromiter(map(_LABELS.get, [record.true_label for record in records], repeat(-1)), np.int64, len(records))
     names = ("version", "model_id", "cost", "action_taken", "review_seconds", "value", "checks", "true_value")
     for name in held_by(kinds, names):
         column = [getattr(record, name) for record in records]
         if column.count(None) < len(column):
-            plain &= np.array([value is None for value in column])
-    return plain
+            labels[[value is not None for value in column]] = -1
+    return labels
 
 
-def pack_outcomes(
-    arrivals: Arrivals, sources: npt.NDArray[Any], plain: npt.NDArray[np.bool_], ttl_ms: Callable[[str | None], int]
-) -> Frames:
-    """Return the frames of outcomes; ``plain`` as of ``labels_only``, ``sources`` as in ``pack_predictions``."""
+def pack_outcomes(arrivals: Arrivals, sources: npt.NDArray[Any], labels: Ints, ttl_ms: Callable[[str | None], int]) -> Frames:
+    """Return the frames of outcomes; ``labels`` as of ``labels_only``, ``sources`` as in ``pack_predictions``."""
     n = len(arrivals.records)
-    label = np.fromiter((_LABELS.get(record.true_label, 0) for record in arrivals.records), np.int64, n)
     heads = np.empty(n, dtype=LABEL_FRAME)
-    heads["form"] = LABEL_FORM | label
-    data = _placed(heads, arrivals, sources, np.full(n, LABEL_HEAD.itemsize))
-    frames = [data[start : start + heads.itemsize] for start in range(0, len(data), heads.itemsize)]
-    ttls, whole = [ttl_ms(None)] * n, ~plain
+    heads["form"] = LABEL_FORM | np.maximum(labels, 0)
+    frames = _placed(heads, arrivals, sources, np.full(n, LABEL_HEAD.itemsize))
+    ttls, whole = [ttl_ms(None)] * n, labels < 0
     whole[_beyond_48(arrivals.at_ms)] = True
     for i in np.flatnonzero(whole).tolist():
         record = arrivals.records[i]
         ttls[i] = ttl_ms(record.model_id)
         frames[i] = frame(frames[i][2:FRAME_BYTES], pack_outcome(record, arrivals.raws[i], int(arrivals.at_ms[i])))
-    return Frames(arrivals, frames, ttls, label=np.where(whole, -1, label))
+    return Frames(arrivals, frames, ttls, label=np.where(whole, -1, labels))
 
 
 def _beyond_48(at_ms: Ints) -> list[int]:
@@ -249,11 +245,12 @@ def _beyond_48(at_ms: Ints) -> list[int]:
     return np.flatnonzero((at_ms < LEAST_48) | (at_ms > MOST_48)).tolist()
 
 
-def _placed(heads: Column, arrivals: Arrivals, sources: Column, size: Ints) -> bytes:
-    """Fill in what the heads of both kinds hold, and return their bytes."""
+def _placed(heads: Column, arrivals: Arrivals, sources: Column, size: Ints) -> list[bytes]:
+    """Fill in what the heads of both kinds hold, and return the bytes of each."""
     heads["size"] = np.minimum(size, MAX_ENTRY)
     heads["source"] = sources[arrivals.batch]
     heads["place"] = arrivals.offset << 16 | arrivals.element
     split_48(heads, "at", arrivals.at_ms)
     heads["digest"] = np.fromiter(map(xxh3_64_intdigest, arrivals.raws), np.uint64, len(arrivals.raws))
-    return heads.tobytes()
+    whole: list[bytes] = heads.view(f"V{heads.itemsize}").tolist()
+    return whole

@@ -118,8 +118,8 @@ class Intake:
         lean = [i for i, record in enumerate(records) if type(record) is not Fault and type(record) is not kind]
         if kind is Prediction:
             return [i for i in lean if not (_scored(records[i]) if records[i].score is not None else _valued(records[i]))]
-        plain = labels_only([records[i] for i in lean], kinds).tolist()
-        return [i for i, ordinary in zip(lean, plain, strict=True) if not ordinary and not _true(records[i])]
+        labels = labels_only([records[i] for i in lean], kinds).tolist()
+        return [i for i, label in zip(lean, labels, strict=True) if label < 0 and not _true(records[i])]
 
     def fault(self, arrivals: Arrivals, i: int) -> Fault:
         """Return what is wrong with a prediction whose subgroups cannot be read."""

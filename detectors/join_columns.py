@@ -105,10 +105,10 @@ def _with_prediction(packed: Frames, logs: Logs, where: Ints, contexts: Contexts
     """Return which of some outcomes meet nothing but a prediction, and those predictions."""
     met, met_logs, head = _met_alone(packed, logs, where, PREDICTION_HEAD, ((PREDICTION_FORM, FEATURED_FORM), FORMS))
     featured = head["form"] & FORMS == FEATURED_FORM
-    starts = [tail_at(log, _HEADED) if at else _HEADED for log, at in zip(met_logs, featured.tolist(), strict=True)]
-    codes = np.array(
-        [contexts[log[at:-_LABEL]] for log, at in zip(met_logs, starts, strict=True)], dtype=np.int64
-    )  # behind: a label's frame
+    tails = [log[_HEADED:-_LABEL] for log in met_logs]  # behind: a label's frame
+    for i in np.flatnonzero(featured).tolist():
+        tails[i] = met_logs[i][tail_at(met_logs[i], _HEADED) : -_LABEL]
+    codes = np.fromiter(map(contexts.__getitem__, tails), np.int64, len(tails))
     made = Made(read_48(head, "at"), head["score"], head["form"].astype(np.int64) & 0x1F, read_48(head, "amount"), codes, [])
     readable = np.flatnonzero(codes != UNREADABLE)
     return met[readable], made.pick(readable)
