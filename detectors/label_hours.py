@@ -71,7 +71,10 @@ class LabelHours:
 
     def forget(self, watermark_ms: int) -> None:
         """Forget predictions that no request will rest on."""
-        start = self.table.span(-(2**62), (watermark_ms - KEPT_MS) // HOUR_MS << _BITS).stop
+        until = (watermark_ms - KEPT_MS) // HOUR_MS << _BITS
+        if not len(self.table.keys) or self.table.keys[0] >= until:
+            return
+        start = self.table.span(-(2**62), until).stop
         self.table.keys, self.table.rows = self.table.keys[start:], self.table.rows[start:]
 
     def to_state(self) -> list[bytes]:

@@ -51,17 +51,13 @@ class RateCompanion(Companion):
 
     def add(self, rows: Rows, where: Ints) -> None:
         """Add the picked rows of one scored message, of any version."""
-        where = self.picked(rows, where)
-        if not len(where):
+        if not self.may_pick(rows):
             return
-        code = rows.column("version")[where]
-        for number in sorted(set(code.tolist())):
-            name = rows.versions[number]
-            if name not in self.versions:
-                name = name if len(self.versions) < MOST_VERSIONS else OTHER
-            if name not in self.versions:
-                self.versions[name] = self.new(name)
-            self.first_ms = min(self.first_ms, self.versions[name].add(rows, where[code == number]))
+        for name, mine in rows.by_version(self.picked(rows, where)):
+            kept = name if name in self.versions or len(self.versions) < MOST_VERSIONS else OTHER
+            if kept not in self.versions:
+                self.versions[kept] = self.new(kept)
+            self.first_ms = min(self.first_ms, self.versions[kept].add(rows, mine))
 
     def advance(self, watermark_ms: int, versions: Mapping[str, ModelVersion], found: Sequence[Event]) -> list[Event]:
         """Step what is due by the watermark."""

@@ -51,11 +51,18 @@ class Sources:
         marks = [self.marks.get((rows.model_id, each), (-1, -1)) for each in rows.origins]
         old = np.array(marks, dtype=np.int64).reshape(-1, 2)[origin]
         where = np.flatnonzero((offset > old[:, 0]) | ((offset == old[:, 0]) & (index > old[:, 1])))
-        for code in np.unique(origin[where]).tolist():
-            among = where[origin[where] == code]
-            last = int(offset[among].max())
-            self.marks[rows.model_id, rows.origins[code]] = last, int(index[among][offset[among] == last].max())
+        self._move(rows, origin[where], offset[where], index[where])
         return where
+
+    def _move(self, rows: Rows, origin: Ints, offset: Ints, index: Ints) -> None:
+        """Move the mark of each origin to the last of its rows."""
+        last, within = (np.full(len(rows.origins), -1, dtype=np.int64) for _ in range(2))
+        np.maximum.at(last, origin, offset)
+        at = np.flatnonzero(offset == last[origin])
+        np.maximum.at(within, origin[at], index[at])
+        for each, *mark in zip(rows.origins, last.tolist(), within.tolist(), strict=True):
+            if mark[1] >= 0:
+                self.marks[rows.model_id, each] = mark[0], mark[1]
 
     def is_new(self, forwarded: Forwarded) -> bool:
         """Say whether a control record has not been read before, and move its mark; raises as ``fresh``."""

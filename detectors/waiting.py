@@ -16,6 +16,7 @@ MOST_ROWS = 16_000  # that wait; then they are counted
 PLAIN = frozenset(COLUMNS) - frozenset(
     ["sign", "unit", "alert_key", "action", "review_ms", "probe", "passed", "total", "rival", "loss", "rival_loss", "rival_error"]
 )
+_DISPOSITION = int(Kind.DISPOSITION)
 
 
 class Waiting:
@@ -45,7 +46,9 @@ class Waiting:
         """Say whether a message may wait with those that do."""
         if not self.messages:
             return True
-        return rows.versions == self.messages[0].versions and len(self._origins.union(rows.origins)) <= MAX_ORIGINS
+        if rows.versions != self.messages[0].versions:
+            return False
+        return self._origins.issuperset(rows.origins) or len(self._origins.union(rows.origins)) <= MAX_ORIGINS
 
     def add(self, rows: Rows) -> None:
         """Let a message wait; all of its rows are new."""
@@ -62,7 +65,7 @@ class Waiting:
 
 def is_plain(rows: Rows) -> bool:
     """Say whether the rows of a message may be counted later, together with others."""
-    return not rows.features and rows.columns.keys() <= PLAIN and not (rows.column("kind") == Kind.DISPOSITION).any()
+    return not rows.features and rows.columns.keys() <= PLAIN and _DISPOSITION not in rows.columns.get("kind", b"")
 
 
 def together(messages: Sequence[Rows]) -> Rows:

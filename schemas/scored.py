@@ -113,12 +113,23 @@ class Rows(msgspec.Struct, frozen=True, tag="rows"):
         >>> rows.column("sign"), rows.column("count")
         (array([ 1, -1], dtype=int8), array([1, 1], dtype=int32))
         """
-        dtype, absent = COLUMNS[name]
-        return _column(self.columns.get(name), dtype, absent, self.n)
+        return _column(self.columns.get(name), _ABSENT[name], self.n)
 
     def dimension(self, name: str) -> npt.NDArray[np.uint32]:
         """Return the indexes into ``texts`` of one subgroup dimension, shape (n,)."""
-        return _column(self.dimensions.get(name), "<u4", 0, self.n)
+        return _column(self.dimensions.get(name), _NOWHERE, self.n)
+
+    def by_version(self, where: npt.NDArray[np.int64]) -> list[tuple[str, npt.NDArray[np.int64]]]:
+        """Return the picked rows of each version by its name, in the order of ``versions``; versions without any are left out.
+
+        >>> rows = Rows("m", [], 3, {"version": np.array([1, 0, 1], "<u2").tobytes()}, ["a", "b"])
+        >>> [(name, mine.tolist()) for name, mine in rows.by_version(np.array([0, 2]))]
+        [('b', [0, 2])]
+        """
+        if len(self.versions) == 1:
+            return [(self.versions[0], where)] if len(where) else []
+        code = self.column("version")[where]
+        return [(self.versions[number], where[code == number]) for number in np.unique(code).tolist()]
 
     def feature(self, name: str) -> npt.NDArray[np.int64]:
         """Return the codes of one feature, shape (n,)."""
@@ -197,7 +208,18 @@ def pack(name: str, values: npt.ArrayLike) -> bytes | None:
     return None if (array == absent).all() else array.tobytes()
 
 
-def _column(data: bytes | None, dtype: str, absent: float, n: int) -> npt.NDArray[Any]:
-    if data is None:
-        return np.full(n, absent, dtype=dtype)
-    return np.frombuffer(data, dtype=dtype)
+def _constant(dtype: str, absent: float) -> npt.NDArray[Any]:
+    column = np.full(_FEW, absent, dtype=dtype)
+    column.flags.writeable = False
+    return column
+
+
+_FEW = 256  # rows: of so many an absent column is not made anew
+_ABSENT = {name: _constant(*column) for name, column in COLUMNS.items()}
+_NOWHERE = _constant("<u4", 0)
+
+
+def _column(data: bytes | None, absent: npt.NDArray[Any], n: int) -> npt.NDArray[Any]:
+    if data is not None:
+        return np.frombuffer(data, dtype=absent.dtype)
+    return absent[:n] if n <= _FEW else np.full(n, absent[0])

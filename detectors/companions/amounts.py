@@ -11,7 +11,7 @@ from detectors.cells import CONFUSION, Layout
 from detectors.companions import NEVER, Companion
 from detectors.fixed import MONEY_UNIT, Ints
 from detectors.model_version import ModelVersion
-from detectors.panes import SumTable, distinct
+from detectors.panes import SumTable
 from detectors.state_version import expect_version
 from detectors.statistics.clustered import Z_95
 from schemas.findings import Event
@@ -21,6 +21,7 @@ from schemas.scored import Kind, Rows
 
 STATE_VERSION = 1
 LAYOUT = Layout(counts=CONFUSION, sums={f"amount_{cell}": MONEY_UNIT for cell in CONFUSION})
+_CELL = np.array([[CONFUSION.index("tn"), CONFUSION.index("fn")], [CONFUSION.index("fp"), CONFUSION.index("tp")]])  # by predicted, true
 
 
 class Amounts(Companion):
@@ -42,18 +43,16 @@ class Amounts(Companion):
             return
         kept = (rows.column("kind")[where] == Kind.LABEL) & (rows.column("amount")[where] != 0) & (rows.column("probe")[where] == 0)
         where = where[kept & (rows.column("binary")[where] != 0) & (rows.column("abstained")[where] == 0)]
-        if not len(where):
-            return
-        predicted, label = rows.column("predicted")[where] != 0, rows.column("label")[where] != 0
-        amount, sign = (rows.column(name)[where].astype(np.int64) for name in ("amount", "sign"))
-        sums = LAYOUT.zeros(len(where))
-        for cell, mask in zip(CONFUSION, (predicted & label, predicted & ~label, ~predicted & ~label, ~predicted & label), strict=True):
-            sums[:, LAYOUT.at[cell]] = sign * mask
-            sums[:, LAYOUT.at[f"amount_{cell}"] + 1] = sign * mask * amount
-        band, code = band_of(amount), rows.column("version")[where]
-        for number in distinct(code)[0].tolist():
-            table = self.versions.setdefault(rows.versions[number], SumTable(LAYOUT))
-            table.add(band[code == number], sums[code == number])
+        for name, mine in rows.by_version(where):
+            self._add(name, rows, mine)
+
+    def _add(self, name: str, rows: Rows, where: Ints) -> None:
+        predicted, label = (rows.column(column)[where] != 0 for column in ("predicted", "label"))
+        amount, sign = (rows.column(column)[where].astype(np.int64) for column in ("amount", "sign"))
+        sums, each, cell = LAYOUT.zeros(len(where)), np.arange(len(where)), _CELL[predicted.astype(np.int64), label.astype(np.int64)]
+        sums[each, cell] = sign
+        sums[each, len(CONFUSION) + 2 * cell + 1] = sign * amount
+        self.versions.setdefault(name, SumTable(LAYOUT)).add(band_of(amount), sums)
 
     def next_ms(self, watermark_ms: int) -> int:
         """Return that nothing will be due."""

@@ -9,7 +9,7 @@ from detectors.cells import BIN, PANE_GRID
 from detectors.companions import NEVER, Companion
 from detectors.fixed import Ints
 from detectors.model_version import ModelVersion
-from detectors.panes import BIN_BITS, MAX_CLASS, PANE_MS, distinct, pane_of
+from detectors.panes import BIN_BITS, MAX_CLASS, PANE_MS, pane_of
 from detectors.state_version import expect_version
 from detectors.statistics.stratified_maturity import maturity_by_age, score_strata
 from detectors.timeline import aggregate, held_days
@@ -39,17 +39,13 @@ class Labels(Companion):
     def add(self, rows: Rows, where: Ints) -> None:
         """Count predictions and labels."""
         kind = rows.column("kind")[where]
-        where = where[(kind == Kind.PREDICTION) | (kind == Kind.LABEL)]
-        where = where[(rows.column("probe")[where] == 0) & (rows.column("abstained")[where] == 0)]
-        if not len(where):
-            return
-        action = 2 * (rows.column("predicted")[where] != 0) + (rows.column("alerted")[where] != 0)
-        cell = 2 * action + (rows.column("kind")[where] == Kind.LABEL)
-        sign, code = rows.column("sign")[where].astype(np.int64), rows.column("version")[where]
-        for number in distinct(code)[0].tolist():
-            counts = self.actions.setdefault(rows.versions[number], np.zeros((4, 2), dtype=np.int64))
-            mine = code == number
-            counts += np.rint(np.bincount(cell[mine], weights=sign[mine], minlength=8)).astype(np.int64).reshape(4, 2)
+        kept = (kind == Kind.PREDICTION) | (kind == Kind.LABEL)
+        kept &= (rows.column("probe")[where] == 0) & (rows.column("abstained")[where] == 0)
+        for name, mine in rows.by_version(where[kept]):
+            action = 2 * (rows.column("predicted")[mine] != 0) + (rows.column("alerted")[mine] != 0)
+            cell = 2 * action + (rows.column("kind")[mine] == Kind.LABEL)
+            counts = self.actions.setdefault(name, np.zeros((4, 2), dtype=np.int64))
+            counts += np.rint(np.bincount(cell, weights=rows.column("sign")[mine], minlength=8)).astype(np.int64).reshape(4, 2)
 
     def next_ms(self, watermark_ms: int) -> int:
         """Return that nothing will be due."""

@@ -14,7 +14,7 @@ from detectors.fixed import Ints
 from detectors.label_hours import LabelHours
 from detectors.ladder import WEEK_MS
 from detectors.model_version import ModelVersion
-from detectors.panes import END, distinct
+from detectors.panes import END
 from detectors.retrain import BEGINNING, Case, Ground, ready_ms
 from detectors.segments import OTHER
 from detectors.silence import SILENT, silent_from
@@ -83,11 +83,9 @@ class Retrain(Companion):
 
     def add(self, rows: Rows, where: Ints) -> None:
         """Count labels."""
-        code = rows.column("version")[where]
-        for number in distinct(code)[0].tolist():
-            name = rows.versions[number]
-            name = name if name in self.labels or len(self.labels) < MAX_VERSIONS else OTHER
-            self.labels.setdefault(name, LabelHours()).add_rows(rows, where[code == number])
+        for name, mine in rows.by_version(where):
+            kept = name if name in self.labels or len(self.labels) < MAX_VERSIONS else OTHER
+            self.labels.setdefault(kept, LabelHours()).add_rows(rows, mine)
 
     def advance(self, watermark_ms: int, versions: Mapping[str, ModelVersion], found: Sequence[Event]) -> list[Event]:
         """Follow the incidents in due order, and ask at the first moment that suits every rule; a snooze keeps nothing from it."""
