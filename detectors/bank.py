@@ -125,6 +125,7 @@ class Bank:
         It holds for families that need no label at age 0, for the others at the mature rung. A monitor past an alarm keeps its own.
         """
         self.shipped = shipped
+        self._bind(self._all())
         return self._ship([panel for _, panels in sorted(self.panels.items()) for panel in panels], due_ms, name)
 
     def _ship(self, panels: Sequence[Panel], due_ms: int, name: Naming) -> list[Signal]:
@@ -179,6 +180,7 @@ class Bank:
         """Let every monitor learn a new baseline from the next pane on."""
         self.guards.clear()
         self.shipped = None
+        self._bind(self._all())
         for panel in self._all():
             for row in range(panel.monitors.count):
                 panel.forget(row, self.budget)
@@ -214,7 +216,7 @@ class Bank:
 
     def _bind(self, panels: Sequence[Panel]) -> None:
         for panel in panels:
-            panel.shipped = self._counted
+            panel.shipped = None if self.shipped is None else self._counted
 
     def _build(self, rung: int, mature: bool, names: Sequence[str] = ()) -> list[Panel]:
         """Return the panels of a rung; ``names`` are those of the panels that were saved."""
@@ -326,3 +328,4 @@ class Bank:
         self.warm_up.keep(self.panels)
         self.remarks.load(state["remarks"])
         self.shipped = None if state["shipped"] is None else Shipped.from_state(state["shipped"], self.policy.cost)
+        self._bind(self._all())

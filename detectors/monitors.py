@@ -30,8 +30,8 @@ class Monitors:
     Examples
     --------
     >>> monitors = Monitors(stakes=5, width=2, terms=2)
-    >>> monitors.add(track=0, slot=0), monitors.add(track=0, slot=1), monitors.count
-    (0, 1, 2)
+    >>> monitors.add(np.array([0, 0]), np.array([0, 1])), monitors.count
+    (array([0, 1]), 2)
     >>> monitors.state[0] == LEARNING
     np.True_
 
@@ -86,28 +86,33 @@ class Monitors:
         for name, (dtype, shape) in self._shapes.items():
             setattr(self, name, np.zeros((4, *shape), dtype=dtype))
 
-    def add(self, *, track: int, slot: int) -> int:
-        """Add a monitor that knows nothing yet; return its row."""
-        row = self.count
-        if row == len(self.track):
-            for name in self._shapes:
-                old = getattr(self, name)
-                setattr(self, name, np.concatenate([old, np.zeros_like(old)]))
-        self.count += 1
-        self.track[row], self.slot[row] = track, slot
-        self.forget(row)
-        return row
+    def add(self, tracks: Ints, slots: Ints) -> Ints:
+        """Add monitors that know nothing yet; return their rows."""
+        rows = np.arange(self.count, self.count + len(tracks))
+        capacity = len(self.track)
+        while capacity < self.count + len(tracks):
+            capacity *= 2
+        if capacity > len(self.track):
+            for name, (dtype, shape) in self._shapes.items():
+                array: npt.NDArray[Any] = np.zeros((capacity, *shape), dtype=dtype)
+                array[: self.count] = getattr(self, name)[: self.count]
+                setattr(self, name, array)
+        self.count += len(tracks)
+        self.track[rows], self.slot[rows] = tracks, slots
+        self._begin(rows)  # all else is zero in rows that are not in use
+        return rows
 
     def forget(self, row: int) -> None:
         """Bring a monitor back to the state of one that knows nothing."""
         for name in self._shapes:
             if name not in ("track", "slot"):
                 getattr(self, name)[row] = 0
-        self.first[row] = self.origin[row] = BEFORE
-        self.bucket[row] = HOUR_MS
-        self.phi[row] = 1.0
         self.series.clear(row)
-        self.quiet(row)
+        self._begin(row)
+
+    def _begin(self, rows: Ints | int) -> None:
+        self.first[rows] = self.origin[rows] = BEFORE
+        self.bucket[rows], self.phi[rows], self.log_r[rows] = HOUR_MS, 1.0, _NEVER
 
     def quiet(self, row: int) -> None:
         """Start the evidence of a monitor from zero; keep its baseline."""

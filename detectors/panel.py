@@ -61,7 +61,9 @@ class Panel:
         self.tables = np.zeros((0, 0))
         self.active: dict[int, Active] = {}
         self.outlived: dict[int, Active] = {}  # claims past an alarm that silence has ended: nothing has said otherwise yet
-        self.shipped: Find | None = None  # what a reference set says of a family in a slot; of the bank, never part of the state
+        self.shipped: Find | None = (
+            None  # what a reference set says of a family in a slot, if there is one; of the bank, never part of the state
+        )
 
     def observe(self, reading: Reading, name: Callable[[int], Mapping[str, str]]) -> Floats:
         """Return the observations, shape (families, segments, width); zeros where groups of other dimensions are meant.
@@ -129,19 +131,22 @@ class Panel:
             grown[:, : self.rows.shape[1]] = self.rows
             self.rows = grown
         rows = self.rows[tracks, slots]
-        for i in np.flatnonzero(rows < 0) if rows.min() < 0 else ():
-            rows[i] = self.rows[tracks[i], slots[i]] = self._add(int(tracks[i]), int(slots[i]), budget, fresh)
+        if rows.min() < 0:
+            new = rows < 0
+            rows[new] = self._add(tracks[new], slots[new], budget, fresh)
         return np.asarray(rows)
 
-    def _add(self, track: int, slot: int, budget: Budget, fresh: list[tuple[int, Fit]]) -> int:
-        row = self.monitors.add(track=track, slot=slot)
-        self.rows[track, slot], self.monitors.origin[row] = row, self.learner.origin_ms
-        fit = self._promised(row)
-        if fit is None and (fit := self._counted(row)) is not None:
-            fresh.append((row, fit))
-        if fit is not None:
-            self._keep_to(row, fit, budget)
-        return row
+    def _add(self, tracks: Ints, slots: Ints, budget: Budget, fresh: list[tuple[int, Fit]]) -> Ints:
+        rows = self.monitors.add(tracks, slots)
+        self.rows[tracks, slots], self.monitors.origin[rows] = rows, self.learner.origin_ms
+        promised = any(track.contract is not None for track in self.tracks)
+        for row in rows.tolist() if promised or self.shipped is not None else ():
+            fit = self._promised(row)
+            if fit is None and (fit := self._counted(row)) is not None:
+                fresh.append((row, fit))
+            if fit is not None:
+                self._keep_to(row, fit, budget)
+        return rows
 
     def _counted(self, row: int) -> Fit | None:
         """Return the baseline that a reference set gives a monitor; its over-dispersion is noted."""

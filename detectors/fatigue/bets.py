@@ -3,6 +3,7 @@
 import math
 from abc import abstractmethod
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -74,8 +75,13 @@ class BetKind(Kind):
         self.stepped = False
         self._start_anew()
 
+    @cached_property
+    def panel(self) -> UnitPanel:
+        """The monitors; of models whose alerts nobody deals with, as most, none are made."""
+        return self._new_panel()
+
     def _start_anew(self) -> None:
-        self.panel = self._new_panel()
+        vars(self).pop("panel", None)
         self.budget = UnitBudget(pages=self.policy.budget.pages, days=self.policy.budget.days)
 
     def _new_panel(self) -> UnitPanel:
