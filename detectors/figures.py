@@ -4,6 +4,7 @@ Each figure is the pure function of ``detectors.statistics`` over the integer su
 its field in ``schemas.figures.SegmentFigures``. A figure that the sums leave undefined (no positives, no scores and so on) is None.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -72,7 +73,8 @@ def many_figures(
     known: Ints,
     *,
     known_bins: Ints | None = None,
-    distributions: list[Distribution | None] | None = None,
+    areas: Floats | None = None,
+    distributions: Sequence[Distribution | None] | None = None,
     cost: CostMatrix | None = None,
     threshold: float = 0.5,
     review: Review = NO_REVIEW,
@@ -87,6 +89,8 @@ def many_figures(
     known_bins
         Labelled predictions by cell of the score, 60 cells in the layout ``cells.BIN``, shape (s, 60, width); None: no figures of
         calibration.
+    areas
+        The AUC of each segment, shape (s,); None: it is taken from the distributions.
     distributions
         Labels per score, one per segment; None: no AUC, and the equal-mass bins are taken from the grid.
     cost
@@ -101,8 +105,9 @@ def many_figures(
     """
     columns = _counts(made, known) | believed(made) | _people(made, known, review) | _costs(made, known, cost, threshold)
     columns["net_value"] = _net_value(columns)
-    areas = [np.nan if one is None else float(auc(one.n0, one.n1)) for one in distributions or [None] * len(made)]
-    columns["auc"] = np.array(areas, dtype=np.float64)
+    if areas is None:
+        areas = np.array([np.nan if one is None else float(auc(one.n0, one.n1)) for one in distributions or [None] * len(made)])
+    columns["auc"] = areas
     many = many_classes(made)
     columns |= {name: np.where(many, np.nan, columns[name]) for name in OF_BINARY}
     if known_bins is None:
@@ -200,7 +205,7 @@ def _confidence(bins: Ints, many: Any) -> _Columns:
     return {"confidently_wrong_rate": ratio(above + below, n.sum(axis=-1))}
 
 
-def _equal_mass(bins: Ints, distributions: list[Distribution | None] | None) -> list[Interval | None]:
+def _equal_mass(bins: Ints, distributions: Sequence[Distribution | None] | None) -> list[Interval | None]:
     """Return the equal-mass ECE from the distinct scores where they are known, else from the cells of the grid."""
     joined = mass_bins(*_binned(bins, bins.shape[-2]))
     total = BIN.count(bins, "n").sum(axis=-1)

@@ -28,6 +28,8 @@ class ModelCompanions:
 
     def __init__(self, model_id: str, policy: ModelPolicy) -> None:
         self.members: dict[str, Companion] = {name: companion(model_id, policy) for name, companion in discover().items()}
+        self._filling = [each for each in self.members.values() if type(each).figures is not Companion.figures]
+        self._next_ms: dict[str, int] = {}  # by member: nothing is due before it; not there: anything may be
 
     def add(self, rows: Rows, where: Ints) -> None:
         """Add the picked rows of one scored message, of any version."""
@@ -37,9 +39,22 @@ class ModelCompanions:
     def advance(self, watermark_ms: int, versions: Mapping[str, ModelVersion], found: Sequence[Event]) -> list[Event]:
         """Step what is due by the watermark; return what was found. A companion hears of the findings of those before it, too."""
         heard = list(found)
-        for member in self.members.values():
+        withheld = any(version.unsaid for version in versions.values())
+        for name, member in self.members.items():
+            if watermark_ms < self._next_ms.get(name, watermark_ms) and not heard and not withheld:
+                member.take_back_time(watermark_ms)
+                continue
             heard += member.advance(watermark_ms, versions, heard)
+            self._next_ms[name] = member.next_ms(watermark_ms)
         return heard[len(found) :]
+
+    def wake(self) -> None:
+        """Look at every companion at the next watermark, whatever it is."""
+        self._next_ms.clear()
+
+    def is_due(self, watermark_ms: int) -> bool:
+        """Say whether a watermark may bring more than the passing of time to any of them."""
+        return any(watermark_ms >= self._next_ms.get(name, watermark_ms) for name in self.members)
 
     def mind(self, rows: Rows) -> bool:
         """Say whether a message of plain rows may not wait for the next due time."""
@@ -47,7 +62,7 @@ class ModelCompanions:
 
     def next_ms(self, watermark_ms: int) -> int:
         """Return a time before which ``advance`` would only let time pass, now that the watermark is here."""
-        return min(member.next_ms(watermark_ms) for member in self.members.values())
+        return min(self._next_ms[name] if name in self._next_ms else each.next_ms(watermark_ms) for name, each in self.members.items())
 
     def baselines(self) -> list[Baseline]:
         """Return the baselines that were estimated since this was asked last."""
@@ -91,7 +106,7 @@ class ModelCompanions:
 
     def filled(self, version: ModelVersion, figures: SegmentFigures) -> SegmentFigures:
         """Return a segment's figures with what the companions know of it."""
-        found = {name: part for member in self.members.values() for name, part in member.figures(version, figures.segment).items()}
+        found = {name: part for member in self._filling for name, part in member.figures(version, figures.segment).items()}
         return msgspec.structs.replace(figures, **found) if found else figures
 
     def report(self, version: ModelVersion) -> dict[str, Any]:

@@ -33,6 +33,7 @@ class Segments:
         self.pairs: list[Pair | None] = [None]
         self._numbers: dict[Pair, int] = {}
         self._values: dict[str, int] = {}  # dimension -> how many values
+        self._listed: tuple[int, list[Ints]] = (0, [])  # what ``by_dimension`` found when there were so many segments
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -69,6 +70,23 @@ class Segments:
         pair = self.pairs[number]
         return pair is not None and pair[0] == PROBE
 
+    def by_dimension(self) -> list[Ints]:
+        """Return the segments of each dimension of real traffic; dimensions, and the segments of each, by name.
+
+        >>> segments = Segments()
+        >>> [segments.number("city", name) for name in ("Rome", "Oslo")]
+        [1, 2]
+        >>> segments.by_dimension()
+        [array([2, 1])]
+        """
+        if self._listed[0] != len(self.pairs):
+            of: dict[str, list[int]] = {}
+            for (dimension, _), number in sorted(self._numbers.items()):
+                if dimension != PROBE:
+                    of.setdefault(dimension, []).append(number)
+            self._listed = len(self.pairs), [np.array(numbers, dtype=np.int64) for numbers in of.values()]
+        return self._listed[1]
+
     def overflown(self) -> list[int]:
         """Return the segments that gather what is beyond the caps.
 
@@ -85,7 +103,9 @@ class Segments:
         >>> segments.real(np.array([0, segments.number(PROBE, "planted")])).tolist()
         [True, False]
         """
-        synthetic = [number for (dimension, _), number in self._numbers.items() if dimension == PROBE] if PROBE in self._values else []
+        if PROBE not in self._values:
+            return np.ones(len(numbers), dtype=np.bool_)
+        synthetic = [number for (dimension, _), number in self._numbers.items() if dimension == PROBE]
         return ~np.isin(numbers, synthetic)
 
     def meet(self, rows: Rows, where: Ints) -> None:

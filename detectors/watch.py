@@ -4,8 +4,8 @@ It reads no clock, no random number and no setting that did not arrive as a reco
 findings, byte for byte.
 """
 
+from bisect import insort
 from collections import Counter
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,7 @@ from detectors.model_companions import COMPANIONS, ModelCompanions
 from detectors.model_version import ModelVersion
 from detectors.news import EVERY_MS, News
 from detectors.panes import END
+from detectors.segment_figures import statistics_events
 from detectors.segments import OTHER
 from detectors.sources import Sources
 from detectors.state_version import expect_version
@@ -64,6 +65,7 @@ class Watch:
         self.distinct_scores = distinct_scores
         self.policy = Policy()
         self._models: dict[str, WatchedModel] = {}
+        self._ordered: list[WatchedModel] = []  # by name
         self.changed: set[tuple[str, str]] = set()  # versions, and companions of a model, since the last checkpoint
         self.counts: dict[str, Ints] = {}  # by model: records by status
         self.events: Counter[str] = Counter()
@@ -105,15 +107,13 @@ class Watch:
 
     def close(self) -> list[Event]:
         """Move the watermark to the end of time: nothing more will come, so every rung is read."""
-        found = self._advance(lambda model_id: END)
+        found = self._advance(None)
         return self._tell(found)
 
     def _tell(self, found: list[Event]) -> list[Event]:
         self.events.update(event.type.value for event in found)
         self.alarms.add(found)
-        models = [self._models[model_id].unsettled() for model_id in sorted(self._models)]
-        baselines = [each for versions, _ in models for _, version in sorted(versions.items()) for each in version.learnt.take()]
-        self.ledger.found(found, baselines + [each for _, companions in models for each in companions.baselines()])
+        self.ledger.found(found, [each for model in self._ordered if model.stirred for each in model.baselines()])
         return found
 
     def _rows(self, rows: Rows) -> None:
@@ -137,7 +137,8 @@ class Watch:
         if model_id not in self._models:
             policy = self.policy.for_model(model_id)
             reference = partial(self._reference, model_id)
-            self._models[model_id] = WatchedModel(model_id, policy, self.distinct_scores, reference, self.changed)
+            model = self._models[model_id] = WatchedModel(model_id, policy, self.distinct_scores, reference, self.changed)
+            insort(self._ordered, model, key=lambda each: each.model_id)
         return self._models[model_id]
 
     def _reference(self, model_id: str, name: str) -> Reference | None:
@@ -149,11 +150,14 @@ class Watch:
         time = self.sources.time_ms()
         if time is None:
             return []
-        found = self._advance(lambda model_id: time - self.policy.for_model(model_id).lateness_ms)
-        return found + [event for model_id, name in self.news.due(self.clock_ms) for event in self._models[model_id].statistics(name, time)]
+        found = self._advance(time)
+        due = [self._models[model_id].counted(name) for model_id, name in self.news.due(self.clock_ms)]
+        return found + statistics_events(due, time)
 
-    def _advance(self, watermark: Callable[[str], int]) -> list[Event]:
-        found = [event for model_id in sorted(self._models) for event in self._models[model_id].advance(watermark(model_id))]
+    def _advance(self, time_ms: int | None) -> list[Event]:
+        found: list[Event] = []
+        for model in self._ordered:
+            found += model.advance(END if time_ms is None else time_ms - model.policy.lateness_ms)
         return sorted(found, key=lambda event: event.time_ms)  # however far the watermark has jumped
 
     def _control(self, forwarded: Forwarded) -> list[Event]:

@@ -9,12 +9,12 @@ import numpy as np
 from detectors.cells import CONFUSION, KNOWN, MADE, many_classes
 from detectors.claimed import claims_of
 from detectors.fatigue.alarms import alarms_of
-from detectors.findings import mature_figures, total_figures
 from detectors.fixed import Ints
 from detectors.model_version import ModelVersion
 from detectors.panes import CLASS_BITS, MAX_CLASS, PANE_MS, SEGMENT_BITS, pane_of
 from detectors.progress import monitor_states
 from detectors.river.metrics import label_metric
+from detectors.segment_figures import mature_figures, total_figures
 from detectors.timeline import errors_over_time
 from detectors.watch import Watch
 from schemas.figures import AgedFigures

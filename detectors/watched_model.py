@@ -6,14 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from detectors.findings import statistics_events
 from detectors.fixed import Ints
 from detectors.ladder import DAY_MS
 from detectors.model_companions import COMPANIONS, ModelCompanions
 from detectors.model_version import ModelVersion
 from detectors.panes import BEGINNING
 from detectors.segments import OTHER
+from detectors.standing import Baseline
 from detectors.waiting import MOST_ROWS, Waiting, is_plain
+from schemas.figures import SegmentFigures
 from schemas.findings import Event
 from schemas.policy_models import ModelPolicy
 from schemas.reference import Reference
@@ -21,6 +22,7 @@ from schemas.scored import Kind, Rows
 
 SHARING_DAYS = 30  # a version without predictions for so long leaves its part of the budget to the others
 MAX_VERSIONS = 200
+MOST_BESIDE = 500  # rows that wait for the companions alone; then they are counted
 LATE_MS = 2 * DAY_MS  # younger than anything that is folded up or forgotten for its age
 
 
@@ -28,7 +30,8 @@ class WatchedModel:
     r"""A pure fold of one model.
 
     Rows that only add to sums wait, and so does the watermark while nothing is due: a step of many small messages costs hardly more than
-    one of them. Whoever looks at ``versions`` or ``companions`` sees all that has come.
+    one of them. Whoever looks at ``versions`` or ``companions`` sees all that has come. Those that watch beside the versions have something
+    due far more rarely: rows wait for them on their own, and for statistics, which are of the versions' sums, only these are counted.
 
     Parameters
     ----------
@@ -69,7 +72,10 @@ class WatchedModel:
         self._versions: dict[str, ModelVersion] = {}
         self._companions = ModelCompanions(model_id, policy)
         self._waiting = Waiting()
+        self._counted = Waiting()  # by the versions, and not by the companions yet
+        self.stirred = False  # since it was last asked for baselines: one may have been estimated; never part of the state
         self._watermark_ms = BEGINNING  # that came, and that nothing was due at
+        self._beside_ms = BEGINNING  # likewise, that nothing of the companions was due at
         self._next_ms = BEGINNING  # nothing is due before it
 
     @property
@@ -97,18 +103,20 @@ class WatchedModel:
 
         ``whole`` says that the others only count the status of a record.
         """
+        alone = len(rows.versions) == 1
         code = rows.column("version")[where]
-        used = [0] if len(rows.versions) == 1 else np.unique(code).tolist()
+        used = [0] if alone else np.unique(code).tolist()
         versions = [self.version(rows.versions[number]) for number in used]
         if not (whole and len(used) == len(rows.versions) and is_plain(rows) and not self._companions.mind(rows)):
             self.wake()
             self._add(rows, where)
         else:
-            late = int(rows.column("predicted_at").min()) < self._watermark_ms - LATE_MS  # time has passed before it came, not after
+            passed_ms = max(self._watermark_ms, self._beside_ms)
+            late = int(rows.column("predicted_at").min()) < passed_ms - LATE_MS  # time has passed before it came, not after
             if late or not self._waiting.fits(rows):
                 self.settle()
             for number, version in zip(used, versions, strict=True):
-                version.sums.segments.meet(rows, where if len(used) == 1 else where[code == number])
+                version.sums.segments.meet(rows, where if alone else where[code == number])
             self._waiting.add(rows)
             if self._waiting.n >= MOST_ROWS:
                 self.settle()
@@ -130,13 +138,38 @@ class WatchedModel:
 
     def settle(self) -> None:
         """Count the rows that wait, and let the time pass that has passed."""
-        if self._waiting.n:
-            self._add(*self._waiting.take())
+        self._beside_ms = max(self._watermark_ms, self._beside_ms)
+        self._settle_versions()
+        self._settle_companions()
+
+    def _settle_versions(self) -> None:
+        self._count()
         if self._watermark_ms > BEGINNING:
             for version in self._versions.values():
                 version.take_back_time(self._watermark_ms)
-            self._companions.take_back_time(self._watermark_ms)
             self._watermark_ms = BEGINNING
+
+    def _settle_companions(self) -> None:
+        self._count_beside()
+        if self._beside_ms > BEGINNING:
+            self._companions.take_back_time(self._beside_ms)
+            self._beside_ms = BEGINNING
+
+    def _count(self) -> None:
+        """Let the versions count the rows that wait."""
+        if self._waiting.n:
+            rows, where = self._waiting.take()
+            self._add_to_versions(rows, where)
+            if not self._counted.fits(rows):
+                self._count_beside()
+            self._counted.add(rows)
+            if self._counted.n >= MOST_BESIDE:
+                self._count_beside()
+
+    def _count_beside(self) -> None:
+        """Let the companions count what the versions have."""
+        if self._counted.n:
+            self._companions.add(*self._counted.take())
 
     def _note(self, *names: str) -> None:
         self._changed.update((self.model_id, name) for name in names)
@@ -144,21 +177,26 @@ class WatchedModel:
     def wake(self) -> None:
         """Count what waits, and look at the next watermark, whatever it is: what comes now may be due at any time."""
         self.settle()
-        self._next_ms = BEGINNING
+        self._companions.wake()
+        self._next_ms, self.stirred = BEGINNING, True
 
     def _add(self, rows: Rows, where: Ints) -> None:
-        code, alone = rows.column("version")[where], rows.column("kind")[where] != Kind.PAIR
-        for number in np.unique(code).tolist():
-            self.version(rows.versions[number]).add(rows, where[(code == number) & alone])
+        self._add_to_versions(rows, where)
         if len(where):
             self._companions.add(rows, where)
+
+    def _add_to_versions(self, rows: Rows, where: Ints) -> None:
+        alone = rows.column("kind")[where] != Kind.PAIR
+        for name, mine in rows.by_version(where if alone.all() else where[alone]):
+            self.version(name).add(rows, mine)
 
     def advance(self, watermark_ms: int) -> list[Event]:
         """Step what is due by the watermark; return what was found."""
         if watermark_ms < self._next_ms:
             self._watermark_ms = max(watermark_ms, self._watermark_ms)
             return []
-        self.settle()
+        self._settle_versions()
+        self.stirred = True
         found: list[Event] = []
         for name in sorted(self._versions):
             version = self._versions[name]
@@ -166,13 +204,28 @@ class WatchedModel:
             if version.stepped:  # of the others, only the time has come further, and the head of the state says how far
                 self._note(name)
                 version.stepped = False
-        found += self._companions.advance(watermark_ms, self._versions, found)
+        found += self._advance_companions(watermark_ms, found)
         for version in self._versions.values():
             version.spans.fold_up(watermark_ms)  # not before the companions have asked where things lie
-        if self._companions.moved():
-            self._note(COMPANIONS)
         self._next_ms = min(self._companions.next_ms(watermark_ms), *(each.next_ms(watermark_ms) for each in self._versions.values()))
         return found
+
+    def _advance_companions(self, watermark_ms: int, found: list[Event]) -> list[Event]:
+        heard = found or any(version.unsaid for version in self._versions.values())
+        if not heard and not self._companions.is_due(watermark_ms):
+            self._beside_ms = watermark_ms
+            return []
+        self._settle_companions()
+        told = self._companions.advance(watermark_ms, self._versions, found)
+        if self._companions.moved():
+            self._note(COMPANIONS)
+        return told
+
+    def baselines(self) -> list[Baseline]:
+        """Return the baselines that were estimated since this was asked last."""
+        self.stirred = False
+        own = [each for _, version in sorted(self._versions.items()) for each in version.learnt.take()]
+        return own + self._companions.baselines()
 
     def share(self, name: str) -> Callable[[int], float]:
         """Return a version's part of its model's budget at a time: versions with predictions of late share what the companions leave."""
@@ -185,10 +238,11 @@ class WatchedModel:
 
         return share
 
-    def statistics(self, name: str, time_ms: int) -> list[Event]:
-        """Return the statistics of a version."""
-        version = self.versions[name]
-        return statistics_events(version, time_ms, partial(self._companions.filled, version))
+    def counted(self, name: str) -> tuple[ModelVersion, Callable[[SegmentFigures], SegmentFigures]]:
+        """Return a version whose sums are up to date, and what adds to figures of it what the companions know."""
+        self._count()
+        version = self._versions[name]
+        return version, partial(self._companions.filled, version)
 
     def use(self, policy: ModelPolicy) -> list[Event]:
         """Follow another policy from here on; return the events of incidents that it closes."""

@@ -66,7 +66,10 @@ class Companion(ABC):
         """Take back what ``to_state`` gave; raises ``ValueError`` if it is of another version."""
 
     def minds(self, rows: Rows) -> bool:
-        """Say whether a message of plain rows (``detectors.waiting``) may not wait for the next due time, as one that brings it nearer."""
+        """Say whether a message of plain rows (``detectors.waiting``) may not wait for the next due time.
+
+        One may not that brings it nearer, or that changes the weight: plain rows may not be seen before something of its own is due.
+        """
         return False
 
     def next_ms(self, watermark_ms: int) -> int:

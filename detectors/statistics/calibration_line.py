@@ -38,26 +38,37 @@ def calibration_line(n: npt.ArrayLike, positive: npt.ArrayLike, score: npt.Array
     mean = np.where(n > 0, ratio(score, n), 0.5)
     x = logit(np.clip(mean, _CLIP, 1 - _CLIP))
     fits = _overlap(x, hits, n - hits) & (hits.sum(axis=-1) > 0) & ((n - hits).sum(axis=-1) > 0) & ((n > 0).sum(axis=-1) > 1)
-    a, b = np.zeros(fits.shape), np.ones(fits.shape)
-    best = _likelihood(n, hits, x, a, b)
-    done = ~fits
-    close = np.zeros(fits.shape, dtype=bool)
+    slope, intercept = np.full(fits.shape, np.nan), np.full(fits.shape, np.nan)
+    slope[fits], intercept[fits] = _fitted(n[fits], hits[fits], x[fits])
+    return Line(slope, intercept)
+
+
+def _fitted(n: Floats, hits: Floats, x: Floats) -> tuple[Floats, Floats]:
+    """Return the slopes and intercepts of lines, shape (k,), from bins of shape (k, bins); each is fitted as if it were alone."""
+    slope, intercept = np.full(len(n), np.nan), np.full(len(n), np.nan)
+    at, a, b = np.arange(len(n)), np.zeros(len(n)), np.ones(len(n))
+    line = _line(a, b, x)
+    best = _likelihood(n, hits, line)
     for _ in range(_STEPS):
-        step = np.where(done, 0.0, _newton(n, hits, x, a, b))  # a line that stands does not move on with the others
+        if not len(at):
+            break
+        step = _newton(n, hits, x, line)
         for _ in range(_STEPS):  # halve a step that overshoots
-            value = _likelihood(n, hits, x, a + step[0], b + step[1])
+            line = _line(a + step[0], b + step[1], x)
+            value = _likelihood(n, hits, line)
             worse = value < best - 1e-9 * np.abs(best)
             if not worse.any():
                 break
             step = np.where(worse, step / 2, step)
         a, b, best = a + step[0], b + step[1], np.maximum(value, best)
-        close |= ~done & (np.abs(step).max(axis=0) < _CLOSE * (1 + np.abs(a) + np.abs(b)))
-        done |= close
-        if done.all():
-            break
-    s0, s1, s2 = _curvature(n, x, a, b)
-    known = close & (s0 * s2 - s1 * s1 > 1e-9 * s0 * s2)
-    return Line(np.where(known, b, np.nan), np.where(known, a, np.nan))
+        line = line if not worse.any() else _line(a, b, x)
+        close = np.abs(step).max(axis=0) < _CLOSE * (1 + np.abs(a) + np.abs(b))
+        if close.any():  # what stands is left out of what follows
+            s0, s1, s2, _ = _curvature(n[close], x[close], line[close])
+            known = s0 * s2 - s1 * s1 > 1e-9 * s0 * s2
+            slope[at[close]], intercept[at[close]] = np.where(known, b[close], np.nan), np.where(known, a[close], np.nan)
+            at, a, b, best, n, hits, x, line = (each[~close] for each in (at, a, b, best, n, hits, x, line))
+    return slope, intercept
 
 
 def _overlap(x: Floats, hits: Floats, misses: Floats) -> npt.NDArray[np.bool_]:
@@ -71,23 +82,27 @@ def _overlap(x: Floats, hits: Floats, misses: Floats) -> npt.NDArray[np.bool_]:
     return np.asarray((high > other_low) & (other_high > low))
 
 
-def _curvature(n: Floats, x: Floats, a: Floats, b: Floats) -> tuple[Floats, Floats, Floats]:
-    p = expit(a[..., np.newaxis] + b[..., np.newaxis] * x)
+def _line(a: Floats, b: Floats, x: Floats) -> Floats:
+    return a[:, np.newaxis] + b[:, np.newaxis] * x
+
+
+def _curvature(n: Floats, x: Floats, line: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    """Return the sums of the weights, times 1, x and x², and what the line expects of each bin's share."""
+    p = expit(line)
     weight = n * p * (1 - p)
-    return weight.sum(axis=-1), (weight * x).sum(axis=-1), (weight * x * x).sum(axis=-1)
+    return weight.sum(axis=-1), (weight * x).sum(axis=-1), (weight * x * x).sum(axis=-1), p
 
 
-def _newton(n: Floats, hits: Floats, x: Floats, a: Floats, b: Floats) -> Floats:
-    """Return the Newton step of intercept and slope, shape (2, ...); 0 where the curvature is gone."""
-    s0, s1, s2 = _curvature(n, x, a, b)
-    rest = hits - n * expit(a[..., np.newaxis] + b[..., np.newaxis] * x)
+def _newton(n: Floats, hits: Floats, x: Floats, line: Floats) -> Floats:
+    """Return the Newton step of intercept and slope, shape (2, k); 0 where the curvature is gone."""
+    s0, s1, s2, p = _curvature(n, x, line)
+    rest = hits - n * p
     g0, g1 = rest.sum(axis=-1), (rest * x).sum(axis=-1)
     determinant = s0 * s2 - s1 * s1
     return np.nan_to_num(np.stack([ratio(s2 * g0 - s1 * g1, determinant), ratio(s0 * g1 - s1 * g0, determinant)]))
 
 
-def _likelihood(n: Floats, hits: Floats, x: Floats, a: Floats, b: Floats) -> Floats:
-    line = a[..., np.newaxis] + b[..., np.newaxis] * x
+def _likelihood(n: Floats, hits: Floats, line: Floats) -> Floats:
     return np.asarray((hits * line - n * np.logaddexp(0.0, line)).sum(axis=-1))
 
 

@@ -1,6 +1,6 @@
 """Rates of groups, drawn toward those of the others as far as they rest on little."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import betaincinv
@@ -11,10 +11,10 @@ _TAIL = 0.05
 
 
 class Prior(NamedTuple):
-    """A Beta distribution of the rates of groups: their mean, and how many events it is worth."""
+    """A Beta distribution of the rates of groups: their mean, and how many events it is worth; of many groups, one of each."""
 
-    mean: float
-    events: float
+    mean: Any
+    events: Any
 
 
 def prior_of(failures: Floats, events: Floats) -> Prior | None:

@@ -56,6 +56,11 @@ def without_amount(record: Record) -> Record:
     return at, topic, {name: value for name, value in made.items() if name != "amount"}
 
 
+def unalerted(record: Record) -> Record:
+    at, topic, made = without_amount(record)
+    return at, topic, made | {"alerted": False} if topic == "predictions" else made
+
+
 def hash_of(text: str) -> float:
     return random.Random(text).random()
 
@@ -104,6 +109,7 @@ def many() -> list[Record]:
 DAILY = '[defaults]\nages = ["1d"]\n'
 MADE: dict[str, tuple[Callable[[], list[Record]], str]] = {
     "plain": (lambda: story(seed=3, days=50, per_day=60, change_day=30), ""),
+    "unalerted": (lambda: [unalerted(record) for record in story(seed=3, days=60, per_day=60, change_day=30)], ""),
     "slow": (lambda: story(seed=6, days=500, per_day=3, change_day=400), ""),
     "many": (many, ""),
     "dense": (lambda: [hastened(record) for record in many()], ""),
@@ -208,12 +214,30 @@ def test_most_messages_of_plain_traffic_wait(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(WatchedModel, name, call)
 
     counting("add")
-    counting("_add")
+    counting("_add_to_versions")
     records, policy = stories("dense")
     watch = Watch(statistics_every_ms=None)
     for record in scored(records, policy, seed=1):
         watch.apply(record)
     assert counted["came"] > 2 * counted["counted"]
+
+
+def test_companions_wait_for_what_is_due_to_them_not_to_the_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Statistics and panes ask for the versions' sums alone."""
+    counted = {ModelVersion: 0, ModelCompanions: 0}
+    for kind in counted:
+        for name in ("add", "advance"):
+            method = getattr(kind, name)
+
+            def call(self: Any, *args: Any, kind: type = kind, method: Callable[..., Any] = method) -> Any:
+                counted[kind] += 1
+                return method(self, *args)
+
+            monkeypatch.setattr(kind, name, call)
+    watch = Watch()
+    for record in scored([unalerted(record) for record in story(seed=3, days=30, per_day=60)], Policy(), seed=1):
+        watch.apply(record)
+    assert counted[ModelVersion] > 5 * counted[ModelCompanions]
 
 
 def test_a_flood_is_told_at_the_next_tick_although_nothing_was_due_for_long() -> None:
