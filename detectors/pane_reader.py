@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from detectors.cells import KNOWN, MADE, PANE_GRID
+from detectors.cells import BIN, KNOWN, MADE, PANE_GRID
 from detectors.cost_cells import PAIRS
 from detectors.error_cells import ROWS
 from detectors.fixed import Ints, carry
@@ -45,9 +45,11 @@ def read_panes(tables: Mapping[str, SumTable], segments: Segments, spans: list[S
     keys, made = _grouped(tables["made"], starts, ends, MAX_CLASS)
     present = (made[:, MADE.at["n"]] != 0) & segments.real(keys & ((1 << SEGMENT_BITS) - 1))
     keys, made = keys[present], made[present]
-    known = KNOWN.zeros(len(keys))
-    _place(known, keys, *_grouped(tables["known"], starts, ends, top_class))
-    cells = [_cells(keys, PANE_GRID, *_grouped(tables[name], starts, ends, top_class)) for name in ("made_bins", "known_bins")]
+    known, known_bins = KNOWN.zeros(len(keys)), np.zeros((len(keys), PANE_GRID, BIN.width), dtype=np.int64)
+    if top_class:  # before any age there are no labels
+        _place(known, keys, *_grouped(tables["known"], starts, ends, top_class))
+        known_bins = _cells(keys, PANE_GRID, *_grouped(tables["known_bins"], starts, ends, top_class))
+    cells = _cells(keys, PANE_GRID, *_grouped(tables["made_bins"], starts, ends, top_class)), known_bins
     empty = np.zeros((0, 0, 0), dtype=np.int64)
     costed = bool(len(tables["cost_cells"].keys) or len(tables["cost_twins"].keys))
     rare = [("cost_cells", PAIRS, costed), ("cost_twins", PAIRS, costed), ("error_cells", ROWS, bool(len(tables["error_cells"].keys)))]

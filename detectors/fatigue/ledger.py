@@ -78,13 +78,16 @@ class Ledger:
 
     def add(self, rows: Rows, where: Ints) -> None:
         """Add the picked rows of one scored message, of any version and kind."""
-        where = where[rows.column("probe")[where] == 0]
-        kind, alerted = rows.column("kind")[where], rows.column("alerted")[where] != 0
+        if "probe" in rows.columns:
+            where = where[rows.column("probe")[where] == 0]
+        kind, sign = rows.column("kind")[where], rows.column("sign")[where].astype(np.int64)
         made = kind == Kind.PREDICTION
-        hours, sign = rows.column("predicted_at")[where] // HOUR_MS, rows.column("sign")[where].astype(np.int64)
-        self.hours.add(hours[made], sign[made, np.newaxis])
+        self.hours.add(rows.column("predicted_at")[where[made]] // HOUR_MS, sign[made, np.newaxis])
         if not made.all():
-            self.known_ms = max(self.known_ms, int(rows.column("known_at")[where][~made].max()))
+            self.known_ms = max(self.known_ms, int(rows.column("known_at")[where[~made]].max()))
+        if "alerted" not in rows.columns:
+            return
+        alerted = rows.column("alerted")[where] != 0
         for one, add in ((Kind.PREDICTION, self._made), (Kind.LABEL, self._known), (Kind.DISPOSITION, self._disposed)):
             chosen = alerted & (kind == one)
             if chosen.any():
