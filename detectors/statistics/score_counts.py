@@ -128,7 +128,7 @@ class ScoreCounts:
         [0.75, 1.0, nan]
         """
         self._settle()
-        start, stop = np.searchsorted(self._keys, (segments << _ID_BITS, (segments + 1) << _ID_BITS))
+        start, stop = np.searchsorted(self._sums.keys, (segments << _ID_BITS, (segments + 1) << _ID_BITS))
         held = np.flatnonzero(stop > start)
         out = np.full(len(segments), np.nan)
         if not len(held):
@@ -136,11 +136,11 @@ class ScoreCounts:
         n = (stop - start)[held]
         first = np.cumsum(n) - n
         at = np.arange(int(n.sum())) + np.repeat(start[held] - first, n)
-        place = self._keys[at] & _MOST
+        place = self._sums.keys[at] & _MOST
         if self.exact:
             place = self._places()[place]
         order = np.argsort(np.repeat(np.arange(len(held)) << _ID_BITS, n) | place, kind="stable")  # in their order already but for new ones
-        n0, n1 = self._rows[at[order]].T
+        n0, n1 = self._sums.rows[at[order]].T
         upto = np.cumsum(n0)
         below = 2 * (upto - np.repeat(upto[first] - n0[first], n)) - n0
         rank, negative, positive = (np.add.reduceat(each, first) for each in (n1 * below, n0, n1))
