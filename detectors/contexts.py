@@ -12,9 +12,9 @@ from detectors.growing import Growing
 UNREADABLE = -1
 MOST = 100_000  # distinct tails; then whoever holds them begins anew
 
-# columns of ``Contexts.columns``; the first seven are numbers of ``Names``
+# columns of ``Contexts.columns``; the first eight are numbers of ``Names``
 FIELDS = (
-    *("model", "version", "unit", "alert_key", "probe", "subgroups", "feature_names"),
+    *("model", "version", "unit", "alert_key", "probe", "subgroups", "feature_names", "label"),
     *("money", "features", "missing", "label_0", "label_1"),
 )
 
@@ -111,6 +111,7 @@ class Contexts(dict[bytes, int]):
             *map(number, (tail.model, tail.version, tail.unit, tail.alert_key, tail.probe)),
             self.names.subgroups_number(tail.subgroups),
             self.names.feature_names_number(tail.feature_names),
+            number(tail.label or ""),
             tail.compute_cost,
             tail.features,
             tail.missing,

@@ -152,6 +152,9 @@ def _label_rows(made: Made, known_at: Ints, true: Ints, contexts: Contexts) -> d
     columns["known_at"] = known_at
     columns["label"] = np.where(binary & ~mapped, true, same)
     columns["predicted"] = np.where(mapped | binary, (flags & POSITIVE != 0).astype(np.int64), 1)
+    if not binary.all():  # one of many classes, whose label is called 0 or 1
+        names = np.array([contexts.names.number(label) for label in ("0", "1")])
+        columns["said"], columns["truth"] = (np.where(binary, 0, name) for name in (contexts.column("label")[code], names[true]))
     return columns
 
 

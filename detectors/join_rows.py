@@ -50,6 +50,8 @@ class Row(NamedTuple):
     rival_loss: int = -1
     error: float | None = None  # of a number: predicted - true value
     rival_error: float | None = None  # PAIR: of the rival's number
+    said: str = ""  # of one of many classes (LABEL): the class predicted
+    truth: str = ""  # and the true one
     feature_names: bytes = b""  # see ``feature_packing``
     feature_values: bytes = b""
 
@@ -103,13 +105,13 @@ def label_row(made: PredictionEntry, outcome: OutcomeEntry, costed: int, status:
     says whether the prediction was right. A number was right where its interval holds the true one, and where it brings no interval.
 
     >>> row = label_row(PredictionEntry("m", "1", 5, 0.9, 0, "cat", b""), OutcomeEntry(9, b"", label="dog"), 0)
-    >>> row.predicted, row.label, row.binary, row.known_at
-    (1, 0, 0, 9)
+    >>> row.predicted, row.label, row.binary, row.known_at, row.said, row.truth
+    (1, 0, 0, 9, 'cat', 'dog')
     """
     flags, true = made.flags, outcome.label
     binary = flags & BINARY
     predicted = 1 if flags & POSITIVE else 0
-    error = None
+    error, said, truth = None, "", ""
     if flags & VALUED:
         label, predicted, error = int(_covered(made, outcome.true_value)), 1, _error(made.value, outcome.true_value)
     elif flags & MAPPED:
@@ -119,7 +121,8 @@ def label_row(made: PredictionEntry, outcome: OutcomeEntry, costed: int, status:
         # difference of the two sides.
         label = int(true) if true in (0, 1) else predicted if str(true) == str(predicted) else 1 - predicted
     else:
-        label, predicted = int(str(true) == made.label), 1
+        said, truth = made.label or "", str(true)
+        label, predicted = int(truth == made.label), 1
     return Row(
         made.model,
         made.version,
@@ -149,6 +152,8 @@ def label_row(made: PredictionEntry, outcome: OutcomeEntry, costed: int, status:
         0,
         made.subgroups,
         error=error,
+        said=said,
+        truth=truth,
     )
 
 

@@ -16,7 +16,7 @@ from schemas.scored import COLUMNS, Origin, Rows
 
 OTHER = "__other__"
 _PLACE = ("origin", "offset", "index")
-_TEXTS = ("probe", "action", "rival", "unit", "alert_key")  # the narrow columns first: they get the low indexes
+_TEXTS = ("probe", "action", "rival", "unit", "alert_key", "said", "truth")  # the narrow columns first: they get the low indexes
 _PLAIN = tuple(name for name in COLUMNS if name not in {*_PLACE, *_TEXTS, "version"})
 _FEATURED = ("feature_names", "feature_values")
 _NUMBERED = ("model", "version", *_TEXTS)  # held as numbers of ``Names`` until a message is made
@@ -108,7 +108,8 @@ class RowsBuilder:
             for name, values in zip(("order", "origin", "offset", "index"), zip(*self._places, strict=True), strict=True)
         }
         for name in _NUMBERED:
-            columns[name] = np.array([self._names.number(text) for text in fields[name]], dtype=np.int64)
+            if any(fields[name]):
+                columns[name] = np.array([self._names.number(text) for text in fields[name]], dtype=np.int64)
         columns["subgroups"] = np.array([self._names.subgroups_number(blob) for blob in fields["subgroups"]], dtype=np.int64)
         if any(fields["feature_names"]):
             columns["feature_names"] = np.array(

@@ -12,11 +12,12 @@ from schemas.scored import COLUMNS, Kind, Origin, Rows
 MAX_ORIGINS = 255  # a row says which in one byte
 MOST_ROWS = 16_000  # that wait; then they are counted
 # What may wait: sums that do not care for the order in which they are added, and names that ``Segments.meet`` has numbered in that of
-# the log. Who numbers other names (units, checks, probes, rivals, features) must see each message as it comes.
+# the log, as classes are. Who numbers other names (units, checks, probes, rivals, features) must see each message as it comes.
 PLAIN = frozenset(COLUMNS) - frozenset(
     ["sign", "unit", "alert_key", "action", "review_ms", "probe", "passed", "total", "rival", "loss", "rival_loss", "rival_error"]
 )
 _DISPOSITION = int(Kind.DISPOSITION)
+CLASSES = frozenset(["said", "truth"])  # indexes into texts
 
 
 class Waiting:
@@ -89,6 +90,9 @@ def together(messages: Sequence[Rows]) -> Rows:
     columns["origin"] = np.concatenate(parts).astype(COLUMNS["origin"][0]).tobytes()
     dimensions = {}
     numbers = [[texts[text] for text in rows.texts] for rows in messages]
+    for name in CLASSES & columns.keys():
+        codes = [_renumbered(rows.column(name), of) for rows, of in zip(messages, numbers, strict=True)]
+        columns[name] = np.concatenate(codes).astype(COLUMNS[name][0]).tobytes()
     for name in dict.fromkeys(name for rows in messages for name in rows.dimensions):
         codes = [_renumbered(rows.dimension(name), of) for rows, of in zip(messages, numbers, strict=True)]
         dimensions[name] = np.concatenate(codes).astype("<u4").tobytes()

@@ -163,6 +163,32 @@ class AmountBand(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     fp_amount: Figure = None
 
 
+class ClassFigures(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One class of a model that answers with one of many, over all labels known so far."""
+
+    name: Name
+    n: Count64 = 0  # labels that are this class
+    predicted: Count64 = 0  # labelled predictions that said so
+    recall: Interval | None = None  # share of ``n`` that was recognised, with Wilson's 95 % interval
+    precision: Interval | None = None  # share of ``predicted`` that was right, likewise
+
+
+class ClassPair(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """How often one class was taken for another, or for itself."""
+
+    true: Name
+    predicted: Name
+    n: Count64
+
+
+class Confusion(msgspec.Struct, frozen=True, kw_only=True):
+    """Which class was taken for which: the first 30 that came, the rest together as ``__other__``; real traffic that did not abstain."""
+
+    n: Count64
+    classes: list[ClassFigures] = msgspec.field(default_factory=list)  # the most frequent first
+    pairs: list[ClassPair] = msgspec.field(default_factory=list)  # that occur, the most frequent first
+
+
 class ScoreCoverage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How many predictions with a score in (lo, hi], the first bin with 0 too, have a label."""
 
@@ -271,6 +297,7 @@ class ModelReport(msgspec.Struct, frozen=True, kw_only=True):
     fatigue: FatigueFigures | None = None  # of the model, all versions; null: no unit, alert key or disposition ever came
     probes: list[ProbeWatch] = msgspec.field(default_factory=list)  # synthetic traffic by kind, apart from the real
     amounts: list[AmountBand] = msgspec.field(default_factory=list)  # mistakes by the amount at stake
+    classes: Confusion | None = None  # null: predictions of yes or no, or of numbers
     decay: list[Decay] = msgspec.field(default_factory=list)  # figures by the age of the model
     comparisons: list[Comparison] = msgspec.field(default_factory=list)  # with versions that answered the same requests
     features: list[FeatureWatch] = msgspec.field(default_factory=list)  # inputs, where the policy watches the family ``covariate``

@@ -78,6 +78,8 @@ COLUMNS: dict[str, tuple[str, float]] = {
     "rival_loss": ("<i8", -1),  # PAIR: of its rival's
     "error": ("<f8", np.nan),  # of a number (LABEL, PAIR): predicted - true value
     "rival_error": ("<f8", np.nan),  # PAIR: of the rival's number
+    "said": ("<u4", 0),  # LABEL of one of many classes: the class predicted, index into ``texts``
+    "truth": ("<u4", 0),  # and the true one
 }
 
 

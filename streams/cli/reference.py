@@ -107,7 +107,7 @@ def policy_page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-CHECKS = ("CheckFigures", "CheckWatch", "ProbeWatch", "ProbeBand", "AmountBand")
+CHECKS = ("CheckFigures", "CheckWatch", "ProbeWatch", "ProbeBand", "AmountBand", "Confusion", "ClassFigures", "ClassPair")
 LABELS = ("LabelReport", "ScoreCoverage", "ActionCoverage", "StratumMaturity", "AgeShare")
 DECAY = ("Decay", "DecayWeek")
 FATIGUE = ("FatigueFigures", "AlertFigures", "AlarmFigures")

@@ -1,4 +1,4 @@
-"""Checks, probes, mistakes by amount, numbers, inputs and other versions beside one model version, as tables."""
+"""Checks, probes, mistakes by amount, classes, numbers, inputs and other versions beside one model version, as tables."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +28,8 @@ def tables(model: ModelReport) -> list[Table]:
     >>> tables(ModelReport(model_id="m", model_version="1"))
     []
     """
-    made = [_comparisons(model), _numbers(model), _checks(model), _probes(model.probes), _amounts(model), _inputs(model.features)]
+    made = [_comparisons(model), _numbers(model), _classes(model), _checks(model), _probes(model.probes), _amounts(model)]
+    made.append(_inputs(model.features))
     return [Table(one.title, one.note, one.headings, one.rows[:MOST_ROWS], max(len(one.rows) - MOST_ROWS, 0)) for one in made if one.rows]
 
 
@@ -67,6 +68,21 @@ def _numbers(model: ModelReport) -> Table:
         "Predicted numbers",
         "Predictions whose true value is known so far; errors in the unit of the numbers; above zero, the mean error says too high.",
         ("Group", "Known", "Intervals that hold the truth", "Mean error", "Mean absolute", "Root mean square", "Median", "90 % quantile"),
+        rows,
+    )
+
+
+def _classes(model: ModelReport) -> Table:
+    rows = []
+    for one in model.classes.classes if model.classes is not None else ():
+        taken = [pair for pair in model.classes.pairs if pair.true == one.name != pair.predicted] if model.classes is not None else []
+        mostly = ", ".join(f"{pair.predicted} ({thousands(pair.n)})" for pair in taken[:3])
+        rows.append((one.name, thousands(one.n), thousands(one.predicted), interval(one.recall), interval(one.precision), mostly))
+    return Table(
+        "Classes",
+        "Labels known so far, with 95 % intervals: how many of a class were recognised, how many of those called so were of it, and what "
+        "its others were taken for. Classes beyond the first thirty are together as __other__.",
+        ("Class", "Known", "Predicted", "Recognised", "Right where predicted", "Mostly taken for"),
         rows,
     )
 

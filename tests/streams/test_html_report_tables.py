@@ -11,7 +11,7 @@ from detectors.watch_report import report
 from schemas.drift import Interval
 from schemas.figures import RegressionFigures, SegmentFigures
 from schemas.policy import parse_policy
-from schemas.report import FeatureWatch, ModelReport, Report
+from schemas.report import ClassFigures, ClassPair, Confusion, FeatureWatch, ModelReport, Report
 from streams.report import render
 from streams.report.tables import MOST_ROWS, tables
 
@@ -51,6 +51,14 @@ def test_probes_and_misses_stand_by_amount() -> None:
     assert [row[2] for row in misses] == [f"{band.fn} of {band.positives}" for band in model.amounts]
 
 
+def test_classes_stand_with_what_they_are_taken_for() -> None:
+    pairs = [ClassPair(true="cat", predicted="cat", n=8), ClassPair(true="cat", predicted="<dog>", n=2)]
+    each = ClassFigures(name="cat", n=10, predicted=8, recall=Interval(value=0.8, lo=0.49, hi=0.94, n=10))
+    [table] = tables(ModelReport(model_id="m", model_version="1", classes=Confusion(n=10, classes=[each], pairs=pairs)))
+    assert table.title == "Classes"
+    assert table.rows == [("cat", "10", "8", "80 % (49 to 94 %)", "\u2013", "<dog> (2)")]  # text: the page escapes it
+
+
 def test_versions_stand_beside_each_other() -> None:
     watch, events = fold(rivals(seed=1, errors={"1.4": 0.1, "1.5": 0.05}, days=5, per_day=60))
     page = render(report([watch]), [watch], events, generated_at_ms=0)
@@ -58,7 +66,7 @@ def test_versions_stand_beside_each_other() -> None:
     row = _rows(page, "Beside other versions")[0]
     assert row[:2] == ["1.5", "300"]
     assert row[4] == f"{found.alone} against {found.rival_alone}"
-    assert row[6] == "off"
+    assert row[6:] == ["\u2013", "off"]
 
 
 def test_a_long_table_is_cut_and_says_so() -> None:
