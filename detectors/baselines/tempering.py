@@ -64,9 +64,9 @@ def bursty(log_factors: Floats) -> bool:
     """Say whether a bet would have won on the hours of its own baseline, in which nothing is taken to have changed.
 
     A few bad hours in a month are hardly seen in X²/df, but each multiplies the evidence many times over. Of a fair bet the mean of the
-    factors is at most one; where that of any alternative is more, single hours are not to be trusted, and each may count for
-    ``HOUR_MOST`` only. Independent events look so in one baseline of five: there a change that shows within one hour takes three or more,
-    and a smaller one no longer than before, so there is no need to be surer.
+    factors is at most one; where that of any alternative is more, half of what the best hour won left out, single hours are not to be
+    trusted, and each may count for ``HOUR_MOST`` only. Independent events look so in one baseline of fourteen (of six, were that hour to
+    count in full): there a change that shows within one hour takes three or more, and a smaller one no longer than before.
 
     Parameters
     ----------
@@ -76,11 +76,12 @@ def bursty(log_factors: Floats) -> bool:
     Examples
     --------
     >>> calm = np.full((100, 1), -0.2)
-    >>> bursty(calm), bursty(np.concatenate([calm, [[2.0]]])), bursty(np.concatenate([calm, [[4.0]]]))
+    >>> bursty(calm), bursty(np.concatenate([calm, [[3.0]]])), bursty(np.concatenate([calm, [[3.0], [3.0]]]))
     (False, False, True)
 
     """
-    return bool((np.expm1(np.minimum(log_factors, _HUGE)).sum(axis=0) > 0).any())
+    won = np.expm1(np.minimum(log_factors, _HUGE))
+    return bool((won.sum(axis=0) > np.maximum(won.max(axis=0), 0) / 2).any())
 
 
 def halve(series: Floats) -> Floats:
