@@ -31,7 +31,7 @@ POLICY = parse_policy(
     '[models.B.watch.covariate]\nfeatures = ["b", "c"]\n'
 )
 OTHER_POLICY = parse_policy("[defaults]\nthreshold = 0.2\n[models.A]\npositive_label = 0\n")
-TEXTS = ("probe", "unit", "alert_key", "action", "rival")
+TEXTS = ("probe", "unit", "alert_key", "action", "rival", "said", "truth")
 Multiset = Counter[tuple[Any, ...]]
 Exchange = Callable[[Lookups], Logs]
 
@@ -112,7 +112,7 @@ def message_rows(rows: Rows) -> list[tuple[str, int, tuple[int, int], tuple[Any,
     for name in TEXTS:
         columns[name] = [rows.texts[i] for i in columns[name]]
     columns["version"] = [rows.versions[i] for i in columns["version"]]
-    for name in ("score", "error"):
+    for name in ("score", "error", "rival_error"):
         columns[name] = [None if value != value else value for value in columns[name]]  # noqa: PLR0124 - NaN is not itself
     given = {name: [rows.texts[code - TEXT] if code >= TEXT else code for code in rows.feature(name).tolist()] for name in rows.features}
     groups = {dimension: [rows.texts[i] for i in rows.dimension(dimension).tolist()] for dimension in sorted(rows.dimensions)}
