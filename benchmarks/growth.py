@@ -1,7 +1,8 @@
 """How the CPU per pair grows with models, groups and source partitions.
 
-Run: ``python -m benchmarks.growth [--pairs N]``. Each case has a process of its own; the pending table is a dict. Stages: ``join``, messages
-to encoded scored records; ``rows``, those records into the watch's sums; ``tick``, the watermark's steps and the statistics events.
+Run: ``python -m benchmarks.growth [--pairs N]``. Each case has a process of its own; the pending table is a dict. Stages: ``join``,
+messages to encoded scored records; ``rows``, those records into the watch's sums; ``tick``, the watermark's steps and the statistics
+events.
 """
 
 import argparse
