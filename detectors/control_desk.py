@@ -12,14 +12,12 @@ from detectors.incident_events import IncidentEvent, Naming
 from detectors.incidents import Incidents
 from detectors.ledger import EVERY_MODEL
 from detectors.model_companions import COMPANIONS
-from detectors.river.metrics import label_metric
+from detectors.policy_record import read_policy
 from detectors.signals import Key
-from detectors.tracks import check_detectors
 from schemas.control import REFERENCE, RESET, Control, ControlType
 from schemas.fields import Timestamp, epoch_ms
 from schemas.findings import Event
-from schemas.policy import Policy, PolicyError, decode_policy
-from schemas.policy_reader import join
+from schemas.policy import PolicyError
 from schemas.reference import read_reference
 
 if TYPE_CHECKING:
@@ -70,31 +68,6 @@ def decide(watch: Watch, control: Control) -> list[Event]:
 def _concerns(versions: Iterable[ModelVersion], control: Control) -> bool:
     """Say whether a decision that was sent to every model is about one of these versions."""
     return control.incident_id is None or any(version.incidents.find(control.incident_id) for version in versions)
-
-
-def read_policy(control: Control) -> Policy:
-    """Return the policy that a control record carries, whole and usable.
-
-    Raises
-    ------
-    PolicyError
-        With every fault: of its text, or of detectors and metrics that it names.
-
-    """
-    policy, faults = decode_policy(control), []
-    for path, model in [("defaults", policy.defaults), *((join("models", name), model) for name, model in policy.models.items())]:
-        try:
-            check_detectors(model)
-        except ValueError as error:
-            faults.append(f"{path}.{error}")
-        for metric in model.metrics:
-            try:
-                label_metric(metric, 1, 1, 1, 1)
-            except ValueError as error:
-                faults.append(f"{path}.metrics: {error}")
-    if faults:
-        raise PolicyError(faults)
-    return policy
 
 
 def decide_incidents(incidents: Incidents, control: Control, naming: Naming) -> tuple[list[IncidentEvent], list[Key]]:

@@ -18,13 +18,13 @@ import numpy as np
 
 from detectors.bulk_packing import Frames, labels_only, pack_outcomes, pack_predictions, shaped
 from detectors.contexts import MOST, Contexts
-from detectors.control_desk import read_policy
 from detectors.intake import Intake, Messages, Refused, SourceBatch, order_of, refuse
 from detectors.join_columns import join_usual
 from detectors.join_rows import Row
 from detectors.join_rule import rule
 from detectors.keys import Keys, PlainKeys
 from detectors.pending import MAX_BYTES, MAX_ENTRIES, Logs, Lookups, entries_of, origin_prefix
+from detectors.policy_record import read_policy
 from detectors.scored_rows import RowsBuilder
 from detectors.shapes import Shapes
 from schemas.bulk import held_by

@@ -20,6 +20,7 @@ from streams.agent import Agent, Turn
 from streams.batches import Batch
 from streams.engine import REFUSED, App, die, new_app
 from streams.guard import DictMemory, Guard, Memory, RedisMemory, RefusedError
+from streams.join_metrics import JoinMetrics
 from streams.joining import Joining
 from streams.metered import MeteredProducer, MeteredTable, redis_call
 from streams.pending import RedisTable, check_redis
@@ -31,7 +32,6 @@ from streams.retrying import retry
 from streams.settings import DAY_MS, Settings
 from streams.topics import SCORED, SOURCES
 from streams.vitals import Vitals
-from streams.worker_metrics import JoinMetrics
 
 log = logging.getLogger(__name__)
 

@@ -1,16 +1,20 @@
 """What workers call, with its time, its errors and its retries counted: around the pending table, the checkpoints and the producer."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from detectors.pending import Logs, Lookups, PendingTable
-from streams.checkpoint import Checkpoints, Fields
 from streams.errors import StoreError, StoreUnavailable
 from streams.joining import Produces
 from streams.metrics import Metrics
 from streams.producer import DeliveryError, Message
+
+if TYPE_CHECKING:  # who joins loads no detector
+    from streams.checkpoint import Checkpoints, Fields
 
 T = TypeVar("T")
 

@@ -228,3 +228,9 @@ def _digest(settings: Settings) -> str:
     """Return a hash of the settings as they are shown, without what tells workers of one deployment apart."""
     shown = {name: value for name, value in settings.shown().items() if name not in OWN}
     return blake2b(repr(sorted(shown.items())).encode(), digest_size=6).hexdigest()
+
+
+def behind(seconds: Values) -> Values:
+    """Return how far event times are behind the clock."""
+    now_s = time.time()
+    return {place: now_s - at for place, at in seconds.items()}

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from detectors.control_desk import read_policy
 from detectors.joiner import Joiner
+from detectors.policy_record import read_policy
 from schemas.control import Control, ControlType
 from schemas.fields import epoch_ms, rfc3339
 from schemas.policy import Policy, PolicyError, parse_policy

@@ -24,8 +24,8 @@ from streams.retrying import retry
 from streams.settings import Settings
 from streams.topics import AUDIT, SCORED
 from streams.vitals import Vitals
+from streams.watch_metrics import WatchMetrics
 from streams.watching import Taken, Watching
-from streams.worker_metrics import WatchMetrics
 
 log = logging.getLogger(__name__)
 

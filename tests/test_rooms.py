@@ -3,6 +3,7 @@
 import ast
 import importlib
 import re
+import subprocess
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
@@ -172,3 +173,10 @@ def test_what_is_allowed_is_let_through(path, source):
 @pytest.mark.parametrize("room", MAY_IMPORT)
 def test_each_package_is_the_checkouts_own(room):
     assert Path(importlib.import_module(room).__file__).parent == ROOT / room
+
+
+def test_who_joins_loads_no_detector():
+    """River, and scipy.stats with it, would be half of a join worker's memory at its start."""
+    loaded = "import streams.join, sys; print(sorted({'river', 'scipy', 'detectors.watch'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", loaded], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -45,8 +45,9 @@ groups:
 def groups() -> dict[str, list[tuple[str, ...]]]:
     """Return the rows of each table of metrics, by its title."""
     from streams.forward.service import DECLARED
+    from streams.join_metrics import JoinMetrics
     from streams.settings import Settings
-    from streams.worker_metrics import JoinMetrics, WatchMetrics
+    from streams.watch_metrics import WatchMetrics
 
     join, watch = JoinMetrics(Settings()).declared, WatchMetrics(Settings()).declared
     declared = {

@@ -24,11 +24,12 @@ from detectors.pending import DictTable
 from detectors.watch import Watch
 from schemas.policy import Policy
 from schemas.scored import Origin
+from streams.join_metrics import DELAYS, JoinMetrics
 from streams.metered import MeteredProducer
 from streams.metrics import MAX_MODELS, OTHER, ColumnHistogram, Declared, Metrics
 from streams.producer import DeliveryError, Message
 from streams.settings import Settings
-from streams.worker_metrics import DELAYS, JoinMetrics, WatchMetrics
+from streams.watch_metrics import WatchMetrics
 
 BOTH = [JoinMetrics, WatchMetrics]
 Record = tuple[str, bytes]
@@ -95,7 +96,7 @@ def test_control_records_are_counted_as_forwarded() -> None:
 
 
 def test_event_times_are_read_when_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streams.worker_metrics.time.time", lambda: 100.0)
+    monkeypatch.setattr("streams.metrics.time.time", lambda: 100.0)
     metrics, highs = JoinMetrics(Settings()), {Origin("predictions", "x", 3): 40_000}
     metrics.event_times(lambda: highs)
     assert value(metrics, "watermark_timestamp_seconds", topic="predictions", partition="3") == 40
@@ -126,7 +127,7 @@ def test_labels_hold_no_request_id_and_no_subgroup_and_few_models() -> None:
 def test_findings_are_counted_by_kind_severity_and_state(monkeypatch: pytest.MonkeyPatch) -> None:
     metrics = WatchMetrics(Settings())
     _, events = fold(story(seed=1, days=75, per_day=25, change_day=45, error_after=0.5, model="a", delay_days=0.5))
-    monkeypatch.setattr("streams.worker_metrics.time.time", lambda: events[-1].time_ms / 1000 + 2)
+    monkeypatch.setattr("streams.watch_metrics.time.time", lambda: events[-1].time_ms / 1000 + 2)
     for event in events:
         metrics.found(event)
     assert by(metrics, "findings_total", "type") == Counter(event.type.value for event in events)

@@ -13,9 +13,9 @@ from streams.batches import Position
 from streams.engine import new_app
 from streams.errors import StoreUnavailable
 from streams.guard import RefusedError
+from streams.join_metrics import JoinMetrics
 from streams.settings import Settings
 from streams.vitals import Vitals
-from streams.worker_metrics import JoinMetrics
 
 TP = ("gnomon.predictions", 0)
 

@@ -12,7 +12,7 @@ from support.stories import DAY_MS, fold, story
 from detectors.watch import STATE_VERSION, Watch
 from schemas.policy import parse_policy
 from streams.settings import Settings
-from streams.worker_metrics import WatchMetrics
+from streams.watch_metrics import WatchMetrics
 
 
 def test_the_watch_tells_of_the_partitions_that_it_holds() -> None:
@@ -78,7 +78,7 @@ def test_values_beyond_the_cap_are_counted(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_what_a_snooze_keeps_back_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     metrics, now = WatchMetrics(Settings()), 0.0
-    monkeypatch.setattr("streams.worker_metrics.time.monotonic", lambda: now)
+    monkeypatch.setattr("streams.watch_metrics.time.monotonic", lambda: now)
     watch, _ = fold(story(seed=3, days=2, per_day=50), close=False)
 
     def kept_back(total: int, *, at_s: float, of: Watch = watch) -> float:
