@@ -83,6 +83,17 @@ class Ladder:
         last = [len(self.coverage)] if self.coverage and self.mature is None else []
         return last + [k + 1 for k, status in enumerate(self.status) if status == UNDECIDED]
 
+    def to_come(self) -> list[int]:
+        """Return the rungs that may yet be read, and then from the first pane on.
+
+        >>> ladder = Ladder()
+        >>> ladder.start(0, 10_000)
+        >>> ladder.decide(0.9, 100_000)
+        >>> ladder.undecided()[:2], ladder.to_come()[:2]
+        ([1, 2], [2, 3])
+        """
+        return [rung for rung in self.undecided() if self.status[rung - 1] != ENABLED]
+
     def age_ms(self, rung: int) -> int:
         """Return a rung's age."""
         return 0 if rung == 0 else self.ages[rung - 1]

@@ -287,7 +287,7 @@ class ModelVersion:
         for rung in rungs:
             passed = floor_to(watermark_ms - self.ladder.age_ms(rung), self.ladder.width_ms(rung))
             self.read_to[rung] = max(self.read_to.get(rung, BEGINNING), passed)
-        open_ended = self.ladder.undecided()
+        open_ended = self.ladder.to_come()
         if self.ladder.learnt_ms is None:
             open_ended.append(0)  # read pane by pane until its width is known
         narrowest = min((self.ladder.width_ms(rung) for rung in open_ended), default=None)

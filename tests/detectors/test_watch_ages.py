@@ -3,9 +3,10 @@
 import math
 
 import pytest
-from support.stories import DAY_MS, Record, fold, story
+from support.stories import DAY_MS, START_MS, Record, fold, story
 
-from detectors.cells import KNOWN
+from detectors.cells import KNOWN, MADE
+from detectors.panes import PANE_MS, pane_of
 from detectors.watch import Watch
 from detectors.watch_report import report
 from schemas.policy import parse_policy
@@ -96,3 +97,21 @@ def test_a_prediction_that_lost_its_slot_leaves_no_segment_behind() -> None:
     for order in ((first, second), (second, first)):
         watch, _ = fold([(r["timestamp"], "predictions", r) for r in order], close=False, ticks=False)
         assert [one.segment for one in report([watch]).models[0].segments] == [{}, {"g": "A"}]
+
+
+def test_what_an_age_has_read_merges_while_older_ages_are_undecided() -> None:
+    """Labels come within seconds: whether 12 minutes add any is known after 12 minutes, and nobody needs narrow panes for it."""
+    records: list[Record] = []
+    for i in range(3_000):
+        at = START_MS + i * 200
+        made = {"request_id": f"r{i}", "model_id": "m", "model_version": "1", "timestamp": at, "score": 0.7, "predicted_label": 1}
+        records.append((at, "predictions", made))
+        records.append((at + 2_000, "outcomes", {"request_id": f"r{i}", "timestamp": at + 2_000, "true_label": 1}))
+    watch, _ = fold(sorted(records, key=lambda record: record[0]), close=False)
+    version = watch.models["m"]["1"]
+    made_sums = version.sums.tables["made"]
+    panes = pane_of(made_sums.keys) * PANE_MS
+    old = panes[panes < START_MS + 300_000]
+    assert version.ladder.mature is None
+    assert old.tolist() == [START_MS + minute * 60_000 for minute in range(5)]
+    assert MADE.count(made_sums.rows, "n").sum() == 3_000
