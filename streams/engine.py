@@ -20,7 +20,7 @@ from confluent_kafka.admin import AdminClient
 from faust.auth import SASLCredentials, SSLCredentials
 
 from streams.beside import Beside
-from streams.heap import keep_trimmed
+from streams.heap import keep_trimmed, one_heap
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -86,6 +86,7 @@ def new_app(name: str, settings: Settings) -> App:
 
     """
     check_versions()
+    one_heap()
     app = App(
         settings.topic(name),
         env={},  # Faust's own variables (BROKER_URL, WEB_BIND, ...) must not reach it: ``streams.settings`` alone reads the environment

@@ -5,6 +5,16 @@ import ctypes
 from collections.abc import Callable
 
 EVERY_S = 30.0
+_ARENA_MAX = -8  # M_ARENA_MAX of malloc.h
+
+
+def one_heap() -> bool:
+    """Let all threads that come share one heap; say whether the C library can (glibc).
+
+    Else each thread that reads, folds or writes has a heap of its own, which keeps the holes that its greatest batch left.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    return mallopt is not None and bool(mallopt(_ARENA_MAX, 1))
 
 
 def trimmer() -> Callable[[], bool] | None:

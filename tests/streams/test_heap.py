@@ -1,6 +1,7 @@
 """Memory that was freed goes back to the system."""
 
 import asyncio
+import ctypes
 import subprocess
 import sys
 
@@ -27,6 +28,41 @@ freed = resident()
 assert trimmer()()
 print(full, freed, resident())
 """
+
+THREADS = """
+import ctypes
+import sys
+import threading
+from streams.heap import one_heap
+
+if sys.argv[1] == "one":
+    assert one_heap()
+
+def allocate():
+    kept = [bytes(200) for _ in range(1_000)]
+    together.wait()
+
+together = threading.Barrier(5)
+threads = [threading.Thread(target=allocate) for _ in range(4)]
+for thread in threads:
+    thread.start()
+together.wait()
+libc = ctypes.CDLL(None)
+libc.fdopen.restype = ctypes.c_void_p
+out = ctypes.c_void_p(libc.fdopen(1, b"w"))
+libc.malloc_info(0, out)
+libc.fflush(out)
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_info"), reason="this C library has no malloc_info: nobody can count its heaps")
+def test_all_threads_share_one_heap():
+    heaps = {
+        how: subprocess.run([sys.executable, "-c", THREADS, how], capture_output=True, text=True, check=True).stdout.count("<heap nr")
+        for how in ("own", "one")
+    }
+    assert heaps["own"] > 1
+    assert heaps["one"] == 1
 
 
 @pytest.mark.skipif(heap.trimmer() is None, reason="this C library has no malloc_trim: nothing is given back, and nothing asked")
