@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from detectors.fixed import Ints
@@ -18,7 +19,7 @@ from schemas.figures import SegmentFigures
 from schemas.findings import Event
 from schemas.policy_models import ModelPolicy
 from schemas.reference import Reference
-from schemas.scored import Kind, Rows
+from schemas.scored import COLUMNS, Kind, Rows
 
 SHARING_DAYS = 30  # a version without predictions for so long leaves its part of the budget to the others
 MAX_VERSIONS = 200
@@ -169,7 +170,8 @@ class WatchedModel:
     def _count_beside(self) -> None:
         """Let the companions count what the versions have."""
         if self._counted.n:
-            self._companions.add(*self._counted.take())
+            rows, where = self._counted.take()
+            self._companions.add(self._shared(rows), where)
 
     def _note(self, *names: str) -> None:
         self._changed.update((self.model_id, name) for name in names)
@@ -183,7 +185,16 @@ class WatchedModel:
     def _add(self, rows: Rows, where: Ints) -> None:
         self._add_to_versions(rows, where)
         if len(where):
-            self._companions.add(rows, where)
+            self._companions.add(self._shared(rows), where)
+
+    def _shared(self, rows: Rows) -> Rows:
+        """Return rows that have been counted, with versions past the cap as the one that they share."""
+        if self._versions.keys() >= set(rows.versions):
+            return rows
+        names = [name if name in self._versions else OTHER for name in rows.versions]
+        kept = list(dict.fromkeys(names))  # each once: companions see the rows of a version in the order of the log
+        code = np.array([kept.index(name) for name in names], dtype=COLUMNS["version"][0])[rows.column("version")]
+        return msgspec.structs.replace(rows, versions=kept, columns=rows.columns | {"version": code.tobytes()})
 
     def _add_to_versions(self, rows: Rows, where: Ints) -> None:
         alone = rows.column("kind")[where] != Kind.PAIR

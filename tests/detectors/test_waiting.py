@@ -313,3 +313,20 @@ def test_no_more_origins_wait_together_than_a_byte_can_tell_apart() -> None:
     waiting.add(message(0, 200))
     assert waiting.fits(message(100, 255))
     assert not waiting.fits(message(100, 256))
+
+
+def test_classes_of_versions_past_the_cap_are_numbered_in_the_order_of_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("detectors.watched_model.MAX_VERSIONS", 1)
+    texts = ["", *(f"class {i}" for i in range(40))]
+    code = np.repeat(np.arange(1, 41, dtype="<u4"), 3)
+    columns = {"kind": b"\x02" * 3, "version": np.arange(3, dtype="<u2").tobytes()}
+    said = [code[start : start + 3].tobytes() for start in (1, 58, 5, 100, 29)]
+    messages = [Rows("m", [PREDICTIONS], 3, columns | {"said": each, "truth": each}, ["1", "2", "3"], texts) for each in said]
+    models = [WatchedModel("m", Policy().for_model("m"), 64) for _ in range(2)]
+    for rows in messages:
+        for model in models:
+            model.add(rows, np.arange(3), whole=True)
+        assert set(models[1].companions.members["classes"].versions) == {"1", "__other__"}
+    assert models[0]._waiting.n == 3 * len(messages)
+    states = [model.companions.to_state()["classes"] for model in models]
+    assert states[0] == states[1]

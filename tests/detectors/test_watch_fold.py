@@ -120,6 +120,16 @@ def test_models_and_versions_past_the_caps_share_one_and_are_counted(monkeypatch
     assert report([watch]).join.predictions == 30
 
 
+def test_versions_past_the_cap_share_one_in_what_is_watched_beside_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("detectors.watched_model.MAX_VERSIONS", 1)
+    records = [r for version in "123" for r in story(seed=6, days=30, per_day=5, version=version)]
+    watch, _ = fold(sorted(records, key=lambda record: record[0]), close=False)
+    members = watch.companions["m"].members
+    assert set(watch.models["m"]) == {"1", "__other__"}
+    assert set(members["labels"].actions) == set(members["amounts"].versions) == {"1", "__other__"}
+    assert all(version.labels is not None and version.amounts for version in report([watch]).models)
+
+
 def test_policy_arrives_as_a_record_and_ages_are_those_it_declares() -> None:
     policy = parse_policy('[models.m]\nages = ["1h", "2d"]\nhorizon = "8d"\non_timeout = "negative"\n')
     watch, _ = fold(CHANGED[:2_000], policy=policy)
