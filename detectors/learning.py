@@ -121,7 +121,8 @@ class Learner:
     def counted(self, row: int, total: Floats, spread: float) -> Fit | None:
         """Return the baseline that a reference set gives a monitor, and note its over-dispersion; None: it does not hold enough.
 
-        It is never estimated anew, so its bound is that of 95 % at every age; a group's asks for the aggregate's.
+        It is never estimated anew, so its bound is that of 95 % at every age; a group's asks for the aggregate's, whose hours may be
+        rationed: a reference set has none.
         """
         m, slot = self.monitors, int(self.monitors.slot[row])
         track = self.tracks[int(m.track[row])]
@@ -130,7 +131,7 @@ class Learner:
             return None
         if not self.bet.enough(total, track.two_sided, slot == 0, self.rule):
             return None
-        m.phi[row] = max(spread, float(m.phi[parent])) if slot else spread
+        m.phi[row], m.bursty[row] = (max(spread, float(m.phi[parent])), m.bursty[parent]) if slot else (spread, 0)
         return self._bounded(total, track, float(m.phi[row]), m.null[parent] if slot else None, bound=Z_90)
 
     def _bounded(self, total: Floats, track: Track, phi: float, parent: Floats | None, *, bound: float | None = None) -> Fit:

@@ -149,7 +149,7 @@ class Panel:
         return rows
 
     def _counted(self, row: int) -> Fit | None:
-        """Return the baseline that a reference set gives a monitor; its over-dispersion is noted."""
+        """Return the baseline that a reference set gives a monitor; its over-dispersion is noted, and whether its hours are rationed."""
         m = self.monitors
         track = self.tracks[int(m.track[row])]
         if self.shipped is None or (track.family.needs_labels and not self.mature):
@@ -164,11 +164,11 @@ class Panel:
         for row in sorted(range(m.count), key=lambda row: (int(m.slot[row]), int(m.track[row]))):
             fit = self._counted(row) if m.state[row] != ACTIVE and self._promised(row) is None else None
             if fit is not None:
-                spread = float(m.phi[row])
+                noted = m.phi[row], m.bursty[row]
                 if m.state[row] == ARMED:
                     self._stand(row, budget, -1)
                 m.forget(row)
-                m.phi[row] = spread
+                m.phi[row], m.bursty[row] = noted
                 self._keep_to(row, fit, budget)
                 fresh.append((row, fit))
         return fresh

@@ -111,6 +111,19 @@ def test_who_learns_anew_from_calm_hours_is_rationed_no_more(bank, reading):
     assert bank.panels[1][0].monitors.bursty[:2].tolist() == [0, 0]
 
 
+def test_groups_with_shipped_baselines_take_over_what_a_whole_that_is_past_an_alarm_has_shown(bank, reading):
+    panel = bank.panels[1][0]
+    feed(bank, reading, [120] * 6, start=MONTH)
+    assert 0 in panel.active
+    panel.shipped = lambda family, slot: (np.array([60_000.0, 3_000.0]), 1.0)
+    bank.calm([panel.key(1, 1)])
+    assert [row for row, _ in panel.ship(bank.budget)] == [1]
+    assert panel.monitors.bursty[:2].tolist() == [1, 1]
+    bank.calm([panel.key(0, 0)])
+    assert [row for row, _ in panel.ship(bank.budget)] == [0, 1]
+    assert panel.monitors.bursty[:2].tolist() == [0, 0]
+
+
 def test_rationed_factors_are_fair_and_add_up_to_the_ration():
     rng = np.random.default_rng(34)
     gains = rng.normal(0.2, 1.5, (50, 400, 1))
