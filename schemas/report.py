@@ -169,7 +169,7 @@ class ClassFigures(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     name: Name
     n: Count64 = 0  # labels that are this class
     predicted: Count64 = 0  # labelled predictions that said so
-    recall: Interval | None = None  # share of ``n`` that was recognised, with Wilson's 95 % interval
+    recall: Interval | None = None  # share of ``n`` that was recognised, with Wilson's 95 % interval; null of ``__other__``
     precision: Interval | None = None  # share of ``predicted`` that was right, likewise
 
 

@@ -151,7 +151,13 @@ def confusion(names: Sequence[str], matrix: Ints) -> Confusion | None:
     return Confusion(
         n=int(matrix.sum()),
         classes=[
-            ClassFigures(name=names[i], n=true[i], predicted=said[i], recall=_rate(right[i], true[i]), precision=_rate(right[i], said[i]))
+            ClassFigures(
+                name=names[i],
+                n=true[i],
+                predicted=said[i],
+                recall=None if names[i] == OTHER else _rate(right[i], true[i]),  # one of the rest may have been taken for another
+                precision=None if names[i] == OTHER else _rate(right[i], said[i]),
+            )
             for i in order
         ],
         pairs=[ClassPair(true=names[i], predicted=names[j], n=int(matrix[i, j])) for i, j in pairs],

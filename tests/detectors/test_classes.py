@@ -100,6 +100,8 @@ def test_classes_beyond_the_cap_are_together() -> None:
     classes = found(watch)
     assert len(classes.classes) == MOST + 1
     assert classes.classes[0].name == "__other__"
+    assert classes.classes[0].recall is classes.classes[0].precision is None  # which of the rest was taken for which is not known
+    assert all(each.recall is not None and each.precision is not None for each in classes.classes[1:])
     assert classes.n == sum(pair.n for pair in classes.pairs) == 2_000
     first = list(dict.fromkeys(name for _, topic, r in records if topic == "outcomes" for name in (r["true_label"],)))
     assert {each.name for each in classes.classes[1:]} & set(first[:10])
