@@ -129,16 +129,18 @@ class Challengers(RateCompanion):
 
 
 def _comparison(mine: VersionPairs, rival: str, sums: Ints) -> Comparison | None:
-    n, scored = int(sums[PAIR.at["n"]]), int(sums[PAIR.at["scored"]])
-    if n <= 0:
+    n, scored, wrong, rival_wrong = (int(sums[PAIR.at[name]]) for name in ("n", "scored", "wrong", "rival_wrong"))
+    if n <= 0 or wrong < 0 or rival_wrong < 0:  # a correction has come before what it corrects
         return None
     by = size_difference(*mine.sizes(mine.names.index(rival)))
+    if by is not None and min(by[:2]) < 0:  # likewise, or an older join has said nothing of the errors that are taken back
+        by = None
     loss, rival_loss = (float(PAIR.total(sums, name)) / scored if scored > 0 else None for name in ("loss", "rival_loss"))
     return Comparison(
         rival=rival,
         n=n,
-        error=int(sums[PAIR.at["wrong"]]) / n,
-        rival_error=int(sums[PAIR.at["rival_wrong"]]) / n,
+        error=wrong / n,
+        rival_error=rival_wrong / n,
         difference=interval(difference(sums)),
         alone=max(int(sums[PAIR.at["alone"]]), 0),
         rival_alone=max(int(sums[PAIR.at["rival_alone"]]), 0),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from support.stories import DAY_MS, START_MS, Record, findings, fold
 
-from detectors.companions.challenger import Challengers
+from detectors.companions.challenger import Challengers, _comparison
 from detectors.entries import BINARY, POSITIVE, VALUED, OutcomeEntry, PredictionEntry, encode_entry
 from detectors.join_rows import Row
 from detectors.join_rule import rule
@@ -18,7 +18,7 @@ from detectors.watch import Watch
 from detectors.watch_report import report
 from schemas.findings import Event, EventType
 from schemas.policy import parse_policy
-from schemas.policy_models import DEFAULT_FAMILIES
+from schemas.policy_models import DEFAULT_FAMILIES, ModelPolicy
 from schemas.scored import Kind, Origin, Rows
 
 ALONE = "".join(f"[models.demand.watch.{family}]\nenabled = false\n" for family in DEFAULT_FAMILIES)
@@ -156,6 +156,25 @@ def test_rows_of_a_join_that_said_nothing_of_errors_are_compared_as_before() -> 
     sums = pairs.versions["1"].totals.rows[0]
     assert sums[[PAIR.at["n"], PAIR.at["numbers"]]].tolist() == [1, 1]
     assert size_difference(*pairs.versions["1"].sizes(0)) is None
+
+
+def test_what_is_taken_back_before_it_came_shows_no_errors_below_zero() -> None:
+    """Two workers of a join: the row that takes a pair of far errors back is read before the pair."""
+    n = 5
+    near, far = [1.0] * (n - 1), [900.0]
+    columns = {
+        "kind": bytes([Kind.PAIR]) * n,
+        "sign": np.array([1] * (n - 1) + [-1], "i1").tobytes(),
+        "binary": bytes(n),
+        "rival": np.array([1] * n, "<u2").tobytes(),
+        "error": np.array(near + far).tobytes(),
+        "rival_error": np.array(near + far).tobytes(),
+    }
+    rivals = Challengers("m", ModelPolicy())
+    rivals.add(Rows("m", [], n, columns, ["1"], ["", "2"]), np.arange(n))
+    [found] = [_comparison(mine, mine.names[1], mine.totals.rows[0]) for name, mine in rivals.versions.items() if name == "1"]
+    assert found is not None
+    assert (found.n, found.mae, found.rival_mae, found.mae_difference) == (n - 2, None, None, None)
 
 
 @pytest.mark.parametrize("chunk", [397, 20_000])
