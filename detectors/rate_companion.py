@@ -22,7 +22,6 @@ from schemas.scored import Rows
 
 STATE_VERSION = 1
 SHARING_DAYS = 30  # as of the banks: a version without predictions for so long leaves its part to the others
-MOST_VERSIONS = 200
 
 
 class RateCompanion(Companion):
@@ -54,10 +53,9 @@ class RateCompanion(Companion):
         if not self.may_pick(rows):
             return
         for name, mine in rows.by_version(self.picked(rows, where)):
-            kept = name if name in self.versions or len(self.versions) < MOST_VERSIONS else OTHER
-            if kept not in self.versions:
-                self.versions[kept] = self.new(kept)
-            self.first_ms = min(self.first_ms, self.versions[kept].add(rows, mine))
+            if name not in self.versions:
+                self.versions[name] = self.new(name)
+            self.first_ms = min(self.first_ms, self.versions[name].add(rows, mine))
 
     def advance(self, watermark_ms: int, versions: Mapping[str, ModelVersion], found: Sequence[Event]) -> list[Event]:
         """Step what is due by the watermark."""

@@ -107,7 +107,12 @@ class WatchedModel:
         alone = len(rows.versions) == 1
         code = rows.column("version")[where]
         used = [0] if alone else np.unique(code).tolist()
-        versions = [self.version(rows.versions[number]) for number in used]
+        known = [self.version(rows.versions[number]).name for number in used]
+        if known != [rows.versions[number] for number in used]:
+            rows = self._shared(rows)
+            code = rows.column("version")[where]
+            used = np.unique(code).tolist()
+        versions = [self._versions[rows.versions[number]] for number in used]
         if not (whole and len(used) == len(rows.versions) and is_plain(rows) and not self._companions.mind(rows)):
             self.wake()
             self._add(rows, where)
@@ -170,8 +175,7 @@ class WatchedModel:
     def _count_beside(self) -> None:
         """Let the companions count what the versions have."""
         if self._counted.n:
-            rows, where = self._counted.take()
-            self._companions.add(self._shared(rows), where)
+            self._companions.add(*self._counted.take())
 
     def _note(self, *names: str) -> None:
         self._changed.update((self.model_id, name) for name in names)
@@ -185,12 +189,10 @@ class WatchedModel:
     def _add(self, rows: Rows, where: Ints) -> None:
         self._add_to_versions(rows, where)
         if len(where):
-            self._companions.add(self._shared(rows), where)
+            self._companions.add(rows, where)
 
     def _shared(self, rows: Rows) -> Rows:
-        """Return rows that have been counted, with versions past the cap as the one that they share."""
-        if self._versions.keys() >= set(rows.versions):
-            return rows
+        """Return rows with versions past the cap as the one that they share."""
         names = [name if name in self._versions else OTHER for name in rows.versions]
         kept = list(dict.fromkeys(names))  # each once: companions see the rows of a version in the order of the log
         code = np.array([kept.index(name) for name in names], dtype=COLUMNS["version"][0])[rows.column("version")]

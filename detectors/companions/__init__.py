@@ -51,7 +51,10 @@ class Companion(ABC):
 
     @abstractmethod
     def add(self, rows: Rows, where: Ints) -> None:
-        """Add the picked rows of one scored message; of any version and kind, all of this model."""
+        """Add the picked rows of one scored message; of any version and kind, all of this model.
+
+        Its versions past the cap go by the name ``segments.OTHER`` together, so what is kept by version is bounded.
+        """
 
     @abstractmethod
     def advance(self, watermark_ms: int, versions: "Mapping[str, ModelVersion]", found: Sequence[Event]) -> list[Event]:

@@ -17,7 +17,7 @@ from detectors.ladder import DAY_MS
 from detectors.pair_panes import PAIR, pair_sizes, pair_sums
 from detectors.pair_watch import VersionPairs, first_of
 from detectors.pair_words import brier_difference, difference, size_difference
-from detectors.rate_companion import MOST_VERSIONS, SHARING_DAYS, RateCompanion
+from detectors.rate_companion import SHARING_DAYS, RateCompanion
 from detectors.segments import OTHER
 from schemas.report import Comparison
 from schemas.scored import Kind
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from detectors.model_version import ModelVersion
     from schemas.findings import Event
     from schemas.scored import Rows
+
+MOST_VERSIONS = 200  # a rival may be of any name
 
 
 class Challengers(RateCompanion):

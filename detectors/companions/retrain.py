@@ -16,7 +16,6 @@ from detectors.ladder import WEEK_MS
 from detectors.model_version import ModelVersion
 from detectors.panes import END
 from detectors.retrain import BEGINNING, Case, Ground, ready_ms
-from detectors.segments import OTHER
 from detectors.silence import SILENT, silent_from
 from detectors.state_version import expect_version
 from schemas.control import Control, ControlType
@@ -31,7 +30,6 @@ from schemas.scored import Rows
 STATE_VERSION = 2
 # What new labels can mend. A change of scores or inputs alone brings no labels, labels that come later are no other world.
 MENDED = frozenset({Kind.CONCEPT, Kind.CALIBRATION, Kind.COST, Kind.PRIOR, Kind.GAP, Kind.CLAIM})
-MAX_VERSIONS = 200  # of the model; the labels of further ones are counted together
 KEPT = 20  # requests that are reported
 _ANSWERS = {"ack": "acknowledged", "done": "completed", "cancel": "cancelled"}
 _Moment = tuple[int, Callable[[], list[Event]]]  # when something is learnt, and how
@@ -84,8 +82,7 @@ class Retrain(Companion):
     def add(self, rows: Rows, where: Ints) -> None:
         """Count labels."""
         for name, mine in rows.by_version(where):
-            kept = name if name in self.labels or len(self.labels) < MAX_VERSIONS else OTHER
-            self.labels.setdefault(kept, LabelHours()).add_rows(rows, mine)
+            self.labels.setdefault(name, LabelHours()).add_rows(rows, mine)
 
     def advance(self, watermark_ms: int, versions: Mapping[str, ModelVersion], found: Sequence[Event]) -> list[Event]:
         """Follow the incidents in due order, and ask at the first moment that suits every rule; a snooze keeps nothing from it."""

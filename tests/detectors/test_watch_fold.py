@@ -130,6 +130,23 @@ def test_versions_past_the_cap_share_one_in_what_is_watched_beside_them(monkeypa
     assert all(version.labels is not None and version.amounts for version in report([watch]).models)
 
 
+def test_made_up_versions_fill_no_companion() -> None:
+    """Each message of another version, with all that companions keep by version."""
+    watch = Watch()
+    for i in range(300):
+        at = np.full(2, START_MS + i, "<i8").tobytes()
+        columns = {"kind": b"\x01\x02", "index": np.arange(2, dtype="<i4").tobytes(), "offset": np.full(2, i, "<i8").tobytes()}
+        columns |= {"predicted_at": at, "known_at": at, "score": np.full(2, 0.5).tobytes(), "amount": np.full(2, 10_000, "<i8").tobytes()}
+        classes = np.array([0, 1 + i % 2], dtype="<u4").tobytes()
+        columns |= {"said": classes, "truth": classes} if i % 3 else {}
+        watch.apply(Rows("m", [PREDICTIONS], 2, columns, versions=[f"v{i}"], texts=["", "a", "b"]))
+    state = watch.state_of("m", COMPANIONS)
+    kept = {name: state[name][field] for name, field in (("amounts", "versions"), ("classes", "versions"), ("labels", "actions"))}
+    kept |= {"retrain": state["retrain"]["labels"], "probes": dict(state["probes"]["versions"])}
+    assert {name: set(each) <= set(watch.models["m"]) for name, each in kept.items()} == dict.fromkeys(kept, True)
+    assert kept["labels"]["__other__"][0] == [100, 100]
+
+
 def test_policy_arrives_as_a_record_and_ages_are_those_it_declares() -> None:
     policy = parse_policy('[models.m]\nages = ["1h", "2d"]\nhorizon = "8d"\non_timeout = "negative"\n')
     watch, _ = fold(CHANGED[:2_000], policy=policy)
