@@ -11,6 +11,7 @@ from detectors.growing import Growing
 
 UNREADABLE = -1
 MOST = 100_000  # distinct tails; then whoever holds them begins anew
+MOST_NAMES = 4 * MOST  # likewise: outcomes bring names of their own, as of actions and checks
 
 # columns of ``Contexts.columns``; the first eight are numbers of ``Names``
 FIELDS = (
@@ -51,6 +52,9 @@ class Names:
         self.feature_names: list[list[str]] = [[]]
         self._blobs = {b"": self.subgroups.add((0, 0))}
         self._feature_blobs = {b"": 0}
+
+    def __len__(self) -> int:
+        return len(self.texts) + len(self._blobs) + len(self._feature_blobs)
 
     def subgroups_number(self, blob: bytes) -> int:
         """Return the number of packed subgroups, new or known; see ``entries.subgroup_texts``."""
@@ -95,6 +99,10 @@ class Contexts(dict[bytes, int]):
         except (msgspec.MsgspecError, ValueError):
             self[raw] = UNREADABLE
             return UNREADABLE
+
+    def full(self) -> bool:
+        """Say whether to begin anew: a name per record would fill the memory."""
+        return len(self) > MOST or len(self.names) > MOST_NAMES
 
     def know(self, raw: bytes, tail: Tail) -> int:
         """Return the number of a tail that was just encoded: it need not be read again."""

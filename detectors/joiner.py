@@ -150,7 +150,7 @@ class Joiner:
             If a batch is of a topic that the join does not read. What records hold never raises.
 
         """
-        if len(self._shapes) > MOST or len(self._shapes.contexts) > MOST:
+        if len(self._shapes) > MOST or self._shapes.contexts.full():
             self._shapes = Shapes(self._hold)  # a name per request would fill the memory
         prepared = Prepared([batch.origin for batch in batches], contexts=self._shapes.contexts)
         for batch in batches:

@@ -162,6 +162,24 @@ def test_control_records_pass_by_the_table():
     assert not joined.highs
 
 
+def test_made_up_names_of_outcomes_fill_no_memory(monkeypatch):
+    """Each outcome names a check and an action that no other does: the join begins anew, and its rows are the same."""
+
+    def rows(most):
+        monkeypatch.setattr("detectors.contexts.MOST_NAMES", most)
+        joiner, table, found, held = Joiner(Policy(), None), DictTable(), [], []
+        for i in range(50):
+            known = KNOWN | {"request_id": f"r{i}", "checks": {f"check {i}": [1, 2]}, "action_taken": f"action {i}"}
+            made = batch(PREDICTIONS, MADE | {"request_id": f"r{i}"}, first=i)
+            found += join(made, batch(OUTCOMES, known, first=i), joiner=joiner, table=table).rows
+            held.append(len(joiner._shapes.contexts.names))
+        return found, max(held)
+
+    (few, most), (all_, more) = rows(20), rows(10**6)
+    assert most <= 30 < more
+    assert few == all_
+
+
 def test_arrays_are_indexed_and_numbered():
     joined = join(batch(PREDICTIONS, [MADE, 7, MADE | {"row": 1}]))
     assert [letter.index for letter in joined.dead_letters] == [1]
