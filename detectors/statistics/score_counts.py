@@ -17,6 +17,7 @@ _MAGIC = b"SC01"
 _HEAD = struct.Struct("<4sIIIqqq")
 _ID_BITS = 24
 _MOST = (1 << _ID_BITS) - 1
+_MOST_PAIRS = 2.0**61
 _LABELS = Layout(counts=("negatives", "positives"), sums={})
 
 
@@ -146,6 +147,9 @@ class ScoreCounts:
         rank, negative, positive = (np.add.reduceat(each, first) for each in (n1 * below, n0, n1))
         pairs = negative.astype(np.float64) * positive
         out[held] = np.divide(rank / 2, pairs, out=np.full(len(held), np.nan), where=pairs > 0)
+        for i in np.flatnonzero(pairs > _MOST_PAIRS).tolist():  # a sum of ranks may be twice as many
+            mine = slice(int(first[i]), int(first[i] + n[i]))
+            out[held[i]] = (n1[mine] * (below[mine] / 2)).sum() / pairs[i]
         return out
 
     def _places(self) -> Ints:

@@ -139,3 +139,15 @@ def test_scores_taken_back_leave_room():
     assert counts.distribution(0).scores.tolist() == [i / 100 for i in range(90, 100)]
     counts.update_many([0], [0.999], [1])
     assert not counts.exact
+
+
+def test_the_areas_of_billions_of_labels_do_not_overflow() -> None:
+    """Doubled until the pairs of a negative and a positive are more than an integer holds: the area stays what it was."""
+    counts = ScoreCounts(cap=10)
+    counts.update_many([[0, 1]] * 3, [0.2, 0.8, 0.8], [0, 1, 0])
+    counts.update_many([2, 2], [0.2, 0.8], [0, 1])
+    before = counts.areas(np.arange(3)).tolist()
+    for _ in range(40):
+        counts += ScoreCounts.from_bytes(counts.to_bytes())
+        assert counts.areas(np.arange(3)).tolist() == before
+    assert before == [0.75, 0.75, 1.0]
