@@ -189,11 +189,6 @@ def cell_key(pane: Any, segment: Any, age_class: Any = 0) -> Any:
     return ((pane << SEGMENT_BITS | segment) << CLASS_BITS) | age_class
 
 
-def bin_key(pane: Any, segment: Any, age_class: Any, cell: Any) -> Any:
-    """Pack (pane, segment, age class, calibration cell) into one sortable integer."""
-    return cell_key(pane, segment, age_class) << BIN_BITS | cell
-
-
 def pane_of(key: Any, bits: int = 0) -> Any:
     """Return the pane of a key; ``bits`` = BIN_BITS for the key of a calibration cell."""
     return key >> (SEGMENT_BITS + CLASS_BITS + bits)
