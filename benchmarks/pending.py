@@ -31,9 +31,9 @@ async def measure(n: int, server: RedisServer) -> None:
     await client.ping()
     empty = (await client.info("memory"))["used_memory"]
     ours, theirs = 0.0, 0.0
-    for topic, values in zip(("predictions", "outcomes"), pairs(n, spacing_ms=1), strict=True):
+    for side, topic in enumerate(("predictions", "outcomes")):
         for begin in range(0, n, STEP):
-            part = values[begin : begin + STEP]
+            part = pairs(min(STEP, n - begin), seed=begin, spacing_ms=1, first=begin)[side]
             batch = SourceBatch(Origin(topic, topic, 0), range(begin, begin + len(part)), [FAR_MS] * len(part), part)
             lookups: Lookups = joiner.prepare([batch]).lookups
             before = time.process_time(), cpu_s(server.pid)

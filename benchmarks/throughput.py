@@ -30,11 +30,14 @@ QUIX = ROOT / ".cache" / "quix" / "bin" / "python"
 START_MS = 1_700_000_000_000
 
 
-def pairs(n: int, seed: int = 1, spacing_ms: float = 20) -> tuple[list[bytes], list[bytes]]:
-    """Return n predictions of about 243 bytes and their outcomes of about 92 bytes, four models, three subgroup dimensions."""
+def pairs(n: int, seed: int = 1, spacing_ms: float = 20, first: int = 0) -> tuple[list[bytes], list[bytes]]:
+    """Return n predictions of about 243 bytes and their outcomes of about 92 bytes, four models, three subgroup dimensions.
+
+    ``first`` is the number of the first one: of many millions, take some at a time.
+    """
     r = random.Random(seed)
     predictions, outcomes = [], []
-    for i in range(n):
+    for i in range(first, first + n):
         at = START_MS + int(i * spacing_ms)
         predictions.append(
             orjson.dumps(
