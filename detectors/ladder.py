@@ -86,13 +86,16 @@ class Ladder:
     def to_come(self) -> list[int]:
         """Return the rungs that may yet be read, and then from the first pane on.
 
-        >>> ladder = Ladder()
-        >>> ladder.start(0, 10_000)
-        >>> ladder.decide(0.9, 100_000)
-        >>> ladder.undecided()[:2], ladder.to_come()[:2]
+        >>> ladder, idle = Ladder(), Ladder()
+        >>> for each, coverage in ((ladder, 0.9), (idle, 0.0)):  # one that is read already, one that has too few labels ever to be
+        ...     each.start(0, 10_000)
+        ...     each.decide(coverage, 100_000)
+        ...     each.undecided()[:2], each.to_come()[:2]
+        ([1, 2], [2, 3])
         ([1, 2], [2, 3])
         """
-        return [rung for rung in self.undecided() if self.status[rung - 1] != ENABLED]
+        never = len(self.coverage) if self.coverage and self.coverage[-1] < MIN_COVERAGE else 0
+        return [rung for rung in self.undecided() if rung != never and self.status[rung - 1] != ENABLED]
 
     def age_ms(self, rung: int) -> int:
         """Return a rung's age."""

@@ -99,14 +99,16 @@ def test_a_prediction_that_lost_its_slot_leaves_no_segment_behind() -> None:
         assert [one.segment for one in report([watch]).models[0].segments] == [{}, {"g": "A"}]
 
 
-def test_what_an_age_has_read_merges_while_older_ages_are_undecided() -> None:
-    """Labels come within seconds: whether 12 minutes add any is known after 12 minutes, and nobody needs narrow panes for it."""
+@pytest.mark.parametrize("labelled", [True, False])
+def test_what_an_age_has_read_merges_while_older_ages_are_undecided(labelled: bool) -> None:
+    """Labels come within seconds, or not at all: what 12 minutes add is known after 12 minutes, and nobody needs narrow panes for it."""
     records: list[Record] = []
     for i in range(3_000):
         at = START_MS + i * 200
         made = {"request_id": f"r{i}", "model_id": "m", "model_version": "1", "timestamp": at, "score": 0.7, "predicted_label": 1}
         records.append((at, "predictions", made))
-        records.append((at + 2_000, "outcomes", {"request_id": f"r{i}", "timestamp": at + 2_000, "true_label": 1}))
+        if labelled or i == 2_999:  # the last one, so that the time of outcomes comes on
+            records.append((at + 2_000, "outcomes", {"request_id": f"r{i}", "timestamp": at + 2_000, "true_label": 1}))
     watch, _ = fold(sorted(records, key=lambda record: record[0]), close=False)
     version = watch.models["m"]["1"]
     made_sums = version.sums.tables["made"]
