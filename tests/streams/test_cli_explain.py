@@ -17,7 +17,6 @@ from detectors.packing import pack_subgroups
 from detectors.trail import TracedWatch
 from schemas.findings import EventType, from_json, to_json
 from schemas.policy import parse_policy
-from schemas.policy_models import ModelPolicy
 from streams import explain
 from streams.explain import Arrival, Request, fed
 
@@ -117,7 +116,7 @@ def test_a_request_feeds_the_findings_of_its_time_and_groups(told):
     within = (int(begin.timestamp() * 1000), {"group": "a"})
 
     def made(at, groups, version="1", probe=""):
-        blob = pack_subgroups(groups, ModelPolicy())
+        blob = pack_subgroups(groups)
         return SimpleNamespace(at=at, subgroups=blob, model="m", version=version, probe=probe)
 
     assert opened in fed(events, made(*within))
