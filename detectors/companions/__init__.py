@@ -120,6 +120,20 @@ class Companion(ABC):
         return None
 
 
+class Tally(Companion):
+    """A companion that counts for the report: nothing is ever due to it, and it finds nothing."""
+
+    moved = False
+
+    def next_ms(self, watermark_ms: int) -> int:
+        """Return that nothing will be due."""
+        return NEVER
+
+    def advance(self, watermark_ms: int, versions: "Mapping[str, ModelVersion]", found: Sequence[Event]) -> list[Event]:
+        """Find nothing."""
+        return []
+
+
 @cache
 def discover() -> dict[str, type[Companion]]:
     """Return every companion of this folder by name, in the order of the names.

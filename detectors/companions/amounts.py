@@ -1,6 +1,5 @@
 """Mistakes by the amount at stake: how many positives were missed in each band, and how much money went with them."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,13 +7,12 @@ import numpy as np
 from detectors.amount_bands import BANDS, band_of, ends
 from detectors.baselines.wilson import wilson
 from detectors.cells import CONFUSION, Layout
-from detectors.companions import NEVER, Companion
+from detectors.companions import Tally
 from detectors.fixed import MONEY_UNIT, Ints
 from detectors.model_version import ModelVersion
 from detectors.panes import SumTable
 from detectors.state_version import expect_version
 from detectors.statistics.clustered import Z_95
-from schemas.findings import Event
 from schemas.policy_models import ModelPolicy
 from schemas.report import AmountBand
 from schemas.scored import Kind, Rows
@@ -24,14 +22,13 @@ LAYOUT = Layout(counts=CONFUSION, sums={f"amount_{cell}": MONEY_UNIT for cell in
 _CELL = np.array([[CONFUSION.index("tn"), CONFUSION.index("fn")], [CONFUSION.index("fp"), CONFUSION.index("tp")]])  # by predicted, true
 
 
-class Amounts(Companion):
-    """The confusion of real traffic by version and band of the amount, over all labels known so far. It finds nothing itself.
+class Amounts(Tally):
+    """The confusion of real traffic by version and band of the amount, over all labels known so far.
 
     Sums of integers: additive, mergeable, revertible. Labels other than 0 and 1 have no misses, and are left out.
     """
 
     name = "amounts"
-    moved = False
 
     def __init__(self, model_id: str, policy: ModelPolicy) -> None:
         super().__init__(model_id, policy)
@@ -53,14 +50,6 @@ class Amounts(Companion):
         sums[each, cell] = sign
         sums[each, len(CONFUSION) + 2 * cell + 1] = sign * amount
         self.versions.setdefault(name, SumTable(LAYOUT)).add(band_of(amount), sums)
-
-    def next_ms(self, watermark_ms: int) -> int:
-        """Return that nothing will be due."""
-        return NEVER
-
-    def advance(self, watermark_ms: int, versions: Mapping[str, ModelVersion], found: Sequence[Event]) -> list[Event]:
-        """Find nothing."""
-        return []
 
     def report(self, version: ModelVersion) -> list[AmountBand] | None:
         """Return the bands of a version that hold a label."""

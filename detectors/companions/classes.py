@@ -1,13 +1,13 @@
 """Which class was taken for which, of models that answer with one of many classes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from detectors.baselines.wilson import wilson
 from detectors.cells import Layout
-from detectors.companions import NEVER, Companion
+from detectors.companions import Tally
 from detectors.fixed import Ints
 from detectors.model_version import ModelVersion
 from detectors.panes import SumTable
@@ -15,7 +15,6 @@ from detectors.segments import OTHER
 from detectors.state_version import expect_version
 from detectors.statistics.clustered import Z_95
 from schemas.drift import Interval
-from schemas.findings import Event
 from schemas.policy_models import ModelPolicy
 from schemas.report import ClassFigures, ClassPair, Confusion
 from schemas.scored import Kind, Rows
@@ -61,14 +60,13 @@ class _Table:
         return table
 
 
-class Classes(Companion):
-    """Confusion of classes by version, of real traffic that did not abstain, over all labels known so far. It finds nothing itself.
+class Classes(Tally):
+    """Confusion of classes by version, of real traffic that did not abstain, over all labels known so far.
 
     Counts of integers: additive, revertible, and mergeable by the names of the classes. Predictions of 0 or 1, and of numbers, have none.
     """
 
     name = "classes"
-    moved = False
 
     def __init__(self, model_id: str, policy: ModelPolicy) -> None:
         super().__init__(model_id, policy)
@@ -91,14 +89,6 @@ class Classes(Companion):
                 numbers[place] = table.number(rows.texts[int(used[place])])
             true, said = numbers[which].reshape(-1, 2).T
             table.counts.add(true << _BITS | said, sign[mine][:, np.newaxis])
-
-    def next_ms(self, watermark_ms: int) -> int:
-        """Return that nothing will be due."""
-        return NEVER
-
-    def advance(self, watermark_ms: int, versions: Mapping[str, ModelVersion], found: Sequence[Event]) -> list[Event]:
-        """Find nothing."""
-        return []
 
     def report(self, version: ModelVersion) -> Confusion | None:
         """Return the confusion of a version, the most frequent first."""

@@ -1,19 +1,17 @@
 """Where labels are missing, and how long they take: coverage by score and by action, maturity by score."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from detectors.cells import BIN, PANE_GRID
-from detectors.companions import NEVER, Companion
+from detectors.companions import Tally
 from detectors.fixed import Ints
 from detectors.model_version import ModelVersion
 from detectors.panes import BIN_BITS, MAX_CLASS, PANE_MS, pane_of
 from detectors.state_version import expect_version
 from detectors.statistics.stratified_maturity import maturity_by_age, score_strata
 from detectors.timeline import aggregate, held_days
-from schemas.findings import Event
 from schemas.policy_models import ModelPolicy
 from schemas.report import ActionCoverage, AgeShare, LabelReport, ScoreCoverage, StratumMaturity
 from schemas.scored import Kind, Rows
@@ -22,15 +20,14 @@ STATE_VERSION = 1
 STRATA = {1: ("all",), 2: ("low", "high"), 3: ("low", "mid", "high")}
 
 
-class Labels(Companion):
-    """Counts predictions and their labels by action: predicted or not, alerted or not. It finds nothing itself.
+class Labels(Tally):
+    """Counts predictions and their labels by action: predicted or not, alerted or not.
 
     Sums of integers: additive, mergeable, revertible. What is by score is read from the panes. Abstained predictions and
     probes are left out.
     """
 
     name = "labels"
-    moved = False
 
     def __init__(self, model_id: str, policy: ModelPolicy) -> None:
         super().__init__(model_id, policy)
@@ -46,14 +43,6 @@ class Labels(Companion):
             cell = 2 * action + (rows.column("kind")[mine] == Kind.LABEL)
             counts = self.actions.setdefault(name, np.zeros((4, 2), dtype=np.int64))
             counts += np.rint(np.bincount(cell, weights=rows.column("sign")[mine], minlength=8)).astype(np.int64).reshape(4, 2)
-
-    def next_ms(self, watermark_ms: int) -> int:
-        """Return that nothing will be due."""
-        return NEVER
-
-    def advance(self, watermark_ms: int, versions: Mapping[str, ModelVersion], found: Sequence[Event]) -> list[Event]:
-        """Find nothing."""
-        return []
 
     def report(self, version: ModelVersion) -> LabelReport | None:
         """Return where a version's labels are missing and how long they take."""

@@ -8,6 +8,8 @@ import sys
 import pytest
 
 from streams import heap
+from streams.engine import new_app
+from streams.settings import Settings
 
 HOLES = """
 import numpy as np
@@ -94,3 +96,10 @@ async def test_it_is_asked_again_and_again(monkeypatch):
 async def test_where_there_is_none_nothing_runs(monkeypatch):
     monkeypatch.setattr(heap, "trimmer", lambda: None)
     await asyncio.wait_for(heap.keep_trimmed(), 5)
+
+
+def test_workers_ask_for_one_heap(monkeypatch, tmp_path):
+    asked: list[bool] = []
+    monkeypatch.setattr("streams.engine.one_heap", lambda: asked.append(True))
+    new_app("join", Settings(data_dir=tmp_path))
+    assert asked == [True]
