@@ -13,6 +13,7 @@ from scipy import sparse
 
 from detectors.cells import Layout
 from detectors.fixed import Ints, carry
+from detectors.stretches import unique
 
 PANE_MS = 10_000  # panes are born this wide
 WIDTHS_MS = tuple(s * 1000 for s in (10, 60, 300, 1800, 3600, 10_800, 43_200, 86_400, 604_800))  # each divides the next
@@ -128,22 +129,9 @@ def distinct(codes: npt.NDArray[Any]) -> tuple[Ints, Ints]:
     >>> distinct(np.array([7, -3, 7]))
     (array([-3,  7]), array([1, 0, 1]))
     """
-    if not len(codes):
-        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-    least = int(codes.min())
-    n = int(codes.max()) - least + 1
-    if n > 4 * len(codes) + 256:  # too many to count through
-        found, which = np.unique(codes, return_inverse=True)
-        return found.astype(np.int64), which
-    place = codes.astype(np.int64) - least
-    seen = np.zeros(n, dtype=np.bool_)
-    seen[place] = True
-    found = np.flatnonzero(seen)
-    if len(found) < n:
-        rank = np.zeros(n, dtype=np.int64)
-        rank[found] = np.arange(len(found))
-        place = rank[place]
-    return found + least, place
+    least = int(codes.min()) if len(codes) else 0
+    found, _, which = unique(codes.astype(np.int64) - least, int(codes.max()) - least + 1 if len(codes) else 0)
+    return found + least, which
 
 
 def sums_by(codes: Ints, first: Ints | None, rows: Ints) -> tuple[Ints, Ints]:
