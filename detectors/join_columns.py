@@ -4,7 +4,6 @@ Usual are the first prediction of a request, an outcome that comes before it, an
 nothing else, each the only one so far, in either order. A predicted number that meets an outcome is left to the rule.
 """
 
-from operator import eq
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,7 +35,6 @@ from schemas.scored import Status
 
 _PREDICTION, _JOINED, _WAITING = map(int, (Status.PREDICTION, Status.JOINED, Status.WAITING))
 _HEADED = FRAME_BYTES + PREDICTION_HEAD.itemsize
-_LABEL = FRAME_BYTES + LABEL_HEAD.itemsize
 
 
 class Unusual(NamedTuple):
@@ -54,19 +52,18 @@ def join_usual(packed: Frames, logs: Logs, contexts: Contexts, builder: RowsBuil
     packed
         Predictions or outcomes.
     logs
-        What the pending table answered, one for each.
+        What the pending table answered to each.
     contexts
         Which the arrivals' own were numbered by.
     builder
         Where rows go.
 
     """
-    frames = packed.frames
-    first = np.fromiter(map(eq, logs, frames), np.bool_, len(frames))
+    first = logs.sizes == 0
     where = np.flatnonzero(first)
     if packed.made is not None:
         _add_predictions(packed, where, packed.made.pick(where), contexts, builder)
-        met, known_at, true = _with_label(packed, logs, np.flatnonzero(~first & (packed.made.flags & VALUED == 0)))
+        met, known_at, true = _with_label(logs, np.flatnonzero(~first & (packed.made.flags & VALUED == 0)))
         made = packed.made.pick(met)  # it waits no more; the prediction; the label
         _add(builder, packed, met, {"status": np.full(len(met), _WAITING), "count": np.full(len(met), -1)})
         _add_predictions(packed, met, made, contexts, builder)
@@ -74,7 +71,7 @@ def join_usual(packed: Frames, logs: Logs, contexts: Contexts, builder: RowsBuil
         first[met] = True
     elif packed.label is not None:
         _add(builder, packed, where, {"status": np.full(len(where), _WAITING)})
-        met, made = _with_prediction(packed, logs, np.flatnonzero(~first & (packed.label >= 0)), contexts)
+        met, made = _with_prediction(logs, np.flatnonzero(~first & (packed.label >= 0)), contexts)
         _add(builder, packed, met, _label_rows(made, packed.arrivals.at_ms[met], packed.label[met], contexts))
         first[met] = True
     return [Unusual(i, logs[i]) for i in np.flatnonzero(~first).tolist()]
@@ -83,40 +80,36 @@ def join_usual(packed: Frames, logs: Logs, contexts: Contexts, builder: RowsBuil
 Form = tuple[tuple[int, ...], int]
 
 
-def _met_alone(packed: Frames, logs: Logs, where: Ints, head: np.dtype[Any], form: Form) -> tuple[Ints, list[bytes], Column]:
-    """Return which of some arrivals meet one frame and nothing else, their logs, and the head of the entry that they meet.
+def _met_alone(logs: Logs, where: Ints, head: np.dtype[Any], form: Form) -> tuple[Ints, Column]:
+    """Return which of some arrivals meet one frame and nothing else, and the head of the entry that they meet.
 
     ``form`` is what the first byte of that entry may be, and which of its bits count.
     """
-    chosen = where.tolist()
-    owns, found = [packed.frames[i] for i in chosen], [logs[i] or b"" for i in chosen]
-    sizes = np.fromiter(map(len, found), np.int64, len(found))
-    text = np.frombuffer(b"".join(found), np.uint8)
-    starts, before = np.cumsum(sizes) - sizes, sizes - np.fromiter(map(len, owns), np.int64, len(owns))
-    usual = np.flatnonzero(np.fromiter(map(bytes.endswith, found, owns), np.bool_, len(owns)) & (before >= FRAME_BYTES + head.itemsize))
-    at = starts[usual]
+    usual = where[logs.sizes[where] >= FRAME_BYTES + head.itemsize]
+    text, at = np.frombuffer(logs.text, np.uint8), logs.starts[usual]
     first = FRAME_BYTES + text[at].astype(np.int64) + (text[at + 1].astype(np.int64) << 8)
-    usual = usual[(first == before[usual]) & np.isin(text[at + FRAME_BYTES] & form[1], form[0])]
-    heads = text[(starts[usual] + FRAME_BYTES)[:, None] + np.arange(head.itemsize)].view(head)[:, 0]
-    return where[usual], [found[i] for i in usual.tolist()], heads
+    usual = usual[(first == logs.sizes[usual]) & np.isin(text[at + FRAME_BYTES] & form[1], form[0])]
+    anywhere: Column = np.ndarray(max(0, len(text) - head.itemsize + 1), head, text, strides=(1,))  # a head that begins at each byte
+    return usual, anywhere[logs.starts[usual] + FRAME_BYTES]
 
 
-def _with_prediction(packed: Frames, logs: Logs, where: Ints, contexts: Contexts) -> tuple[Ints, Made]:
+def _with_prediction(logs: Logs, where: Ints, contexts: Contexts) -> tuple[Ints, Made]:
     """Return which of some outcomes meet nothing but a prediction, and those predictions."""
-    met, met_logs, head = _met_alone(packed, logs, where, PREDICTION_HEAD, ((PREDICTION_FORM, FEATURED_FORM), FORMS))
-    featured = head["form"] & FORMS == FEATURED_FORM
-    tails = [log[_HEADED:-_LABEL] for log in met_logs]  # behind: a label's frame
-    for i in np.flatnonzero(featured).tolist():
-        tails[i] = met_logs[i][tail_at(met_logs[i], _HEADED) : -_LABEL]
+    met, head = _met_alone(logs, where, PREDICTION_HEAD, ((PREDICTION_FORM, FEATURED_FORM), FORMS))
+    starts, text = logs.starts[met] + _HEADED, logs.text
+    for i in np.flatnonzero(head["form"] & FORMS == FEATURED_FORM).tolist():
+        starts[i] = tail_at(text, int(starts[i]))
+    ends = logs.starts[met] + logs.sizes[met]
+    tails = [text[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
     codes = np.fromiter(map(contexts.__getitem__, tails), np.int64, len(tails))
     made = Made(read_48(head, "at"), head["score"], head["form"].astype(np.int64) & 0x1F, read_48(head, "amount"), codes, [])
     readable = np.flatnonzero(codes != UNREADABLE)
     return met[readable], made.pick(readable)
 
 
-def _with_label(packed: Frames, logs: Logs, where: Ints) -> tuple[Ints, Ints, Ints]:
+def _with_label(logs: Logs, where: Ints) -> tuple[Ints, Ints, Ints]:
     """Return which of some predictions meet nothing but a label, since when it is known, and the label."""
-    met, _, head = _met_alone(packed, logs, where, LABEL_HEAD, ((LABEL_FORM,), 0xFE))
+    met, head = _met_alone(logs, where, LABEL_HEAD, ((LABEL_FORM,), 0xFE))
     return met, read_48(head, "at"), head["form"].astype(np.int64) & 1
 
 

@@ -186,7 +186,7 @@ class Joiner:
         for packed in prepared.packed:
             end = begin + len(packed.frames)
             arrivals = packed.arrivals
-            for i, log in join_usual(packed, logs[begin:end], prepared.contexts, builder):
+            for i, log in join_usual(packed, logs.part(begin, end), prepared.contexts, builder):
                 order, batch, offset, element = arrivals.place(i)
                 rows, fault = _apply(log, element)
                 if fault is None:

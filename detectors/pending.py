@@ -5,10 +5,14 @@ end, so what stood before an entry is the same whenever it is asked for: a sourc
 log and gets the very prefix, and the very entry, of the first time.
 """
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Protocol
 
+import numpy as np
+
+from detectors.fixed import Ints
 from schemas.scored import Origin
 
 ORIGIN_BYTES = 14
@@ -19,7 +23,7 @@ MAX_ENTRY = 2**16 - 1  # bytes
 LARGEST_FRAME = FRAME_BYTES + MAX_ENTRY
 MAX_INDEX = 2**16 - 1  # of a record in its message
 
-Logs = list[bytes | None]
+FULL, STORED = -1, -2  # in place of a size, see ``Logs``
 
 
 @dataclass(slots=True)
@@ -46,15 +50,67 @@ class Lookups:
         self.ttls_ms.append(ttl_ms)
 
 
+@dataclass(frozen=True)
+class Logs:
+    """What the table answers to n lookups: of each log what stood before the lookup's own frame, all in one text.
+
+    As a sequence it is the logs up to and including each own frame, None where a log is full: it would pass its limit of entries or bytes,
+    and was left as it was.
+
+    >>> logs = Logs.of([b"<own>", b"<before><own>", None, b"<made under another policy>"], [b"<own>"] * 4)
+    >>> logs.text, logs.starts.tolist(), logs.sizes.tolist(), logs.stored
+    (b'<before>', [0, 0, 8, 8], [0, 8, -1, -2], {3: b'<made under another policy>'})
+    >>> list(logs)
+    [b'<own>', b'<before><own>', None, b'<made under another policy>']
+    """
+
+    text: bytes
+    starts: Ints  # in the text, shape (n,)
+    sizes: Ints  # shape (n,); ``FULL``; ``STORED``: see there
+    frames: Sequence[bytes]  # the lookups' own
+    stored: Mapping[int, bytes] = field(default_factory=dict)  # logs whose own frame was there already, and is another than the lookup's
+
+    @classmethod
+    def of(cls, logs: Sequence[bytes | None], frames: Sequence[bytes]) -> "Logs":
+        """Return the answers that logs, each up to and including its own frame, are."""
+        whole = [log or b"" for log in logs]
+        told = [log.endswith(frame) for log, frame in zip(whole, frames, strict=True)]
+        before = [log[: len(log) - len(frame)] if tells else b"" for log, frame, tells in zip(whole, frames, told, strict=True)]
+        stored = {i: log for i, (log, tells) in enumerate(zip(whole, told, strict=True)) if log and not tells}
+        return cls.before(before, frames, [i for i, log in enumerate(whole) if not log], stored)
+
+    @classmethod
+    def before(cls, before: Sequence[bytes], frames: Sequence[bytes], full: Sequence[int], stored: Mapping[int, bytes]) -> "Logs":
+        """Return answers by what stood before each own frame; no bytes where it is one of the full, or one that is stored otherwise."""
+        sizes = np.fromiter(map(len, before), np.int64, len(before))
+        starts = np.cumsum(sizes) - sizes
+        sizes[np.array(full, dtype=np.int64)] = FULL
+        sizes[np.array(list(stored), dtype=np.int64)] = STORED
+        return cls(b"".join(before), starts, sizes, frames, stored)
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, i: int) -> bytes | None:
+        start, size = int(self.starts[i]), int(self.sizes[i])
+        if size == STORED:
+            return self.stored[i]
+        return None if size == FULL else self.text[start : start + size] + self.frames[i]
+
+    def __iter__(self) -> Iterator[bytes | None]:
+        return map(self.__getitem__, range(len(self)))
+
+    def part(self, begin: int, end: int) -> "Logs":
+        """Return the answers to some lookups that follow each other."""
+        stored = {i - begin: log for i, log in self.stored.items() if begin <= i < end}
+        return Logs(self.text, self.starts[begin:end], self.sizes[begin:end], self.frames[begin:end], stored)
+
+
 class PendingTable(Protocol):
     """Where the join keeps what arrived."""
 
     async def exchange(self, lookups: Lookups) -> Logs:
-        """Answer lookups in their order: the log up to and including the lookup's own frame, the stored one where it was there.
-
-        None stands for a log that is full: it would pass its limit of entries or bytes, and was left as it was. Where a log begins with
-        the lookup's frame, the answer may be that very object.
-        """
+        """Answer lookups in their order; of an own frame that was there already the stored one counts."""
 
 
 class DictTable:
@@ -92,23 +148,35 @@ class DictTable:
 
     def exchange_now(self, lookups: Lookups) -> Logs:
         """Answer lookups without an event loop."""
-        out: Logs = []
+        before: list[bytes] = []
+        full: list[int] = []
+        stored: dict[int, bytes] = {}
         logs, longest, most = self._logs, min(self._max_bytes, LARGEST_FRAME), self._max_bytes if self._max_entries > 1 else 0
         for key, new in zip(lookups.keys, lookups.frames, strict=True):
             log = logs.get(key)
-            if log is None:
-                answer = new if len(new) <= longest and self._max_entries else None
-            elif FRAME_BYTES + (log[0] | log[1] << 8) == len(log) <= most - len(new) and log[2:FRAME_BYTES] != new[2:FRAME_BYTES]:
-                answer = log + new if len(new) <= LARGEST_FRAME else None  # one frame stood there, the usual case
+            if log is None and len(new) <= longest and self._max_entries:
+                logs[key] = new
+                before.append(b"")
+            elif (
+                log is not None
+                and FRAME_BYTES + (log[0] | log[1] << 8) == len(log) <= most - len(new)
+                and len(new) <= LARGEST_FRAME
+                and log[2:FRAME_BYTES] != new[2:FRAME_BYTES]
+            ):  # one frame stood there, the usual case
+                logs[key] = log + new
+                before.append(log)
             else:
-                out.append(self._answer(key, log, new))
-                continue
-            if answer is not None:
-                logs[key] = answer
-            out.append(answer)
-        return out
+                answer = self._answer(key, log or b"", new)
+                known = answer is not None and answer.endswith(new)
+                if answer is None:
+                    full.append(len(before))
+                elif not known:
+                    stored[len(before)] = answer
+                before.append(answer[: len(answer) - len(new)] if answer is not None and known else b"")
+        return Logs.before(before, lookups.frames, full, stored)
 
     def _answer(self, key: bytes, log: bytes, new: bytes) -> bytes | None:
+        """Return the log up to and including the own frame; None: it is full."""
         end, entries, found = scan(log, new[2:FRAME_BYTES])
         if found:
             return log[:end]

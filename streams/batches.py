@@ -6,8 +6,9 @@ start on versions other than those it was tested with.
 """
 
 import asyncio
+import sys
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -33,7 +34,6 @@ class Batch:
     offsets: npt.NDArray[np.int64]  # shape (n,)
     timestamps: npt.NDArray[np.int64]  # shape (n,), epoch ms; Kafka's own, -1: none
     values: list[bytes | None]
-    headers: list[tuple[tuple[str, bytes], ...]] | None  # None: no record has any
     size: int  # bytes of all values
 
     def __len__(self) -> int:
@@ -42,16 +42,14 @@ class Batch:
     @classmethod
     def of(cls, topic: str, partition: int, records: list[Any]) -> "Batch":
         """Return the batch of a list of aiokafka records."""
-        values = [r.value for r in records]
-        timestamps = [r.timestamp for r in records]
-        headers = [r.headers for r in records]
+        values, timestamps = [r.value for r in records], [r.timestamp for r in records]
+        first, last, n = records[0].offset, records[-1].offset, len(records)
         return cls(
             topic,
             partition,
-            np.array([r.offset for r in records], dtype=np.int64),
+            np.arange(first, first + n) if last - first == n - 1 else np.array([r.offset for r in records], dtype=np.int64),
             np.array([-1 if t is None else t for t in timestamps] if None in timestamps else timestamps, dtype=np.int64),
             values,
-            [tuple(each) for each in headers] if any(headers) else None,
             sum(map(len, filter(None, values))),
         )
 
@@ -77,14 +75,75 @@ class Schema(faust.Schema):  # type: ignore[misc]  # Faust is untyped here
         return decode
 
 
+class Run(NamedTuple):
+    """The records of one of the broker's batches, for aiokafka one record: it looks at the offset alone."""
+
+    records: list[Any]
+    offset: int  # of the last
+
+
+class _AsRun:
+    """One of the broker's batches that yields itself as a run."""
+
+    def __init__(self, batch: Any) -> None:
+        self._batch = batch
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._batch, name)
+
+    def __next__(self) -> Any:  # of a control batch its marker is read
+        return next(self._batch)
+
+    def __iter__(self) -> Iterator[Run]:
+        records = list(self._batch)
+        return iter([Run(records, records[-1].offset)] if records else [])
+
+
+class _AsRuns:
+    """What was fetched, its batches as runs."""
+
+    def __init__(self, records: Any) -> None:
+        self._records = records
+        self.has_next = records.has_next
+
+    def next_batch(self) -> _AsRun:
+        return _AsRun(self._records.next_batch())
+
+
 class PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # Faust is untyped here
-    """Hands aiokafka's records through as its decoder made them: to wrap each costs more than to decode it."""
+    """Yields aiokafka's records as its decoder made them, a list per batch: to wrap and count each costs more than to decode it."""
 
-    def _consumer_record(self, tp: Any, record: Any) -> Any:
-        return record
+    def __init__(self, tp: Any, records: Any, *args: Any) -> None:
+        super().__init__(tp, _AsRuns(records), *args)
+
+    def _consumer_record(self, tp: Any, run: Run) -> list[Any]:
+        begin = self.next_fetch_offset  # it may lie within the batch
+        return run.records if run.records[0].offset >= begin else [record for record in run.records if record.offset >= begin]
 
 
-fetcher.PartitionRecords = PartitionRecords  # the fetcher makes them by this name
+class FetchResult(fetcher.FetchResult):  # type: ignore[misc]  # Faust is untyped here
+    """Hands out lists of records instead of record by record."""
+
+    _partition_records: Any
+    _rest: Sequence[Any] = ()  # records beyond what the last call was asked for
+
+    def getall(self, max_records: int | None = None) -> list[Any]:
+        """Return at most so many records, and take note of where the next ones begin."""
+        if not self.check_assignment(self._topic_partition) or not self.has_more():
+            return []
+        records, source, most = [*self._rest], self._partition_records, sys.maxsize if max_records is None else max_records
+        while len(records) < most and (run := next(source, None)) is not None:
+            records += run
+        if len(records) >= most:
+            source.next_fetch_offset = records[most - 1].offset + 1
+        self._update_position()
+        if len(records) < most:
+            self._partition_records = None
+        self._rest = records[most:]
+        return records[:most]
+
+
+fetcher.PartitionRecords, fetcher.FetchResult = PartitionRecords, FetchResult  # the fetcher makes them by these names
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Faust is untyped here

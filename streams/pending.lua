@@ -5,41 +5,59 @@
 -- ARGV[2]  how many entries a log may hold
 -- ARGV[3]  how many bytes a log may hold
 -- ARGV[4]  how long logs are kept at least, in ms, 16 digits; 0: for ever. One for all, or one per lookup, end to end
--- ARGV[i + 4]  frame of the i-th lookup: entry length (2 bytes, little endian), origin (14 bytes), entry
+-- ARGV[5]  the lookups' frames, end to end: entry length (2 bytes, little endian), origin (14 bytes), entry
 --
--- Returns the echo, then per lookup: the log up to and including the frame of its origin where it is there; else the whole log as it was
--- before the frame was appended; or nil where the log is full. Only an append moves the expiry, and only to a later time.
+-- Returns the echo, four bytes per lookup and what they speak of, end to end. The first of the four says what that is:
+--   0  the whole log as it was before the frame was appended
+--   1  the log up to and including the frame of its origin, which was there
+--   2  nothing: the log is full
+-- and the others how many bytes it has, little endian. Only an append moves the expiry, and only to a later time.
 local max_entries, max_bytes = tonumber(ARGV[2]), tonumber(ARGV[3])
-local sub, byte, call = string.sub, string.byte, redis.call
-local replies = { ARGV[1] }
-local ttls, each = ARGV[4], #ARGV[4] > 16
-local ttl = tonumber(ttls)
+local sub, byte, char, call = string.sub, string.byte, string.char, redis.call
+local ttls, each, frames = ARGV[4], #ARGV[4] > 16, ARGV[5]
+local ttl, from = tonumber(ttls), 1
+local told, logs, n = {}, {}, 0
+
+local function tell(i, what, log)
+  local size = #log
+  told[i] = char(what, size % 256, math.floor(size / 256) % 256, math.floor(size / 65536))
+  n = n + 1
+  logs[n] = log
+end
 
 for i = 1, #KEYS do
-  local key, frame = KEYS[i], ARGV[i + 4]
+  local key, length, high = KEYS[i], byte(frames, from, from + 1)
+  local to = from + 15 + length + 256 * high
+  local frame = sub(frames, from, to)
+  from = to + 1
   if each then ttl = tonumber(sub(ttls, 16 * i - 15, 16 * i)) end
-  local log = call('GET', key) or ''
-  local origin = sub(frame, 3, 16)
-  local at, stop, entries, found = 1, #log, 0, false
-  while at <= stop and not found do
-    local low, high = byte(log, at, at + 1)
-    found = sub(log, at + 2, at + 15) == origin
-    at = at + 16 + low + 256 * (high or 0)
-    entries = entries + 1
-  end
-  if found then
-    replies[i + 1] = sub(log, 1, at - 1)
-  elseif entries >= max_entries or stop + #frame > max_bytes then
-    replies[i + 1] = false
-  else
-    -- SET of the whole, not APPEND: that one reserves twice the room
-    if stop == 0 then
-      if ttl == 0 then call('SET', key, frame) else call('SET', key, frame, 'PX', ttl) end
+  local log = call('GET', key)
+  if not log then
+    if max_entries < 1 or #frame > max_bytes then
+      told[i] = '\2\0\0\0'
     else
+      if ttl == 0 then call('SET', key, frame) else call('SET', key, frame, 'PX', ttl) end
+      told[i] = '\0\0\0\0'
+    end
+  else
+    local origin = sub(frame, 3, 16)
+    local at, stop, entries, found = 1, #log, 0, false
+    while at <= stop and not found do
+      local low, more = byte(log, at, at + 1)
+      found = sub(log, at + 2, at + 15) == origin
+      at = at + 16 + low + 256 * (more or 0)
+      entries = entries + 1
+    end
+    if found then
+      tell(i, 1, sub(log, 1, at - 1))
+    elseif entries >= max_entries or stop + #frame > max_bytes then
+      told[i] = '\2\0\0\0'
+    else
+      -- SET of the whole, not APPEND: that one reserves twice the room
       call('SET', key, log .. frame, 'KEEPTTL')
       if ttl == 0 then call('PERSIST', key) else call('PEXPIRE', key, ttl, 'GT') end
+      tell(i, 0, log)
     end
-    replies[i + 1] = log
   end
 end
-return replies
+return { ARGV[1], table.concat(told), table.concat(logs) }

@@ -6,20 +6,24 @@ be when it failed: what was appended is found again. Works on one server and on 
 
 import asyncio
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from hashlib import sha1
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import redis.exceptions as redis_errors
 
-from detectors.pending import FRAME_BYTES, LARGEST_FRAME, MAX_BYTES, MAX_ENTRIES, Logs, Lookups, scan
+from detectors.fixed import Ints
+from detectors.keys import KEY_BYTES
+from detectors.pending import FULL, LARGEST_FRAME, MAX_BYTES, MAX_ENTRIES, STORED, Logs, Lookups
 from streams.errors import StoreError, StoreReplyInvalid, StoreUnavailable
 
 SCRIPT = Path(__file__).with_suffix(".lua").read_text()
 TAGS = 16  # never to be changed while there is state: it says where a key lies
 _CHUNK = 1_000  # lookups per script: a script blocks the server while it runs
+_FOUND, _FULL = 1, 2  # kinds of answers of the script
 
 _WEATHER = (
     redis_errors.ConnectionError,
@@ -69,6 +73,7 @@ class RedisTable:
             raise ValueError(f"expected a prefix without braces, got {prefix!r}: they delimit Redis's hash tags")
         self._client = client
         self._keys = [f"{{{prefix}p:{tag:x}}}".encode() for tag in range(TAGS)]
+        self._tags = np.frombuffer(b"".join(self._keys), np.uint8).reshape(TAGS, -1)
         self._limits = (max_entries, max_bytes)
         self._wait = (wait_replicas, wait_ms)
         self._sha = sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
@@ -119,42 +124,55 @@ class RedisTable:
 
     async def _run(self, lookups: Lookups) -> Logs | None:
         """Return the answers, or None where the script has to be loaded first."""
-        answers: Logs = [None] * len(lookups)
-        calls: list[tuple[bytes, list[int]]] = []
+        calls: list[tuple[bytes, Ints]] = []
         pipeline = self._client.pipeline(transaction=False)
-        for tag, positions in _chunks(lookups):
+        order, chunks = self._ordered(lookups)
+        keys, frames = self._named(lookups, order), [lookups.frames[i] for i in order.tolist()]
+        ttls = lookups.ttls_ms if len(set(lookups.ttls_ms)) > 1 else []
+        one = _ttls(lookups.ttls_ms[:1])
+        for chunk in chunks:
             echo = b"%d" % next(self._echoes)
-            calls.append((echo, positions))
-            hash_tag = self._keys[tag]
-            keys = [hash_tag + lookups.keys[i] for i in positions]
-            ttls = _ttls([lookups.ttls_ms[i] for i in positions])
-            frames = [lookups.frames[i] for i in positions]
+            calls.append((echo, order[chunk]))
+            kept = _ttls([ttls[i] for i in order[chunk].tolist()]) if ttls else one
             # the method evalsha is blocked in a cluster's pipeline, the command is not
-            pipeline.execute_command("EVALSHA", self._sha, len(keys), *keys, echo, *self._limits, ttls, *frames)
-        if not calls:
-            return answers
+            pipeline.execute_command(
+                "EVALSHA", self._sha, chunk.stop - chunk.start, *keys[chunk], echo, *self._limits, kept, b"".join(frames[chunk])
+            )
         replicas, wait_ms = self._wait
-        if replicas:
+        if replicas and calls:
             # waits for all that was written before this connection's last command, by whomever: a repeated call waits for the first one's
             pipeline.execute_command("WAIT", replicas, wait_ms)
-        replies = await pipeline.execute(raise_on_error=False)
+        replies = await pipeline.execute(raise_on_error=False) if calls else []
         if any(isinstance(reply, redis_errors.NoScriptError) for reply in replies):
             return None
         for reply in replies:
             if isinstance(reply, Exception):
                 raise reply
-        if replicas:
+        if replicas and calls:
             *replies, reached = replies
             if reached < replicas:
                 raise StoreUnavailable(f"expected {replicas} replicas to have the write within {wait_ms} ms, got {reached}")
         if len(replies) != len(calls):
             raise StoreReplyInvalid(f"expected {len(calls)} replies, got {len(replies)}")
-        for (echo, positions), reply in zip(calls, replies, strict=True):
-            _check(reply, echo, len(positions))
-            frames = [lookups.frames[position] for position in positions]
-            for position, answer in zip(positions, _answers(itertools.islice(reply, 1, None), frames), strict=True):
-                answers[position] = answer
-        return answers
+        read = [(positions, *_read(reply, echo, len(positions))) for (echo, positions), reply in zip(calls, replies, strict=True)]
+        return _answers(lookups, read)
+
+    def _ordered(self, lookups: Lookups) -> tuple[Ints, list[slice]]:
+        """Return an order of lookups, those of one key as they were, and parts of it that may share a script: of one hash tag each."""
+        tags = _bytes(lookups)[:, 0] % TAGS
+        sizes = np.fromiter(map(len, lookups.frames), np.int64, len(lookups))
+        tags[sizes > LARGEST_FRAME] = TAGS  # no log can hold it: as good as full
+        order = np.argsort(tags, kind="stable")
+        bounds = np.searchsorted(tags[order], np.arange(TAGS + 1)).tolist()
+        parts = itertools.pairwise(bounds)
+        return order, [slice(at, min(at + _CHUNK, stop)) for start, stop in parts for at in range(start, stop, _CHUNK)]
+
+    def _named(self, lookups: Lookups, order: Ints) -> list[bytes]:
+        """Return the Redis keys of lookups, as of ``key``."""
+        keys = _bytes(lookups)[order]
+        names = np.hstack([self._tags[keys[:, 0] % TAGS], keys])
+        named: list[bytes] = names.view(f"V{names.shape[1]}")[:, 0].tolist()
+        return named
 
     async def _drop_connections(self) -> None:
         pool = getattr(self._client, "connection_pool", None)
@@ -210,41 +228,46 @@ def _judge(info: dict[str, Any]) -> Iterator[Finding]:
         yield Finding(False, "expected appendonly yes, got no: a restart of Redis loses every pending prediction since the last snapshot")
 
 
-def _chunks(lookups: Lookups) -> Iterator[tuple[int, list[int]]]:
-    """Yield tags, and positions of lookups that may share a script; those of one key stay in their order."""
-    tags = np.fromiter((key[0] % TAGS for key in lookups.keys), np.int64, len(lookups))
-    sizes = np.fromiter(map(len, lookups.frames), np.int64, len(lookups))
-    tags[sizes > LARGEST_FRAME] = TAGS  # no log can hold it: as good as full
-    order = np.argsort(tags, kind="stable")
-    starts = np.searchsorted(tags[order], np.arange(TAGS + 1))
-    for tag, (start, stop) in enumerate(itertools.pairwise(starts.tolist())):
-        for begin in range(start, stop, _CHUNK):
-            yield tag, order[begin : min(begin + _CHUNK, stop)].tolist()
+def _bytes(lookups: Lookups) -> npt.NDArray[np.uint8]:
+    """Return the bytes of keys, shape (n, 16)."""
+    return np.frombuffer(b"".join(lookups.keys), np.uint8).reshape(len(lookups), KEY_BYTES)
 
 
 def _ttls(ttls_ms: Sequence[int]) -> bytes:
-    """Return times to live as the script takes them, 16 digits each: one for all where they are equal."""
-    if ttls_ms.count(ttls_ms[0]) == len(ttls_ms):
-        return b"%016d" % ttls_ms[0]
+    """Return times to live as the script takes them, 16 digits each."""
     return b"".join(b"%016d" % ttl_ms for ttl_ms in ttls_ms)
 
 
-def _check(reply: Any, echo: bytes, n: int) -> None:
+def _read(reply: Any, echo: bytes, n: int) -> tuple[Ints, Ints, bytes]:
+    """Return what a script answers of n lookups: of what kind each answer is, how many bytes it has, and those of all of them."""
     if not isinstance(reply, list) or not reply or reply[0] != echo:
         raise StoreReplyInvalid(f"expected the reply to call {echo.decode()}, got another's; the connection is dropped")
-    if len(reply) != n + 1 or not set(map(type, reply)) <= {bytes, type(None)}:
-        raise StoreReplyInvalid(f"expected {n} logs as bytes, got {len(reply) - 1}; is the client made with decode_responses?")
+    if len(reply) != 3 or not all(isinstance(part, bytes) for part in reply) or len(reply[1]) != 4 * n:
+        raise StoreReplyInvalid(f"expected {n} answers as bytes, got something else; is the client made with decode_responses?")
+    told = np.frombuffer(reply[1], "<u4").astype(np.int64)
+    sizes = told >> 8
+    if sizes.sum() != len(reply[2]):
+        raise StoreReplyInvalid(f"expected {sizes.sum()} bytes of logs, got {len(reply[2])}; the connection is dropped")
+    return told & 0xFF, sizes, reply[2]
 
 
-def _answers(logs: Iterable[bytes | None], frames: Sequence[bytes]) -> Iterator[bytes | None]:
-    """Yield the log up to and including each lookup's frame, of what the script says: that, or what stood before the frame."""
-    for log, frame in zip(logs, frames, strict=True):
-        if not log:
-            yield None if log is None else frame
-        elif FRAME_BYTES + (log[0] | log[1] << 8) == len(log):  # one frame, the usual case
-            yield log if log[2:FRAME_BYTES] == frame[2:FRAME_BYTES] else log + frame
-        else:
-            yield log if scan(log, frame[2:FRAME_BYTES])[2] else log + frame
+def _answers(lookups: Lookups, parts: Sequence[tuple[Ints, Ints, Ints, bytes]]) -> Logs:
+    """Return the answers to lookups: of each script its lookups' positions, and what ``_read`` returns."""
+    text = b"".join([logs for *_, logs in parts])
+    starts, sizes = np.zeros(len(lookups), dtype=np.int64), np.full(len(lookups), FULL)
+    stored: dict[int, bytes] = {}
+    begin = 0
+    for positions, kinds, lengths, logs in parts:
+        starts[positions] = begin + np.cumsum(lengths) - lengths
+        sizes[positions] = np.where(kinds == _FULL, FULL, lengths)
+        begin += len(logs)
+        for i in positions[kinds == _FOUND].tolist():
+            log, frame = text[starts[i] : starts[i] + sizes[i]], lookups.frames[i]
+            if log.endswith(frame):
+                sizes[i] -= len(frame)
+            else:
+                stored[i], sizes[i] = log, STORED
+    return Logs(text, starts, sizes, lookups.frames, stored)
 
 
 def _translated(error: Exception) -> StoreError:

@@ -33,7 +33,7 @@ async def test_calls_to_redis_are_timed_and_retries_counted(error: Exception, re
         await table.exchange(Lookups())
     assert by(metrics, "retries_total", "dep")["redis"] == retried
     assert metrics.away == ({"redis"} if retried else set())
-    assert await table.exchange(Lookups()) == []
+    assert list(await table.exchange(Lookups())) == []
     assert value(metrics, "dep_up", dep="redis") == 1
     assert metrics.away == set()
     assert value(metrics, "redis_command_seconds_count", command="exchange") == 2

@@ -272,14 +272,30 @@ class Liar:
         self.closed = True
 
 
-@pytest.mark.parametrize("answers", [[], [b"OK"], [[b"2", b""]], [[b"1"]], [[b"1", b"", b""]], [["1", ""]], [[b"1", 7]], [[b"1", b""]] * 2])
+NONE = bytes(4)  # nothing stood before
+WRONG: list[list[Any]] = [
+    [],
+    [b"OK"],
+    [[b"2", NONE, b""]],
+    [[b"1"]],
+    [[b"1", NONE]],
+    [[b"1", NONE * 2, b""]],
+    [[b"1", NONE, b"x"]],
+    [[b"1", (3 << 8).to_bytes(4, "little"), b"xx"]],
+    [["1", "", ""]],
+    [[b"1", NONE, 7]],
+    [[b"1", NONE, b""]] * 2,
+]
+
+
+@pytest.mark.parametrize("answers", WRONG)
 async def test_a_wrong_reply_is_never_taken(answers):
     client = Liar(*answers)
     with pytest.raises(StoreReplyInvalid) as caught:
         await exchange(RedisTable(client), [lookup()])
     assert caught.value.retriable
     assert client.closed
-    assert await exchange(RedisTable(Liar([b"1", b""])), [lookup()]) == [[b"entry"]]
+    assert await exchange(RedisTable(Liar([b"1", NONE, b""])), [lookup()]) == [[b"entry"]]
 
 
 async def test_who_gives_up_waiting_does_not_cut_the_conversation(redis_url):

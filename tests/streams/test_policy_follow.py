@@ -52,7 +52,7 @@ def worker(policies, table, partitions, clock=lambda: 0.0) -> tuple[Joining, Out
 def batch(topic: str, *records: object, first: int = 0, partition: int = 0) -> Batch:
     values = [record if isinstance(record, bytes) else json.dumps(record).encode() for record in records]
     n = len(values)
-    return Batch(f"gnomon.{topic}", partition, np.arange(first, first + n), np.full(n, 10**6), values, None, 0)
+    return Batch(f"gnomon.{topic}", partition, np.arange(first, first + n), np.full(n, 10**6), values, 0)
 
 
 def claim(ident: str) -> dict[str, object]:

@@ -42,7 +42,7 @@ class Sent:
 
 def batch(values: list[bytes], first: int = 0) -> Batch:
     return Batch(
-        "scored", 0, np.arange(first, first + len(values)), np.zeros(len(values), dtype=np.int64), [*values], None, sum(map(len, values))
+        "scored", 0, np.arange(first, first + len(values)), np.zeros(len(values), dtype=np.int64), [*values], sum(map(len, values))
     )
 
 

@@ -164,7 +164,7 @@ class NowTable(DictTable):
     """A table without the prefix: it answers with whatever the log holds now, the entry itself last."""
 
     def exchange_now(self, lookups: Lookups) -> Logs:
-        out: Logs = []
+        out: list[bytes | None] = []
         for key, own, answer in zip(lookups.keys, lookups.frames, super().exchange_now(lookups), strict=True):
             if answer is None:
                 out.append(None)
@@ -173,7 +173,7 @@ class NowTable(DictTable):
             stored = answer[scan(answer, b"no such origin")[0] - len(own) :] if answer.endswith(own) else own
             end, _, _ = scan(whole, own[2:16])
             out.append(whole[: end - len(stored)] + whole[end:] + stored)
-        return out
+        return Logs.of(out, lookups.frames)
 
 
 @dataclass
@@ -238,12 +238,12 @@ def worker(world: World, origin: Origin, joiner: Joiner, exchange: Exchange, *, 
         stop = min(len(messages), at + r.randint(1, 3))
         offsets = list(range(at, stop))
         prepared = joiner.prepare([SourceBatch(origin, offsets, [10] * len(offsets), messages[at:stop])])
-        logs: Logs = []
+        logs: list[bytes | None] = []
         for key, frame, ttl_ms in zip(*lookup_columns(prepared.lookups), strict=True):  # a round trip may be cut off anywhere
             logs += exchange(Lookups([key], [frame], [ttl_ms]))
             if r.random() < 0.3:
                 yield
-        for rows in joiner.finish(prepared, logs).rows:
+        for rows in joiner.finish(prepared, Logs.of(logs, prepared.lookups.frames)).rows:
             world.scored[rows.model_id == "B"].append(encode(rows))
             yield
         at = stop
