@@ -4,7 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer
+from confluent_kafka import TopicPartition as Committed
 from support.kafka_broker import Broker
 
 from streams.batches import ConsumerThread
@@ -22,14 +23,16 @@ async def test_a_partition_goes_back_to_what_is_committed_or_to_its_beginning(ka
     for number in range(N):
         producer.produce(topic.topic, b"%d" % number)
     assert not producer.flush(20)
+    if committed is not None:  # before anybody reads
+        other = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": f"{prefix}group"})
+        other.commit(offsets=[Committed(topic.topic, 0, committed)], asynchronous=False)
+        other.close()
     consumer = AIOKafkaConsumer(
         bootstrap_servers=kafka.bootstrap, group_id=f"{prefix}group", enable_auto_commit=False, auto_offset_reset="earliest"
     )
     await consumer.start()
     try:
         consumer.assign([topic])
-        if committed is not None:
-            await consumer.commit({topic: committed})
         assert await _offsets(consumer, topic) == list(range(committed or 0, N))  # fetched, and dropped
         told = await ConsumerThread._seek_to_committed(SimpleNamespace(_ensure_consumer=lambda: consumer))
         assert told == {topic: committed}
