@@ -8,8 +8,6 @@ import asyncio
 import time
 from typing import Any
 
-from redis.asyncio import Redis
-
 from benchmarks.stage import RedisServer, cpu_s, heading
 from benchmarks.throughput import pairs
 from detectors.intake import SourceBatch
@@ -18,6 +16,7 @@ from detectors.pending import Lookups
 from schemas.policy import Policy
 from schemas.scored import Origin
 from streams.pending import RedisTable
+from streams.redis_client import connect
 
 STEP = 16_000  # lookups
 FAR_MS = 1_800_000_000_000
@@ -26,7 +25,7 @@ DAY_MS = 86_400_000
 
 async def measure(n: int, server: RedisServer) -> None:
     """Print bytes and µs of CPU."""
-    client: Any = Redis.from_url(server.url)
+    client: Any = connect(server.url)  # as workers do
     table, joiner = RedisTable(client), Joiner(Policy(), b"s", max_age_ms=DAY_MS)
     await client.ping()
     empty = (await client.info("memory"))["used_memory"]

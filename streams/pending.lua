@@ -15,8 +15,15 @@
 local max_entries, max_bytes = tonumber(ARGV[2]), tonumber(ARGV[3])
 local sub, byte, char, call = string.sub, string.byte, string.char, redis.call
 local ttls, each, frames = ARGV[4], #ARGV[4] > 16, ARGV[5]
-local ttl, from = tonumber(ttls), 1
+local from, ttl = 1, nil
 local told, logs, n = {}, {}, 0
+local APPENDED, FULL = '\0\0\0\0', '\2\0\0\0'
+
+-- As text: each call would print a number anew.
+local function kept(digits)
+  local short = string.gsub(digits, '^0+', '')
+  return short ~= '' and short or false
+end
 
 local function tell(i, what, log)
   local size = #log
@@ -25,21 +32,23 @@ local function tell(i, what, log)
   logs[n] = log
 end
 
+if not each then ttl = kept(ttls) end
 for i = 1, #KEYS do
   local key, length, high = KEYS[i], byte(frames, from, from + 1)
   local to = from + 15 + length + 256 * high
   local frame = sub(frames, from, to)
   from = to + 1
-  if each then ttl = tonumber(sub(ttls, 16 * i - 15, 16 * i)) end
-  local log = call('GET', key)
-  if not log then
-    if max_entries < 1 or #frame > max_bytes then
-      told[i] = '\2\0\0\0'
-    else
-      if ttl == 0 then call('SET', key, frame) else call('SET', key, frame, 'PX', ttl) end
-      told[i] = '\0\0\0\0'
-    end
+  if each then ttl = kept(sub(ttls, 16 * i - 15, 16 * i)) end
+  local log
+  if max_entries < 1 or #frame > max_bytes then
+    log = call('GET', key)
+    if not log then told[i] = FULL end
   else
+    -- one command where nothing stood there; where something did, it is left as it was, and returned
+    if ttl then log = call('SET', key, frame, 'NX', 'GET', 'PX', ttl) else log = call('SET', key, frame, 'NX', 'GET') end
+    if not log then told[i] = APPENDED end
+  end
+  if log then
     local origin = sub(frame, 3, 16)
     local at, stop, entries, found = 1, #log, 0, false
     while at <= stop and not found do
@@ -51,11 +60,11 @@ for i = 1, #KEYS do
     if found then
       tell(i, 1, sub(log, 1, at - 1))
     elseif entries >= max_entries or stop + #frame > max_bytes then
-      told[i] = '\2\0\0\0'
+      told[i] = FULL
     else
       -- SET of the whole, not APPEND: that one reserves twice the room
       call('SET', key, log .. frame, 'KEEPTTL')
-      if ttl == 0 then call('PERSIST', key) else call('PEXPIRE', key, ttl, 'GT') end
+      if ttl then call('PEXPIRE', key, ttl, 'GT') else call('PERSIST', key) end
       tell(i, 0, log)
     end
   end
