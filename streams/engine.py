@@ -29,7 +29,7 @@ TESTED = {"faust-streaming": "0.15.3", "aiokafka": "0.14.0", "mode-streaming": "
 FATAL = 70  # exit code: stopped with nothing acknowledged; start it again
 REFUSED = 78  # exit code: something must be put right first; the log says what
 ANSWER_S = 10.0  # how long a broker may take to answer at the start
-YOUNG = 50_000  # objects made before the collector looks for cycles among them
+YOUNG = 250_000  # objects made before the collector looks for cycles among them
 QUEUE_BATCHES = 32  # batches waiting in a worker, beyond those being handled
 
 
