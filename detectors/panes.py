@@ -90,7 +90,7 @@ class SumTable:
 
     def to_state(self) -> list[bytes]:
         """Return the table as bytes: keys and rows, little-endian int64."""
-        return [self.keys.astype("<i8").tobytes(), self.rows.astype("<i8").tobytes()]
+        return [self.keys.astype("<i8", copy=False).tobytes(), self.rows.astype("<i8", copy=False).tobytes()]
 
     @classmethod
     def from_state(cls, layout: Layout, state: Sequence[bytes]) -> "SumTable":

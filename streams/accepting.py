@@ -5,7 +5,8 @@ from typing import Any
 
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from streams.checkpoint import RedisCheckpoints, pack, unpack
+from streams.checkpoint import RedisCheckpoints
+from streams.checkpoint_pack import unpack
 from streams.coordinators import members
 from streams.errors import StreamsError
 from streams.guard import Facts, RedisMemory, _offsets, look
@@ -84,4 +85,4 @@ async def _forget(checkpoints: RedisCheckpoints, kafka: AdminClient, settings: S
     for partition, epoch, saved in held:
         for name in sources:
             saved.watch.sources.forget(name)
-        await checkpoints.write(partition, epoch, pack(saved.watch, saved.position))
+        await checkpoints.write(partition, epoch, saved.packer.pack(saved.watch, saved.position))

@@ -1,113 +1,26 @@
 """The watch's checkpoints: one Redis hash per scored partition, written by one script, so that a state is there whole or not at all.
 
-Fields: ``epoch``, raised by every worker that takes the partition: a write under an older one is refused; ``head``, the position and all of
-the state but the model versions; ``v:`` + model + NUL + version, each a model version. A write holds the head and what changed.
+Its fields are those of ``streams.checkpoint_pack``, and ``epoch``, raised by every worker that takes the partition: a write under an older
+one is refused.
 """
 
 import asyncio
 import itertools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
-import cramjam
-import msgspec
-
-from detectors.watch import Watch
+from streams.checkpoint_pack import GONE, Fields
 from streams.errors import StoreReplyInvalid, StoreUnavailable, StreamsError
 from streams.guard import REDIS_ERRORS
 from streams.pending import _translated
 
 SCRIPT = Path(__file__).with_suffix(".lua").read_text()
-FORMAT = 1
-_HEAD, _EPOCH, _VERSION = b"head", b"epoch", b"v:"
-_LEVEL = 1  # of zstd: a third of the time of zlib, and smaller; higher levels gain little
+_EPOCH = b"epoch"
 
 
 class FencedError(StreamsError):
     """Another worker has taken the partition since: what this one holds of it is out of date. Not retriable."""
-
-
-class CheckpointError(StreamsError):
-    """A checkpoint that this program cannot read. Not retriable."""
-
-
-class Position(NamedTuple):
-    """Where the fold stands: of which topic (its id and partition count), and the next offset to fold."""
-
-    topic_id: str
-    partitions: int
-    next: int
-
-
-class Saved(NamedTuple):
-    """A checkpoint as read."""
-
-    watch: Watch
-    position: Position
-
-
-Fields = dict[bytes, bytes]
-
-
-def pack(watch: Watch, position: Position) -> Fields:
-    """Return the fields that bring a checkpoint up to date: the head, and the model versions changed since the last one.
-
-    >>> sorted(pack(Watch(), Position("x", 8, 0)))
-    [b'head']
-    """
-    head = {"format": FORMAT, "position": list(position), "watch": watch.head_state()}
-    fields = {_HEAD: _packed(head)}
-    for model_id, name in sorted(watch.changed):
-        fields[_VERSION + f"{model_id}\0{name}".encode()] = _packed(watch.state_of(model_id, name))
-    return fields
-
-
-def unpack(fields: Mapping[bytes, bytes]) -> Saved | None:
-    """Return the state that a hash holds; None: nothing has been written yet.
-
-    Raises
-    ------
-    CheckpointError
-        If it was written by another version of this program, or is damaged.
-
-    Examples
-    --------
-    >>> unpack(pack(Watch(), Position("x", 8, 5))).position.next
-    5
-
-    """
-    if _HEAD not in fields:
-        return None
-    try:
-        head = _head(fields[_HEAD])
-        versions = {}
-        for field, value in fields.items():
-            if field.startswith(_VERSION):
-                model_id, _, name = field.removeprefix(_VERSION).decode().partition("\0")
-                versions[model_id, name] = _unpacked(value)
-        watch = Watch()
-        watch.load(head["watch"], dict(sorted(versions.items())))
-        return Saved(watch, Position(*head["position"]))
-    except (ValueError, KeyError, TypeError, AttributeError, cramjam.DecompressionError, msgspec.MsgspecError) as error:
-        raise CheckpointError(
-            f"a checkpoint cannot be read: {error}; run the version of Gnomon that wrote it, or start under a new prefix"
-        ) from error
-
-
-def _head(data: bytes) -> dict[str, Any]:
-    head: dict[str, Any] = _unpacked(data)
-    if head.get("format") != FORMAT:
-        raise ValueError(f"expected format {FORMAT}, got {head.get('format')!r}")
-    return head
-
-
-def _packed(state: Any) -> bytes:
-    return bytes(cramjam.zstd.compress(msgspec.msgpack.encode(state), _LEVEL))
-
-
-def _unpacked(data: bytes) -> Any:
-    return msgspec.msgpack.decode(cramjam.zstd.decompress(data))
 
 
 class Checkpoints(Protocol):
@@ -120,7 +33,7 @@ class Checkpoints(Protocol):
         """Return a checkpoint's fields; empty: there is none."""
 
     async def write(self, partition: int, epoch: int, fields: Mapping[bytes, bytes]) -> None:
-        """Write fields, all or none; raises ``FencedError`` where another has taken the partition."""
+        """Write fields, all or none, those that are ``GONE`` away; raises ``FencedError`` where another has taken the partition."""
 
 
 class DictCheckpoints:
@@ -140,10 +53,11 @@ class DictCheckpoints:
         return dict(self.hashes.get(partition, {}))
 
     async def write(self, partition: int, epoch: int, fields: Mapping[bytes, bytes]) -> None:
-        """Write fields, all or none; raises ``FencedError`` where another has taken the partition."""
+        """Write fields, all or none, those that are ``GONE`` away; raises ``FencedError`` where another has taken the partition."""
         if self.epochs.get(partition, 0) != epoch:
             raise _fenced(partition, epoch, self.epochs.get(partition, 0))
-        self.hashes.setdefault(partition, {}).update(fields)
+        held = self.hashes.get(partition, {}) | dict(fields)
+        self.hashes[partition] = {field: value for field, value in held.items() if value != GONE}
 
 
 class RedisCheckpoints:
@@ -197,7 +111,7 @@ class RedisCheckpoints:
         return fields
 
     async def write(self, partition: int, epoch: int, fields: Mapping[bytes, bytes]) -> None:
-        """Write fields, all or none. May be repeated when it failed, and must be.
+        """Write fields, all or none, those that are ``GONE`` away. May be repeated when it failed, and must be.
 
         Raises
         ------

@@ -8,7 +8,8 @@ from redis.asyncio import Redis
 from detectors.watch import Watch
 from detectors.watch_report import report
 from schemas.report import Report
-from streams.checkpoint import RedisCheckpoints, unpack
+from streams.checkpoint import RedisCheckpoints
+from streams.checkpoint_pack import unpack
 from streams.guard import RedisMemory
 from streams.settings import Settings
 from streams.topics import SCORED

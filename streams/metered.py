@@ -14,7 +14,8 @@ from streams.metrics import Metrics
 from streams.producer import DeliveryError, Message
 
 if TYPE_CHECKING:  # who joins loads no detector
-    from streams.checkpoint import Checkpoints, Fields
+    from streams.checkpoint import Checkpoints
+    from streams.checkpoint_pack import Fields
 
 T = TypeVar("T")
 

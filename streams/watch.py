@@ -14,7 +14,8 @@ from redis.asyncio import Redis
 
 from streams.agent import Agent, Turn
 from streams.batches import Batch
-from streams.checkpoint import CheckpointError, Checkpoints, DictCheckpoints, FencedError, RedisCheckpoints
+from streams.checkpoint import Checkpoints, DictCheckpoints, FencedError, RedisCheckpoints
+from streams.checkpoint_pack import CheckpointError
 from streams.engine import REFUSED, App, die, new_app
 from streams.guard import DictMemory, Guard, Memory, RedisMemory, RefusedError
 from streams.metered import MeteredCheckpoints, MeteredProducer, redis_call

@@ -17,7 +17,8 @@ from detectors.watch import Watch
 from schemas.findings import Event, to_binary
 from schemas.scored import decode
 from streams.batches import Batch
-from streams.checkpoint import Checkpoints, Position, pack, unpack
+from streams.checkpoint import Checkpoints
+from streams.checkpoint_pack import Packer, Position, unpack
 from streams.guard import Facts, RefusedError
 from streams.joining import JSON, Produces
 from streams.producer import Message
@@ -36,6 +37,7 @@ class Held:
     """One scored partition in this worker's hands."""
 
     watch: Watch
+    packer: Packer
     epoch: int
     next: int  # offset to fold
     saved: int | None  # that offset at the last checkpoint; None: there is none
@@ -105,14 +107,14 @@ class Watching:
             self._crash("taken")
             held = self.held.get(partition)
             if held is not None and epoch == held.epoch + 1 and held.saved == held.next:
-                taken[partition] = Held(held.watch, epoch, held.next, held.saved)
+                taken[partition] = Held(held.watch, held.packer, epoch, held.next, held.saved)
                 continue
             saved = unpack(await retry("checkpoints", partial(self._checkpoints.read, partition)))
             if saved is None:
-                taken[partition] = Held(Watch(), epoch, 0, None)
+                taken[partition] = Held(Watch(), Packer(), epoch, 0, None)
                 continue
             self._check(partition, saved.position)
-            taken[partition] = Held(saved.watch, epoch, saved.position.next, saved.position.next)
+            taken[partition] = Held(saved.watch, saved.packer, epoch, saved.position.next, saved.position.next)
             await asyncio.sleep(0)
         return taken
 
@@ -213,7 +215,8 @@ class Watching:
             raise RuntimeError("the last step was cut short: its findings may not have gone out, so its state must not be kept")
 
     async def _write(self, partition: int, held: Held) -> None:
-        fields = await asyncio.to_thread(pack, held.watch, Position(*self._facts, held.next))
+        fields = await asyncio.to_thread(held.packer.pack, held.watch, Position(*self._facts, held.next))
         await retry("checkpoints", lambda: self._checkpoints.write(partition, held.epoch, fields))
+        held.packer.written()
         held.watch.changed.clear()
         held.saved = held.next

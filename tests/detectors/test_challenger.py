@@ -19,7 +19,7 @@ from detectors.watch_report import report
 from schemas.findings import Event, EventType
 from schemas.policy import PolicyError, parse_policy
 from schemas.policy_models import DEFAULT_FAMILIES, Budget, ModelPolicy, WatchPolicy
-from streams.checkpoint import Position, pack, unpack
+from streams.checkpoint_pack import Packer, Position, unpack
 
 ALONE = "".join(f"[models.m.watch.{family}]\nenabled = false\n" for family in DEFAULT_FAMILIES)
 WATCHED = parse_policy(f'[models.m]\nages = ["2d"]\n{ALONE}[models.m.watch.challenger]\n')
@@ -145,7 +145,7 @@ def test_nothing_hangs_on_batches(chunk: int) -> None:
 def test_a_restart_changes_nothing(cut: int) -> None:
     records, watch, events = better()
     half, first = fold(records[:cut], policy=WATCHED, close=False)
-    saved = unpack(pack(half, Position("scored", 1, 0)))
+    saved = unpack(Packer().pack(half, Position("scored", 1, 0)))
     assert saved is not None
     saved.watch.statistics_every_ms = None
     _, rest = fold(records, policy=WATCHED, watch=saved.watch)

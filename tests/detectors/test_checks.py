@@ -16,7 +16,7 @@ from detectors.watch_report import report
 from schemas.findings import Event, EventType
 from schemas.policy import Policy, parse_policy
 from schemas.scored import Forwarded, Origin
-from streams.checkpoint import Position, pack, unpack
+from streams.checkpoint_pack import Packer, Position, unpack
 
 CHANGED = documents(seed=1, change_day=60)
 STRICT = parse_policy("[models.m.checks.citation]\nzero_tolerance = true\nclean = 50\n")
@@ -284,7 +284,7 @@ def test_a_restart_changes_nothing() -> None:
     watch, events = fold(records, policy=MIXED, close=False)
     cut = len(records) // 2
     half, first = fold(records[:cut], policy=MIXED, close=False)
-    saved = unpack(pack(half, Position("scored", 1, 0)))
+    saved = unpack(Packer().pack(half, Position("scored", 1, 0)))
     assert saved is not None
     restored = saved.watch
     restored.news.every_ms = None

@@ -16,7 +16,7 @@ from schemas.findings import Event, EventType
 from schemas.policy_models import ModelPolicy
 from schemas.retrain import RetrainCancelled
 from schemas.scored import Forwarded, Kind, Origin, Rows, Tick
-from streams.checkpoint import Position, pack, unpack
+from streams.checkpoint_pack import Packer, Position, unpack
 
 P, Q, C = Origin("predictions", "x", 0), Origin("outcomes", "y", 0), Origin("control", "z", 0)
 
@@ -108,7 +108,7 @@ def test_it_hears_what_people_decide() -> None:
 def test_its_state_is_in_the_checkpoint() -> None:
     watch = Watch()
     watch.apply(_rows(3))
-    saved = unpack(pack(watch, Position("scored", 1, 0)))
+    saved = unpack(Packer().pack(watch, Position("scored", 1, 0)))
     assert saved is not None
     assert _told(saved.watch).rows == 3
     assert list(saved.watch.models["m"]) == ["1"]

@@ -19,7 +19,7 @@ from schemas.fields import rfc3339
 from schemas.findings import Event, EventType
 from schemas.policy import parse_policy
 from schemas.policy_models import Budget, ModelPolicy
-from streams.checkpoint import Position, pack, unpack
+from streams.checkpoint_pack import Packer, Position, unpack
 
 SHORT = "[models.m]\nages = ['1d']\nbaseline = { days = 7, labels = 100, failures = 10 }\n"
 
@@ -198,7 +198,7 @@ def test_the_end_of_a_log_is_no_calm() -> None:
 def test_a_state_that_only_time_has_passed_over_comes_back_as_it_would_be() -> None:
     watch, _ = told([*flood_at(0, "x"), alert("far", START_MS + 40 * DAY_MS, "er")], close=False)
     watch.apply(tick(START_MS + 42 * DAY_MS))
-    saved = unpack(pack(watch, Position("scored", 1, 0)))
+    saved = unpack(Packer().pack(watch, Position("scored", 1, 0)))
     assert saved is not None
     watch.changed.clear()
     watch.apply(tick(START_MS + 90 * DAY_MS))
@@ -340,7 +340,7 @@ def test_a_restart_in_the_middle_changes_nothing(cut: int) -> None:
     )
     whole, events = fold(records, policy=parse_policy(SHORT), chunk=100, close=False)
     watch, first = fold(records[:cut], policy=parse_policy(SHORT), chunk=100, close=False)
-    saved = unpack(pack(watch, Position("scored", 1, 0)))
+    saved = unpack(Packer().pack(watch, Position("scored", 1, 0)))
     assert saved is not None
     assert packed(saved.watch) == packed(watch)
     assert {event.data.kind for event in events if isinstance(event.data, FatigueData)} >= {"flood", "chatter", "ppv"}

@@ -17,7 +17,7 @@ from schemas.fields import rfc3339
 from schemas.findings import Event
 from schemas.policy import encode_policy, parse_policy
 from schemas.scored import Forwarded, Origin
-from streams.checkpoint import Position, pack, unpack
+from streams.checkpoint_pack import Packer, Position, unpack
 
 ON, OFF = "[models.m]\n", "[models.m.fatigue]\nenabled = false\n"
 Said = tuple[str, str, str, int]  # opened or cleared, kind, unit, at
@@ -55,7 +55,7 @@ class Run:
         return events
 
     def restarted(self) -> None:
-        saved = unpack(pack(self.watch, Position("scored", 1, 0)))
+        saved = unpack(Packer().pack(self.watch, Position("scored", 1, 0)))
         assert saved is not None
         assert packed(saved.watch) == packed(self.watch)
         self.watch = saved.watch
@@ -230,7 +230,7 @@ def test_a_flood_that_lasts_by_the_new_idea_of_one_is_another() -> None:
 def test_before_what_is_due_next_a_watermark_brings_nothing_but_time_while_switched_off() -> None:
     run = Run([alert(i, START_MS + i * 7 * MINUTE_MS, None) for i in range(40)], OFF)
     run.until(START_MS + 3 * HOUR_MS)
-    saved = unpack(pack(run.watch, Position("scored", 1, 0)))
+    saved = unpack(Packer().pack(run.watch, Position("scored", 1, 0)))
     assert saved is not None
     once, again = member(run.watch), member(saved.watch)
     at = once.next_ms(once.now_ms) - 1

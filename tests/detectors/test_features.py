@@ -28,7 +28,7 @@ from detectors.watch_report import report
 from schemas.findings import Event
 from schemas.policy import Policy, parse_policy
 from schemas.policy_models import Budget, ModelPolicy, WatchPolicy
-from streams.checkpoint import Position, pack, unpack
+from streams.checkpoint_pack import Packer, Position, unpack
 
 POLICY = parse_policy("[models.m]\nbaseline = { days = 7 }\n[models.m.watch.covariate]\n")
 
@@ -126,7 +126,7 @@ def test_a_restart_changes_nothing() -> None:
     straight, events = fold(records, chunk=60, policy=POLICY, close=False)
     for part in (0.2, 0.9):  # before a baseline stands, and past the alarm
         half, first = fold(records[: int(part * len(records)) // 60 * 60], chunk=60, policy=POLICY, close=False)
-        saved = unpack(pack(half, Position("scored", 1, 0)))
+        saved = unpack(Packer().pack(half, Position("scored", 1, 0)))
         assert saved is not None
         restored = saved.watch
         restored.statistics_every_ms = None

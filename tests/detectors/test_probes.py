@@ -16,7 +16,7 @@ from detectors.watch import Watch
 from detectors.watch_report import report
 from schemas.findings import Event, EventType
 from schemas.policy import parse_policy
-from streams.checkpoint import Position, pack, unpack
+from streams.checkpoint_pack import Packer, Position, unpack
 
 LARGE = payments(seed=1, change_day=42, band_after=10_000)
 KIND = "card-testing"
@@ -203,7 +203,7 @@ def test_order_and_batches_and_restarts_change_nothing() -> None:
     mine, theirs = report([watch]).models[0], report([other]).models[0]
     assert (mine.probes, mine.amounts) == (theirs.probes, theirs.amounts)
     half, first = fold(LARGE[: len(LARGE) // 2], close=False)
-    saved = unpack(pack(half, Position("scored", 1, 0)))
+    saved = unpack(Packer().pack(half, Position("scored", 1, 0)))
     assert saved is not None
     saved.watch.news.every_ms = None
     _, rest = fold(LARGE, watch=saved.watch, close=False)

@@ -24,7 +24,7 @@ from schemas.policy import parse_policy
 from schemas.policy_models import FAMILIES, Budget, ModelPolicy, WatchPolicy
 from schemas.reference import FamilyReference, Observation, Reference
 from schemas.scored import Forwarded, Origin
-from streams.checkpoint import Position, pack, unpack
+from streams.checkpoint_pack import Packer, Position, unpack
 
 POLICY = parse_policy('[defaults]\nages = ["3d"]\n')
 CONTROL = Origin("control", "c", 1)  # beside the policy's
@@ -98,7 +98,7 @@ def test_the_record_waits_for_its_version_and_is_for_no_other() -> None:
              for at, topic, record in story(seed=13, days=8, per_day=60, version="2")]  # fmt: skip
     watch, _ = fold(CALM[:800], policy=POLICY, watch=fresh(reference("2")), close=False)
     assert states(watch.models["m"]["1"], "error")[()][0] == LEARNING
-    saved = unpack(pack(watch, Position("scored", 1, 0)))
+    saved = unpack(Packer().pack(watch, Position("scored", 1, 0)))
     assert saved is not None
     assert list(saved.watch.references) == [("m", "2")]
     fold(CALM[:800] + later, watch=saved.watch, policy=POLICY, close=False)
@@ -164,7 +164,7 @@ def test_too_little_is_not_enough_and_nonsense_is_not_taken() -> None:
 def test_a_restart_and_other_batches_change_nothing(cut: int) -> None:
     whole, events = fold(BAD, policy=POLICY, watch=fresh(reference()))
     half, first = fold(BAD[:cut], policy=POLICY, watch=fresh(reference()), close=False)
-    saved = unpack(pack(half, Position("scored", 1, 0)))
+    saved = unpack(Packer().pack(half, Position("scored", 1, 0)))
     assert saved is not None
     saved.watch.statistics_every_ms = None
     _, rest = fold(BAD, policy=POLICY, watch=saved.watch)

@@ -13,7 +13,7 @@ from detectors.zero_tolerance import Record as Standing
 from schemas.findings import Event
 from schemas.policy import parse_policy
 from schemas.scored import Forwarded, Origin
-from streams.checkpoint import Position, pack, unpack
+from streams.checkpoint_pack import Packer, Position, unpack
 
 HOUR_MS = 3_600_000
 STRICT = parse_policy("[defaults]\nlateness = '0s'\n[models.m.checks.citation]\nzero_tolerance = true\nclean = 50\n")
@@ -92,7 +92,7 @@ def test_late_failures_at_one_watermark_are_incidents_with_names_of_their_own() 
     events += watch.apply(tick(START_MS + int(20.001 * HOUR_MS)))
     [opened] = [event for event in events if told([event])]
     acknowledged(watch, opened, 21)
-    saved = unpack(pack(watch, Position("scored", 1, 0)))
+    saved = unpack(Packer().pack(watch, Position("scored", 1, 0)))
     assert saved is not None
     for each in (watch, saved.watch):
         each.news.every_ms = None
@@ -106,7 +106,7 @@ def test_what_failed_is_part_of_the_state() -> None:
     records: list[Any] = [*FIRST, made("b", 3), seen("b", 4, 4), seen("a", 6, 5), seen("b", 7, 5)]
     whole, events = fold(records, policy=STRICT, close=False, chunk=1)
     half, first = fold(records[:4], policy=STRICT, close=False, chunk=1)
-    saved = unpack(pack(half, Position("scored", 1, 0)))
+    saved = unpack(Packer().pack(half, Position("scored", 1, 0)))
     assert saved is not None
     saved.watch.news.every_ms = None
     _, rest = fold(records, policy=STRICT, watch=saved.watch, close=False, chunk=1)

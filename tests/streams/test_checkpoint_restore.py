@@ -2,6 +2,7 @@
 
 import json
 import random
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -15,7 +16,7 @@ from detectors.watch import Watch
 from schemas.findings import Event, EventType, to_json
 from schemas.policy import encode_policy, parse_policy
 from schemas.scored import Origin, Scored
-from streams.checkpoint import CheckpointError, Fields, Position, Saved, pack, unpack
+from streams.checkpoint_pack import GONE, HEAD, PIECE, PIECE_BYTES, VERSION, CheckpointError, Fields, Packer, Position, Saved, unpack
 
 CONTROL = Origin("control", "c", 0)
 POLICIES = (
@@ -78,14 +79,19 @@ class Store:
 
     def __init__(self) -> None:
         self.fields: Fields = {}
+        self.packer = Packer()
 
-    def save(self, watch: Watch, position: int) -> None:
-        self.fields.update(pack(watch, Position("t", 1, position)))
+    def save(self, watch: Watch, position: int) -> Fields:
+        fields = self.packer.pack(watch, Position("t", 1, position))
+        self.packer.written()
+        self.fields = {field: value for field, value in (self.fields | fields).items() if value != GONE}
         watch.changed.clear()
+        return fields
 
     def load(self) -> Saved:
         saved = unpack(self.fields)
         assert saved is not None
+        self.packer = saved.packer
         return saved
 
 
@@ -132,7 +138,7 @@ def test_a_crash_repeats_findings_under_the_same_ids_with_the_same_bytes(log: li
         if r.random() < 0.1:
             store.save(watch, position)
         if r.random() < 0.05:
-            watch, (_, _, position) = store.load()
+            watch, (_, _, position), _ = store.load()
             crashes += 1
     assert crashes > 10
     assert found == {event.id: to_json(event) for event in expected}
@@ -145,7 +151,7 @@ def test_only_what_changed_is_written(log: list[Scored]) -> None:
         watch.apply(record)
     store.save(watch, 200)
     assert len(watch.models) == 3
-    assert pack(watch, Position("t", 1, 201)).keys() == {b"head"}
+    assert store.save(watch, 201).keys() == {b"head"}
 
 
 def test_a_version_that_only_grows_older_is_not_written_and_comes_back_as_it_would_be(log: list[Scored]) -> None:
@@ -164,7 +170,50 @@ def test_a_version_that_only_grows_older_is_not_written_and_comes_back_as_it_wou
 
 
 def test_a_checkpoint_of_another_format_is_refused() -> None:
-    fields = pack(Watch(), Position("t", 1, 5))
+    fields = Packer().pack(Watch(), Position("t", 1, 5))
     with pytest.raises(CheckpointError, match="cannot be read"):
         unpack({b"head": fields[b"head"][:-3]})
     assert unpack({b"epoch": b"3"}) is None
+
+
+def test_of_long_tables_only_the_pieces_that_changed_are_written(monkeypatch: pytest.MonkeyPatch, log: list[Scored]) -> None:
+    monkeypatch.setattr("streams.checkpoint_pack.PIECE_BYTES", 512)
+    watch, store = Watch(), Store()
+    for record in log[:-2]:
+        watch.apply(record)
+    first = store.save(watch, 1)
+    for record in log[-2:]:
+        watch.apply(record)
+    second = store.save(watch, 2)
+    pieces = {field for field in first if field.startswith(PIECE)}
+    again = pieces & second.keys()
+    assert len(pieces) > 20
+    assert 0 < len(again) < len(pieces)
+    assert all(second[field] != first[field] for field in again)
+    assert state(store.load().watch) == state(watch)
+
+
+def test_pieces_that_are_not_needed_any_more_are_deleted() -> None:
+    packer, state = Packer(), {"long": bytes(3 * PIECE_BYTES), "other": [{"long": b"x" * 2 * PIECE_BYTES}]}
+    watch: Any = SimpleNamespace(changed={("m", "1")}, head_state=dict, state_of=lambda model, name: state)
+    first = packer.pack(watch, Position("t", 1, 1))
+    assert len(first) == 1 + 1 + 3 + 2
+    assert packer.pack(watch, Position("t", 1, 1)) == first  # nobody said that it was written
+    packer.written()
+    state["long"] = bytes(PIECE_BYTES)
+    second = packer.pack(watch, Position("t", 1, 2))
+    version, path = b"m\x001", b".long"
+    gone = {PIECE + version + b"\0" + path + b".%d" % i for i in (1, 2)}
+    assert {field for field, value in second.items() if value == GONE} == gone
+    assert second.keys() - gone == {HEAD, VERSION + version}
+
+
+def test_who_takes_a_checkpoint_knows_what_stands_there(monkeypatch: pytest.MonkeyPatch, log: list[Scored]) -> None:
+    monkeypatch.setattr("streams.checkpoint_pack.PIECE_BYTES", 512)
+    watch, store = Watch(), Store()
+    for record in log:
+        watch.apply(record)
+    store.save(watch, 1)
+    again = store.load().watch
+    again.changed.update((model, name) for model, versions in again.models.items() for name in versions)
+    assert store.save(again, 2).keys() == {HEAD}
