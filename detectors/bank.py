@@ -25,7 +25,7 @@ from detectors.warmup import WarmUp
 from detectors.watched_groups import WatchedGroups
 from schemas.policy_models import ModelPolicy
 
-STATE_VERSION = 7
+STATE_VERSION = 8
 Naming = Callable[[int], Mapping[str, str]]  # a segment's number -> {dimension: value}
 
 

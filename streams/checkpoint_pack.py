@@ -17,6 +17,7 @@ from streams.errors import StreamsError
 
 FORMAT = 2
 PIECE_BYTES = 32 << 10
+WHOLE_BYTES = 256 << 10  # a state that is smaller is written as it is
 HEAD, VERSION, PIECE = b"head", b"v:", b"p:"
 GONE = b""  # in place of a value: the field is to be deleted
 _LEVEL = 1  # of zstd: a third of the time of zlib, and smaller; higher levels gain little
@@ -133,7 +134,8 @@ def _head(data: bytes) -> dict[str, Any]:
 def _fields(version: bytes, state: dict[str, Any]) -> Iterator[tuple[bytes, bytes]]:
     """Yield the fields of a version's state, not compressed."""
     cut: dict[str, bytes] = {}
-    yield VERSION + version, msgspec.msgpack.encode(_without(state, "", cut))
+    whole = msgspec.msgpack.encode(state)
+    yield VERSION + version, whole if len(whole) < WHOLE_BYTES else msgspec.msgpack.encode(_without(state, "", cut))
     for path, value in cut.items():
         for i in range(_count(value)):
             yield _piece(version, path, i), value[i * PIECE_BYTES : (i + 1) * PIECE_BYTES]

@@ -16,7 +16,20 @@ from detectors.watch import Watch
 from schemas.findings import Event, EventType, to_json
 from schemas.policy import encode_policy, parse_policy
 from schemas.scored import Origin, Scored
-from streams.checkpoint_pack import GONE, HEAD, PIECE, PIECE_BYTES, VERSION, CheckpointError, Fields, Packer, Position, Saved, unpack
+from streams.checkpoint_pack import (
+    GONE,
+    HEAD,
+    PIECE,
+    PIECE_BYTES,
+    VERSION,
+    WHOLE_BYTES,
+    CheckpointError,
+    Fields,
+    Packer,
+    Position,
+    Saved,
+    unpack,
+)
 
 CONTROL = Origin("control", "c", 0)
 POLICIES = (
@@ -178,6 +191,7 @@ def test_a_checkpoint_of_another_format_is_refused() -> None:
 
 def test_of_long_tables_only_the_pieces_that_changed_are_written(monkeypatch: pytest.MonkeyPatch, log: list[Scored]) -> None:
     monkeypatch.setattr("streams.checkpoint_pack.PIECE_BYTES", 512)
+    monkeypatch.setattr("streams.checkpoint_pack.WHOLE_BYTES", 0)
     watch, store = Watch(), Store()
     for record in log[:-2]:
         watch.apply(record)
@@ -194,10 +208,10 @@ def test_of_long_tables_only_the_pieces_that_changed_are_written(monkeypatch: py
 
 
 def test_pieces_that_are_not_needed_any_more_are_deleted() -> None:
-    packer, state = Packer(), {"long": bytes(3 * PIECE_BYTES), "other": [{"long": b"x" * 2 * PIECE_BYTES}]}
+    packer, state = Packer(), {"long": bytes(3 * PIECE_BYTES), "other": [{"long": b"x" * WHOLE_BYTES}]}
     watch: Any = SimpleNamespace(changed={("m", "1")}, head_state=dict, state_of=lambda model, name: state)
     first = packer.pack(watch, Position("t", 1, 1))
-    assert len(first) == 1 + 1 + 3 + 2
+    assert len(first) == 1 + 1 + 3 + WHOLE_BYTES // PIECE_BYTES
     assert packer.pack(watch, Position("t", 1, 1)) == first  # nobody said that it was written
     packer.written()
     state["long"] = bytes(PIECE_BYTES)
@@ -210,6 +224,7 @@ def test_pieces_that_are_not_needed_any_more_are_deleted() -> None:
 
 def test_who_takes_a_checkpoint_knows_what_stands_there(monkeypatch: pytest.MonkeyPatch, log: list[Scored]) -> None:
     monkeypatch.setattr("streams.checkpoint_pack.PIECE_BYTES", 512)
+    monkeypatch.setattr("streams.checkpoint_pack.WHOLE_BYTES", 0)
     watch, store = Watch(), Store()
     for record in log:
         watch.apply(record)
