@@ -394,5 +394,5 @@ def test_a_changed_policy_keeps_what_it_still_watches(reading):
 
 
 def test_a_state_of_another_version_is_refused():
-    with pytest.raises(ValueError, match="version 7, got 9; replay from the log"):
+    with pytest.raises(ValueError, match="version 8, got 9; replay from the log"):
         Bank.from_state({"version": 9}, policy=ModelPolicy())
