@@ -124,7 +124,7 @@ def times_ms(records: Sequence[Any]) -> Ints:
 class Shaped(NamedTuple):
     """What predictions have in common, and what some say for themselves."""
 
-    codes: Ints  # the number of each one's shape, -1 where its subgroups cannot be read; shape (n,)
+    codes: Ints  # the number of each one's shape; shape (n,)
     claims: dict[int, tuple[float | None, int]]  # score and flags of those whose claim is more than a score
     features: list[bytes]  # the values of each one's features; empty where none are watched
 
@@ -146,8 +146,9 @@ def shaped(arrivals: Arrivals, held: Held, shapes: Shapes) -> Shaped:
     given = [record.subgroups for record in records]
     json = [bytes(value) if type(value) is msgspec.Raw else b"" if value is None else _encode_json(value) for value in given]
     models, versions = [record.model_id for record in records], [record.model_version for record in records]
-    codes = [shapes[shape] for shape in zip(models, versions, json, more or [None] * n, strict=True)]
-    return Shaped(np.array(codes, dtype=np.int64), claims, features)
+    codes = np.array([shapes[shape] for shape in zip(models, versions, json, more or [None] * n, strict=True)], dtype=np.int64)
+    shapes.learn()
+    return Shaped(codes, claims, features)
 
 
 def _features(records: Sequence[Any], held: Held, more: list[Any]) -> list[bytes]:
@@ -171,8 +172,8 @@ def pack_predictions(arrivals: Arrivals, sources: npt.NDArray[Any], what: Shaped
     """Return the frames of predictions; ``sources`` is what stands for each batch's source partition, see ``pending.origin_prefix``."""
     records, codes = arrivals.records, what.codes
     score = np.array([record.score for record in records], dtype=np.float64)  # None becomes NaN
-    flags = shapes.column("flags")[codes]
-    flags |= np.where(score >= shapes.column("threshold")[codes], POSITIVE, 0)
+    flags = shapes.column("flags", codes)
+    flags |= np.where(score >= shapes.column("threshold", codes), POSITIVE, 0)
     for i, (said, flag) in what.claims.items():
         score[i] = np.nan if said is None else said
         flags[i] = flag
@@ -187,7 +188,7 @@ def pack_predictions(arrivals: Arrivals, sources: npt.NDArray[Any], what: Shaped
     amount = np.zeros(len(records), dtype=np.int64)
     if amounts.count(None) < len(amounts):
         amount = np.rint(np.nan_to_num(np.array(amounts, dtype=np.float64)) * MONEY).astype(np.int64)
-    made = Made(arrivals.at_ms, score, flags, amount, shapes.column("context")[codes], what.features)
+    made = Made(arrivals.at_ms, score, flags, amount, shapes.column("context", codes), what.features)
     heads = np.empty(len(records), dtype=PREDICTION_FRAME)
     heads["form"] = PREDICTION_FORM | flags
     heads["score"] = score
@@ -211,7 +212,7 @@ def pack_predictions(arrivals: Arrivals, sources: npt.NDArray[Any], what: Shaped
         if what.features:
             entry = msgspec.structs.replace(entry, feature_values=what.features[i])
         frames[i] = frame(frames[i][2:FRAME_BYTES], encode_entry(entry))
-    return Frames(arrivals, frames, shapes.column("ttl_ms")[codes].tolist(), made=made)
+    return Frames(arrivals, frames, shapes.column("ttl_ms", codes).tolist(), made=made)
 
 
 def labels_only(records: Sequence[Any], kinds: Collection[type[Any]]) -> Ints:

@@ -1,10 +1,10 @@
 """What repeats from one prediction to the next, by number: texts, and the tails of entries. So columns of numbers stand for both."""
 
-from typing import Any
+from collections.abc import Sequence
 
 import msgspec
 
-from detectors.entries import Tail, decode_tail, subgroup_texts
+from detectors.entries import Tail, decode_tail, subgroup_pairs
 from detectors.feature_packing import unpack_names
 from detectors.fixed import Ints
 from detectors.growing import Growing
@@ -13,11 +13,9 @@ UNREADABLE = -1
 MOST = 100_000  # distinct tails; then whoever holds them begins anew
 MOST_NAMES = 4 * MOST  # likewise: outcomes bring names of their own, as of actions and checks
 
-# columns of ``Contexts.columns``; the first eight are numbers of ``Names``
-FIELDS = (
-    *("model", "version", "unit", "alert_key", "probe", "subgroups", "feature_names", "label"),
-    *("money", "features", "missing", "label_0", "label_1"),
-)
+# columns of ``Contexts``, numbers of ``Names`` but for the last five; those of ``MORE`` are 0 in most tails
+FIELDS = ("model", "version", "subgroups")
+MORE = ("unit", "alert_key", "probe", "feature_names", "label", "money", "features", "missing", "label_0", "label_1")
 
 
 class _Numbers(dict[str, int]):
@@ -45,24 +43,39 @@ class Names:
         numbers = _Numbers()
         self.texts = numbers.texts
         self.number = numbers.__getitem__  # of a text, new or known
-        # of each subgroups where its pairs stand, and how many they are; dimension and value of each pair, numbers of texts: in the order
-        # of the dimensions' names
+        # of each subgroups where its pairs stand among the members, in the order of the dimensions' names, and how many they are; dimension
+        # and value of each distinct pair, numbers of texts
         self.subgroups = Growing([("first", "<i8"), ("count", "<i8")])
+        self.members = Growing([("pair", "<i8")])
         self.pairs = Growing([("dimension", "<i8"), ("value", "<i8")])
         self.feature_names: list[list[str]] = [[]]
-        self._blobs = {b"": self.subgroups.add((0, 0))}
+        self._pairs: dict[tuple[str, str], int] = {}
+        self._subgroups: dict[tuple[int, ...], int] = {(): self.subgroups.add((0, 0))}
+        self._blobs = {b"": 0}
         self._feature_blobs = {b"": 0}
 
     def __len__(self) -> int:
-        return len(self.texts) + len(self._blobs) + len(self._feature_blobs)
+        return len(self.texts) + len(self._subgroups) + len(self._blobs) + len(self._feature_blobs)
 
     def subgroups_number(self, blob: bytes) -> int:
         """Return the number of packed subgroups, new or known; see ``entries.subgroup_texts``."""
         number = self._blobs.get(blob)
         if number is None:
-            texts = list(map(self.number, subgroup_texts(blob)))
-            first = self.pairs.extend(zip(texts[::2], texts[1::2], strict=True))
-            number = self._blobs[blob] = self.subgroups.add((first, len(texts) // 2))
+            number = self._blobs[blob] = self.number_of_pairs(tuple(map(self.pair_number, subgroup_pairs(blob))))
+        return number
+
+    def number_of_pairs(self, pairs: tuple[int, ...]) -> int:
+        """Return the number of subgroups, new or known, by the numbers of their pairs."""
+        number = self._subgroups.get(pairs)
+        if number is None:
+            number = self._subgroups[pairs] = self.subgroups.add((self.members.extend(pairs), len(pairs)))
+        return number
+
+    def pair_number(self, pair: tuple[str, str]) -> int:
+        """Return the number of a dimension and its value, new or known."""
+        number = self._pairs.get(pair)
+        if number is None:
+            number = self._pairs[pair] = self.pairs.add((self.number(pair[0]), self.number(pair[1])))
         return number
 
     def feature_names_number(self, blob: bytes) -> int:
@@ -76,21 +89,30 @@ class Names:
 class Contexts(dict[bytes, int]):
     """The number of each distinct tail, made on demand; ``UNREADABLE`` for bytes that are none.
 
+    >>> import numpy as np
     >>> from detectors.entries import encode_tail
     >>> contexts = Contexts()
     >>> made = contexts[encode_tail(Tail("m", "1"))]
-    >>> contexts.names.texts[contexts.column("version")[made]], contexts[b"damaged"]
-    ('1', -1)
+    >>> [contexts.names.texts[number] for number in contexts.column("version", np.array([made]))], contexts[b"damaged"]
+    (['1'], -1)
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.names = Names()
-        self._table = Growing([(name, "<i8") for name in FIELDS])
+        self._table = Growing([(name, "<i8") for name in (*FIELDS, "more")])
+        self._more = Growing([(name, "<i8") for name in MORE])
+        self._numbers = {(0,) * len(MORE): 0}  # of the rows of ``_more``
+        self._more.extend(self._numbers)
 
-    def column(self, name: str) -> Ints:
-        """Return a column of ``FIELDS`` by number of the tail."""
-        return self._table.column(name)
+    def column(self, name: str, tails: Ints) -> Ints:
+        """Return a column of ``FIELDS`` or ``MORE`` for tails by their numbers, shape (n,)."""
+        column: Ints = self._table.column(name)[tails] if name in FIELDS else self._more.column(name)[self._table.column("more")[tails]]
+        return column
+
+    def held(self, names: Sequence[str]) -> Sequence[str]:
+        """Return which columns of ``MORE`` hold anything but 0, none or all of them."""
+        return names if len(self._numbers) > 1 else ()
 
     def __missing__(self, raw: bytes) -> int:
         """Read a tail that was not met before."""
@@ -109,20 +131,28 @@ class Contexts(dict[bytes, int]):
         number = self.get(raw)
         return self._add(raw, tail) if number is None else number
 
-    def _add(self, raw: bytes, tail: Tail) -> int:
-        number = self[raw] = self._table.add(self._row(tail))
+    def know_names(self, raw: bytes, model: int, version: int, subgroups: int) -> int:
+        """Return the number of a tail that holds no more than these, numbers of names."""
+        number = self.get(raw)
+        if number is None:
+            number = self[raw] = self._table.add((model, version, subgroups, 0))
         return number
 
-    def _row(self, tail: Tail) -> tuple[Any, ...]:
+    def _add(self, raw: bytes, tail: Tail) -> int:
         number = self.names.number
-        return (
-            *map(number, (tail.model, tail.version, tail.unit, tail.alert_key, tail.probe)),
-            self.names.subgroups_number(tail.subgroups),
+        more = (
+            *map(number, (tail.unit, tail.alert_key, tail.probe)),
             self.names.feature_names_number(tail.feature_names),
             number(tail.label or ""),
             tail.compute_cost,
             tail.features,
             tail.missing,
-            tail.label == "0",
-            tail.label == "1",
+            int(tail.label == "0"),
+            int(tail.label == "1"),
         )
+        which = self._numbers.get(more)
+        if which is None:
+            which = self._numbers[more] = self._more.add(more)
+        row = (number(tail.model), number(tail.version), self.names.subgroups_number(tail.subgroups), which)
+        made = self[raw] = self._table.add(row)
+        return made

@@ -37,11 +37,12 @@ class Growing:
 
     def add(self, row: tuple[Any, ...]) -> int:
         """Add a row; return its number."""
-        return self.extend([row])
+        self._new.append(row)
+        return self._n + len(self._new) - 1
 
-    def extend(self, rows: Iterable[tuple[Any, ...]]) -> int:
-        """Add rows; return the number of the first."""
-        number = len(self)
+    def extend(self, rows: Iterable[Any]) -> int:
+        """Add rows, of one column its values alone; return the number of the first."""
+        number = self._n + len(self._new)
         self._new += rows
         return number
 

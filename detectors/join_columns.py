@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from detectors.bulk_packing import Frames, Made
-from detectors.contexts import UNREADABLE, Contexts
+from detectors.contexts import FIELDS, UNREADABLE, Contexts
 from detectors.entries import (
     ABSTAINED,
     ALERTED,
@@ -115,9 +115,9 @@ def _with_label(logs: Logs, where: Ints) -> tuple[Ints, Ints, Ints]:
 
 def _add_predictions(packed: Frames, where: Ints, made: Made, contexts: Contexts, builder: RowsBuilder) -> None:
     columns = _made_columns(made, contexts)
-    columns |= {name: contexts.column(name)[made.context] for name in ("alert_key", "money", "features", "missing")}
+    columns |= {name: contexts.column(name, made.context) for name in contexts.held(("alert_key", "money", "features", "missing"))}
     if made.features:
-        columns["feature_names"] = contexts.column("feature_names")[made.context]
+        columns["feature_names"] = contexts.column("feature_names", made.context)
         columns["feature_values"] = builder.keep(made.features)
     columns["kind"] = np.full(len(where), PREDICTION)
     columns["status"] = np.full(len(where), _PREDICTION)
@@ -128,7 +128,8 @@ def _add_predictions(packed: Frames, where: Ints, made: Made, contexts: Contexts
 
 def _made_columns(made: Made, contexts: Contexts) -> dict[str, Column]:
     flags = made.flags
-    columns: dict[str, Column] = {name: contexts.column(name)[made.context] for name in ("model", "version", "unit", "probe", "subgroups")}
+    names = (*FIELDS, *contexts.held(("unit", "probe")))
+    columns: dict[str, Column] = {name: contexts.column(name, made.context) for name in names}
     columns |= {"predicted_at": made.at, "score": made.score, "amount": made.amount}
     columns |= {"binary": flags & BINARY, "abstained": flags & ABSTAINED != 0, "alerted": flags & ALERTED != 0}
     return columns
@@ -137,7 +138,7 @@ def _made_columns(made: Made, contexts: Contexts) -> dict[str, Column]:
 def _label_rows(made: Made, known_at: Ints, true: Ints, contexts: Contexts) -> dict[str, Column]:
     """Return the columns of label rows, as ``join_rows.label_row`` makes them of labels 0 and 1."""
     flags, code = made.flags, made.context
-    same = np.where(true == 1, contexts.column("label_1")[code], contexts.column("label_0")[code])
+    same = np.where(true == 1, contexts.column("label_1", code), contexts.column("label_0", code))
     mapped, binary = flags & MAPPED != 0, flags & BINARY != 0
     columns = _made_columns(made, contexts)
     columns["kind"] = np.full(len(code), LABEL)
@@ -147,7 +148,7 @@ def _label_rows(made: Made, known_at: Ints, true: Ints, contexts: Contexts) -> d
     columns["predicted"] = np.where(mapped | binary, (flags & POSITIVE != 0).astype(np.int64), 1)
     if not binary.all():  # one of many classes, whose label is called 0 or 1
         names = np.array([contexts.names.number(label) for label in ("0", "1")])
-        columns["said"], columns["truth"] = (np.where(binary, 0, name) for name in (contexts.column("label")[code], names[true]))
+        columns["said"], columns["truth"] = (np.where(binary, 0, name) for name in (contexts.column("label", code), names[true]))
     return columns
 
 

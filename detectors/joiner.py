@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from detectors.bulk_packing import Frames, labels_only, pack_outcomes, pack_predictions, shaped
-from detectors.contexts import MOST, Contexts
+from detectors.contexts import MOST, UNREADABLE, Contexts
 from detectors.intake import Intake, Messages, Refused, SourceBatch, order_of, refuse
 from detectors.join_columns import join_usual
 from detectors.join_rows import Row
@@ -225,7 +225,7 @@ class Joiner:
             packed = pack_outcomes(arrivals, sources, labels_only(arrivals.records, arrivals.kinds), self.ttl_ms)
         else:
             what = shaped(arrivals, self._hold, self._shapes)
-            unread = np.flatnonzero(what.codes < 0).tolist()
+            unread = np.flatnonzero(self._shapes.column("context", what.codes) == UNREADABLE).tolist()
             if unread:
                 arrivals = refuse(prepared.refused, arrivals, {i: self._intake.fault(arrivals, i) for i in unread})
                 if not arrivals.records:

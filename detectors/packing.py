@@ -161,16 +161,21 @@ def pack_subgroups(
     given: dict[str, Any] | None, dimensions: tuple[str, ...] | None = None, intersections: tuple[tuple[str, ...], ...] = ()
 ) -> bytes:
     """Return the subgroups that a policy keeps, intersections included, both as it says; see ``entries.subgroup_pairs``."""
-    if not given:
-        return b""
+    return _encode(kept_subgroups(given, dimensions, intersections)) if given else b""
+
+
+def kept_subgroups(
+    given: dict[str, Any], dimensions: tuple[str, ...] | None = None, intersections: tuple[tuple[str, ...], ...] = ()
+) -> list[str]:
+    """Return the same as texts: dimension, value, dimension, value, and so on."""
     groups = single = segment(given)
-    if dimensions is not None or intersections or any(JOINT in name for name in single):
+    if dimensions is not None or intersections or JOINT in "".join(single):
         groups = {joint([name]) if JOINT in name else name: single[name] for name in single if dimensions is None or name in dimensions}
         for names in intersections:
             if all(name in single for name in names):
                 groups[joint(names)] = joint([single[name] for name in names])
         groups = dict(sorted(groups.items()))
-    return _encode(list(chain.from_iterable(groups.items())))
+    return list(chain.from_iterable(groups.items()))
 
 
 def joint(parts: Sequence[str]) -> str:

@@ -177,7 +177,7 @@ class RowsBuilder:
         names = self._names
         used = distinct(subgroups, starts)
         count = names.subgroups.column("count")[used.numbers]
-        pair = ranges(names.subgroups.column("first")[used.numbers], count)
+        pair = names.members.column("pair")[ranges(names.subgroups.column("first")[used.numbers], count)]
         out: list[dict[str, bytes]] = [{} for _ in texts]
         if not len(pair):
             return out

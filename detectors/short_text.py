@@ -5,7 +5,7 @@ general compressors have nothing to refer back to in fifty bytes. The code is pa
 take some microseconds a text, so they are for texts that are met many times.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
 
 import msgspec
@@ -49,7 +49,10 @@ def _first_bytes() -> list[tuple[int, int]]:
     return found
 
 
-def squeeze(texts: Sequence[str]) -> bytes | None:
+Coded = tuple[int, int, int]  # the code of texts, one after another; how many bits it has; how many bytes msgpack takes
+
+
+def squeeze(texts: Iterable[str]) -> bytes | None:
     """Return texts in fewer bytes, the first below 0x80; None: it would not be fewer than msgpack takes, or they are long.
 
     >>> len(_encode(["model-0", "2024-11", "country", "de"])), len(squeeze(["model-0", "2024-11", "country", "de"]))
@@ -57,19 +60,44 @@ def squeeze(texts: Sequence[str]) -> bytes | None:
     >>> squeeze(["Ω"]) is None
     True
     """
-    codes, sizes = zip(*map(_coded, texts), strict=True)
-    bits, raw = "".join(codes), sum(sizes)
-    size = len(bits) // 8 + 1  # a zero before the first bit
+    return squeezed(coded(texts))
+
+
+def coded(texts: Iterable[str]) -> Coded:
+    """Return the code of texts."""
+    return chained(map(_coded, texts))
+
+
+def chained(parts: Iterable[Coded]) -> Coded:
+    """Return one code of several, one after another."""
+    code = bits = size = 0
+    for more, width, length in parts:
+        code = code << width | more
+        bits += width
+        size += length
+    return code, bits, size
+
+
+def squeezed(first: Coded, then: Coded = (0, 0, 0)) -> bytes | None:
+    """Return what ``squeeze`` makes of the texts of two codes.
+
+    >>> squeezed(coded(["model-0"]), coded(["2024-11"])) == squeeze(["model-0", "2024-11"])
+    True
+    """
+    (code, bits, raw), (more, width, length) = first, then
+    raw, bits, code = raw + length, bits + width, code << width | more
+    size = bits // 8 + 1  # a zero before the first bit
     if raw > MOST or size > raw:
         return None
-    return int(bits.ljust(8 * size - 1, "1"), 2).to_bytes(size, "big")
+    return ((code + 1 << 8 * size - 1 - bits) - 1).to_bytes(size, "big")  # ones fill the last byte
 
 
-@lru_cache(4_096)
-def _coded(text: str) -> tuple[str, int]:
-    """Return the bits of a text, none of one that is too long, and how many bytes msgpack takes for it."""
+@lru_cache(16_384)
+def _coded(text: str) -> Coded:
+    """Return the code of a text, none of one that is too long."""
     raw = _encode(text)
-    return "".join(map(_BITS.__getitem__, raw)) if len(raw) <= MOST else "", len(raw)
+    bits = "".join(map(_BITS.__getitem__, raw)) if len(raw) <= MOST else ""
+    return int(bits or "0", 2), len(bits), len(raw)
 
 
 def stretch(data: bytes) -> list[str]:

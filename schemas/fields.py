@@ -98,7 +98,14 @@ def segment(subgroups: dict[str, bool | int | float | str | None] | None) -> dic
     """
     if not subgroups:
         return {}
-    return {name: value for name in sorted(subgroups) if (value := text(subgroups[name]))}
+    named = {}
+    for name in sorted(subgroups):
+        value = subgroups[name]
+        if type(value) is not str:
+            value = text(value)
+        if value:
+            named[name] = value
+    return named
 
 
 def check_label(label: bool | int | float | str | None, field: str) -> None:

@@ -4,11 +4,12 @@ import hashlib
 import itertools
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detectors.contexts import FIELDS, Contexts
+from detectors.contexts import FIELDS, MORE, Contexts
 from detectors.entries import Tail, decode_tail, encode_tail
 from detectors.short_text import _CODES, squeeze, stretch
 
@@ -35,7 +36,8 @@ def test_a_tail_comes_back_in_whichever_form(model, version, pairs, cost):
     assert encode_tail(tail)[0] >= 0x90 or not cost
     known, read = Contexts(), Contexts()
     assert known.know(encode_tail(tail), tail) == read[encode_tail(tail)] == known[encode_tail(tail)] == 0
-    assert [known.column(name)[0] for name in FIELDS] == [read.column(name)[0] for name in FIELDS]
+    first = np.zeros(1, dtype=np.int64)
+    assert [known.column(name, first)[0] for name in (*FIELDS, *MORE)] == [read.column(name, first)[0] for name in (*FIELDS, *MORE)]
     assert _said(known.names) == _said(read.names)
     if flat and not cost:
         assert decode_tail(_encode([model, version, flat])) == tail  # as it was stored before there was a shorter form
@@ -45,6 +47,7 @@ def _said(names):
     columns = [
         names.subgroups.column("first"),
         names.subgroups.column("count"),
+        names.members.column("pair"),
         names.pairs.column("dimension"),
         names.pairs.column("value"),
     ]

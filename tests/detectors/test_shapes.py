@@ -1,0 +1,79 @@
+"""What repeats is packed once, on a short way where that goes: what is known of it is what its tail says to whoever reads it."""
+
+import json
+
+import msgspec
+import numpy as np
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from detectors.contexts import FIELDS, MORE, UNREADABLE, Contexts
+from detectors.entries import BINARY, MAPPED, Tail, encode_tail
+from detectors.packing import pack_subgroups
+from detectors.shapes import Shapes
+from schemas.policy_models import ModelPolicy
+
+POLICIES = {
+    "plain": (ModelPolicy(), 0),
+    "kept": (ModelPolicy(dimensions=("a", "b*c")), 5),
+    "joint": (ModelPolicy(intersections=(("a", "b"),), threshold=0.25), 0),
+    "mapped": (ModelPolicy(positive_label="yes"), 7),
+}
+NAMES = st.one_of(st.sampled_from(["a", "b", "b*c", r"b\*c", "é"]), st.text(max_size=3), st.just("x" * 300))
+VALUES = st.one_of(st.sampled_from([None, "", "1", 1, 1.0, True, "true", 0.5, [1]]), st.text(max_size=40), st.just("y" * 250))
+MORES = st.sampled_from([None, (None, 0, 0, 0, "", "", ""), ("cat", 25, 2, 1, "ward", "p7", ""), (None, 0, 0, 0, "", "", "canary")])
+SHAPES = st.tuples(
+    st.sampled_from(list(POLICIES)),
+    st.sampled_from(["1", "2024-11"]),
+    st.one_of(st.just(b""), st.dictionaries(NAMES, VALUES, max_size=4).map(lambda each: json.dumps(each).encode())),
+    MORES,
+)
+
+
+@example([[("plain", "1", json.dumps({name: "1"}).encode(), None) for name in ("b*c", r"b\*c")]])
+@given(st.lists(st.lists(SHAPES, max_size=8), min_size=1, max_size=4))
+def test_what_is_known_of_a_shape_is_what_its_tail_says(batches):
+    shapes = Shapes(POLICIES.__getitem__)
+    for batch in batches:
+        codes = np.array([shapes[shape] for shape in batch], dtype=np.int64)
+        shapes.learn()
+        assert _known(shapes, batch, codes) == [_packed(shape) for shape in batch]
+    again = Contexts()
+    for tail, number in shapes.contexts.items():
+        assert _said(shapes.contexts, number) == _said(again, again[tail])
+
+
+def _packed(shape):
+    """Return flags, time to live and tail of a shape as they are made of one alone; None: its subgroups cannot be read."""
+    model, version, subgroups, more = shape
+    policy, ttl_ms = POLICIES[model]
+    try:
+        given = msgspec.json.decode(subgroups, type=dict[str, bool | int | float | str | None]) if subgroups else None
+    except msgspec.ValidationError:
+        return None
+    if any(not name or len(name) > 256 or len(str(value)) > 256 for name, value in (given or {}).items()):
+        return None
+    mapped = model == "mapped"
+    label, *rest = more or ("yes" if mapped else None,)
+    tail = Tail(model, version, pack_subgroups(given, policy.dimensions, policy.intersections), label, *rest)
+    return policy.threshold, BINARY | MAPPED if mapped else BINARY, ttl_ms, encode_tail(tail)
+
+
+def _known(shapes, batch, codes):
+    columns = [shapes.column(name, codes).tolist() for name in ("threshold", "flags", "ttl_ms", "context")]
+    out = []
+    for code, *known, context in zip(codes.tolist(), *columns, strict=True):
+        assert context == UNREADABLE or context == shapes.contexts[shapes.tails[code]]
+        out.append(None if context == UNREADABLE else (*known, shapes.tails[code]))
+    return out
+
+
+def _said(contexts, number):
+    """Return what a tail says, without numbers of names."""
+    names, one = contexts.names, np.array([number])
+    said = {name: int(contexts.column(name, one)[0]) for name in (*FIELDS, *MORE)}
+    first, count = (int(names.subgroups.column(name)[said["subgroups"]]) for name in ("first", "count"))
+    members = names.members.column("pair")[first : first + count]
+    pairs = [tuple(names.texts[text] for text in names.pairs.column(name)[members].tolist()) for name in ("dimension", "value")]
+    texts = [names.texts[said[name]] for name in ("model", "version", "unit", "alert_key", "probe", "label")]
+    return texts, list(zip(*pairs, strict=True)), [said[name] for name in ("money", "features", "missing", "label_0", "label_1")]
