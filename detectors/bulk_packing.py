@@ -1,8 +1,7 @@
 """Many records to frames of the pending table at once, as columns: what ``detectors.packing`` does for one."""
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
-from itertools import repeat
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from operator import add
 from typing import Any, NamedTuple
 
@@ -11,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from xxhash import xxh3_64_intdigest
 
+from detectors.arrivals import Arrivals
 from detectors.entries import (
     ABSTAINED,
     ALERTED,
@@ -37,8 +37,6 @@ from detectors.fixed import Ints
 from detectors.packing import MONEY, claim, number, pack_outcome, particulars
 from detectors.pending import FRAME_BYTES, MAX_ENTRY, frame
 from detectors.shapes import Held, Shapes
-from schemas.bulk import held_by
-from schemas.fields import epoch_ms
 from schemas.outcome import Outcome
 from schemas.prediction import Prediction
 
@@ -52,37 +50,7 @@ USUAL: dict[type[Any], tuple[str, ...]] = {  # fields of the usual record of eac
 }
 
 _PARTICULAR = ("scores", "predicted_label", "unit", "alert_key", "compute_cost", "features", "probe", "predicted_value")
-_LABELS: dict[Any, int] = {0: 0, 1: 1}  # True and 1.0 are 1
 _encode_json = msgspec.json.Encoder().encode
-
-
-@dataclass(frozen=True)
-class Arrivals:
-    """Readable records of one kind, n of them, and where they stood; arrays of shape (n,)."""
-
-    records: list[Any]  # predictions or outcomes, or lean twins of them: see ``schemas.bulk``
-    raws: list[bytes]
-    order: Ints  # among all records that are joined together
-    batch: Ints
-    offset: Ints
-    element: Ints  # index in the message
-    kafka_ms: Ints  # the Kafka record's timestamp
-    at_ms: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))  # event time, once it is known
-    kinds: frozenset[type[Any]] = frozenset()  # of the records, and perhaps of some that were among them
-
-    def place(self, i: int) -> tuple[int, int, int, int]:
-        """Return order, batch, offset and element of one of them."""
-        return int(self.order[i]), int(self.batch[i]), int(self.offset[i]), int(self.element[i])
-
-    def pick(self, chosen: list[int]) -> "Arrivals":
-        """Return some of them."""
-        records = [self.records[i] for i in chosen]
-        order, batch, offset, element, kafka_ms = (
-            column[chosen] for column in (self.order, self.batch, self.offset, self.element, self.kafka_ms)
-        )
-        at_ms = self.at_ms[chosen] if len(self.at_ms) else self.at_ms
-        raws, kinds = [self.raws[i] for i in chosen], frozenset(map(type, records))
-        return Arrivals(records, raws, order, batch, offset, element, kafka_ms, at_ms, kinds)
 
 
 class Made(NamedTuple):
@@ -112,15 +80,6 @@ class Frames:
     label: Ints | None = None  # shape (n,); -1: of an outcome that is more than a label 0 or 1
 
 
-def times_ms(records: Sequence[Any]) -> Ints:
-    """Return the event times of records, epoch ms, shape (n,)."""
-    times = [record.timestamp for record in records]
-    try:
-        return np.array(times, dtype=np.int64)
-    except TypeError:  # some are RFC 3339
-        return np.array(list(map(epoch_ms, times)), dtype=np.int64)
-
-
 class Shaped(NamedTuple):
     """What predictions have in common, and what some say for themselves."""
 
@@ -135,7 +94,7 @@ def shaped(arrivals: Arrivals, held: Held, shapes: Shapes) -> Shaped:
     more: list[Any] = []
     claims: dict[int, tuple[float | None, int]] = {}
     features: list[bytes] = []
-    columns = [[getattr(record, name) for record in records] for name in held_by(arrivals.kinds, _PARTICULAR)]
+    columns = [arrivals.column(name) for name in arrivals.held(_PARTICULAR)]
     if any(column.count(None) < n for column in columns):
         more = [None] * n
         for i in {i for column in columns for i, value in enumerate(column) if value is not None}:
@@ -143,12 +102,18 @@ def shaped(arrivals: Arrivals, held: Held, shapes: Shapes) -> Shaped:
             more[i] = (label, *particulars(records[i]))
             claims[i] = score, flags
         features = _features(records, held, more)
-    given = [record.subgroups for record in records]
-    json = [bytes(value) if type(value) is msgspec.Raw else b"" if value is None else _encode_json(value) for value in given]
-    models, versions = [record.model_id for record in records], [record.model_version for record in records]
-    codes = np.array([shapes[shape] for shape in zip(models, versions, json, more or [None] * n, strict=True)], dtype=np.int64)
-    shapes.learn()
+    codes = shapes.numbers(arrivals.column("model_id"), arrivals.column("model_version"), _subgroups(arrivals), more)
     return Shaped(codes, claims, features)
+
+
+def _subgroups(arrivals: Arrivals) -> list[bytes]:
+    """Return the subgroups of predictions as JSON, no bytes for none."""
+    given = arrivals.column("subgroups")
+    if Prediction not in arrivals.kinds:  # lean twins have them as JSON, in which no NUL can stand
+        json = b"\0".join(given).split(b"\0")
+        if len(json) == len(given):
+            return json
+    return [bytes(value) if type(value) is msgspec.Raw else b"" if value is None else _encode_json(value) for value in given]
 
 
 def _features(records: Sequence[Any], held: Held, more: list[Any]) -> list[bytes]:
@@ -171,20 +136,20 @@ def _features(records: Sequence[Any], held: Held, more: list[Any]) -> list[bytes
 def pack_predictions(arrivals: Arrivals, sources: npt.NDArray[Any], what: Shaped, shapes: Shapes) -> Frames:
     """Return the frames of predictions; ``sources`` is what stands for each batch's source partition, see ``pending.origin_prefix``."""
     records, codes = arrivals.records, what.codes
-    score = np.array([record.score for record in records], dtype=np.float64)  # None becomes NaN
+    score = np.array(arrivals.column("score"), dtype=np.float64)  # None becomes NaN
     flags = shapes.column("flags", codes)
     flags |= np.where(score >= shapes.column("threshold", codes), POSITIVE, 0)
     for i, (said, flag) in what.claims.items():
         score[i] = np.nan if said is None else said
         flags[i] = flag
-    if held_by(arrivals.kinds, ["abstained"]):
-        flags |= np.where([record.abstained for record in records], ABSTAINED, 0)
+    if arrivals.held(["abstained"]):
+        flags |= np.where(arrivals.column("abstained"), ABSTAINED, 0)
     alerted = flags & (BINARY | POSITIVE | ABSTAINED) == BINARY | POSITIVE
-    stated = [record.alerted for record in records]
+    stated = arrivals.column("alerted")
     if stated.count(None) < len(stated):
         alerted = np.array([at if said is None else said for at, said in zip(alerted.tolist(), stated, strict=True)])
     flags |= np.where(alerted, ALERTED, 0)
-    amounts = [record.amount for record in records]
+    amounts = arrivals.column("amount")
     amount = np.zeros(len(records), dtype=np.int64)
     if amounts.count(None) < len(amounts):
         amount = np.rint(np.nan_to_num(np.array(amounts, dtype=np.float64)) * MONEY).astype(np.int64)
@@ -215,20 +180,9 @@ def pack_predictions(arrivals: Arrivals, sources: npt.NDArray[Any], what: Shaped
     return Frames(arrivals, frames, shapes.column("ttl_ms", codes).tolist(), made=made)
 
 
-def labels_only(records: Sequence[Any], kinds: Collection[type[Any]]) -> Ints:
-    """Return the labels of outcomes, of these types, that are a label 0 or 1 and nothing else; -1 of others. Shape (n,)."""
-    labels = np.fromiter(map(_LABELS.get, [record.true_label for record in records], repeat(-1)), np.int64, len(records))
-    names = ("version", "model_id", "cost", "action_taken", "review_seconds", "value", "checks", "true_value")
-    for name in held_by(kinds, names):
-        column = [getattr(record, name) for record in records]
-        if column.count(None) < len(column):
-            labels[[value is not None for value in column]] = -1
-    return labels
-
-
-def pack_outcomes(arrivals: Arrivals, sources: npt.NDArray[Any], labels: Ints, ttl_ms: Callable[[str | None], int]) -> Frames:
-    """Return the frames of outcomes; ``labels`` as of ``labels_only``, ``sources`` as in ``pack_predictions``."""
-    n = len(arrivals.records)
+def pack_outcomes(arrivals: Arrivals, sources: npt.NDArray[Any], ttl_ms: Callable[[str | None], int]) -> Frames:
+    """Return the frames of outcomes; ``sources`` as in ``pack_predictions``."""
+    n, labels = len(arrivals.records), arrivals.labels
     heads = np.empty(n, dtype=LABEL_FRAME)
     heads["form"] = LABEL_FORM | np.maximum(labels, 0)
     frames = _placed(heads, arrivals, sources, np.full(n, LABEL_HEAD.itemsize))

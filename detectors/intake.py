@@ -1,6 +1,6 @@
 """What comes in: messages of the source topics, decoded and checked; what cannot be joined is refused, record by record."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, NamedTuple
@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from detectors.bulk_packing import RAW, USUAL, Arrivals, labels_only, times_ms
+from detectors.arrivals import Arrivals
+from detectors.bulk_packing import RAW, USUAL
 from detectors.fixed import Ints
 from detectors.pending import MAX_INDEX
-from schemas.bulk import decode_many, held_by
+from schemas.bulk import decode_many
 from schemas.codec import Fault, Limits, Reason, decode_records
 from schemas.prediction import Prediction
 from schemas.scored import Origin
@@ -95,30 +96,29 @@ class Intake:
         """Decode messages of one kind, and refuse what is no record of it."""
         kind = read.kind
         bulk = decode_many(read.values, kind, self._limits, raw=RAW if kind is Prediction else (), usual=USUAL[kind])
-        records, message, element = bulk.records, bulk.messages, bulk.elements
-        kinds = frozenset(map(type, records))
-        for i in self._doubtful(records, kind, kinds):
-            [(_, record, _)] = decode_records(bulk.raws[i], kind, self._limits)
-            records[i] = msgspec.structs.replace(record, index=int(element[i])) if isinstance(record, Fault) else record
-            kinds |= {type(record)}
-        order = order_of(read.number[message], element)
-        arrivals = Arrivals(
-            records, bulk.raws, order, read.batch[message], read.offset[message], element, read.kafka_ms[message], kinds=kinds
-        )
-        faults = {i: record for i, record in enumerate(records) if type(record) is Fault} if Fault in kinds else {}
+        message, element, kinds = bulk.messages, bulk.elements, frozenset(map(type, bulk.records))
+        number, batch, offset, kafka_ms = (column[message] for column in read[2:])
+        arrivals = Arrivals(bulk.records, bulk.raws, order_of(number, element), batch, offset, element, kafka_ms, kinds)
+        doubtful = self._doubtful(arrivals, kind)
+        if doubtful:
+            records = list(bulk.records)
+            for i in doubtful:
+                [(_, record, _)] = decode_records(bulk.raws[i], kind, self._limits)
+                records[i] = msgspec.structs.replace(record, index=int(element[i])) if isinstance(record, Fault) else record
+            arrivals = replace(arrivals, records=records, kinds=frozenset(map(type, records)))
+        faults = {i: record for i, record in enumerate(arrivals.records) if type(record) is Fault} if Fault in arrivals.kinds else {}
         return refuse(refused, arrivals, faults)
 
-    def _doubtful(self, records: Sequence[Any], kind: type[Any], kinds: Collection[type[Any]]) -> list[int]:
+    def _doubtful(self, arrivals: Arrivals, kind: type[Any]) -> list[int]:
         """Return which lean records need the checks across fields that a whole one makes."""
-        said = "score" if kind is Prediction else "true_label"
-        if not held_by(kinds, [name for name in kind.__struct_fields__ if name not in USUAL[kind]]):
-            values = [getattr(record, said) for record in records]
-            if None not in values and (kind is Prediction or set(values) <= {0, 1}):
-                return []
+        plain = not arrivals.held([name for name in kind.__struct_fields__ if name not in USUAL[kind]])
+        if plain and (None not in arrivals.column("score") if kind is Prediction else bool((arrivals.labels >= 0).all())):
+            return []
+        records = arrivals.records
         lean = [i for i, record in enumerate(records) if type(record) is not Fault and type(record) is not kind]
         if kind is Prediction:
             return [i for i in lean if not (_scored(records[i]) if records[i].score is not None else _valued(records[i]))]
-        labels = labels_only([records[i] for i in lean], kinds).tolist()
+        labels = arrivals.pick(lean).labels.tolist()
         return [i for i, label in zip(lean, labels, strict=True) if label < 0 and not _true(records[i])]
 
     def fault(self, arrivals: Arrivals, i: int) -> Fault:
@@ -131,8 +131,7 @@ class Intake:
 
     def _timely(self, arrivals: Arrivals, refused: list[Refused]) -> Arrivals:
         """Refuse records of a time that is too far ahead, and those too far back in their message."""
-        at_ms = times_ms(arrivals.records)
-        faults = {}
+        at_ms, faults = arrivals.at_ms, {}
         for i in np.flatnonzero(at_ms > arrivals.kafka_ms + self._max_skew_ms).tolist():
             ahead = f"got one {int(at_ms[i] - arrivals.kafka_ms[i])} ms after it - at `$.timestamp`"
             detail = f"Expected a time at most {self._max_skew_ms} ms after the record's own, {ahead}"
@@ -140,7 +139,7 @@ class Intake:
         for i in np.flatnonzero(arrivals.element > MAX_INDEX).tolist():
             detail = f"Expected at most {MAX_INDEX + 1} records in a message"
             faults.setdefault(i, Fault(int(arrivals.element[i]), Reason.TOO_MANY_RECORDS, detail))
-        return refuse(refused, replace(arrivals, at_ms=at_ms), faults)
+        return refuse(refused, arrivals, faults)
 
 
 def refuse(refused: list[Refused], arrivals: Arrivals, faults: Mapping[int, Fault]) -> Arrivals:

@@ -16,8 +16,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from detectors.bulk_packing import Frames, labels_only, pack_outcomes, pack_predictions, shaped
-from detectors.contexts import MOST, UNREADABLE, Contexts
+from detectors.bulk_packing import Frames, pack_outcomes, pack_predictions, shaped
+from detectors.contexts import UNREADABLE, Contexts
 from detectors.intake import Intake, Messages, Refused, SourceBatch, order_of, refuse
 from detectors.join_columns import join_usual
 from detectors.join_rows import Row
@@ -27,7 +27,6 @@ from detectors.pending import MAX_BYTES, MAX_ENTRIES, Logs, Lookups, entries_of,
 from detectors.policy_record import read_policy
 from detectors.scored_rows import RowsBuilder
 from detectors.shapes import Shapes
-from schemas.bulk import held_by
 from schemas.codec import LIMITS, Fault, Limits, Reason, decode_records, encode
 from schemas.control import Control, ControlType
 from schemas.dead_letter import DeadLetter, dead_letter
@@ -150,8 +149,8 @@ class Joiner:
             If a batch is of a topic that the join does not read. What records hold never raises.
 
         """
-        if len(self._shapes) > MOST or self._shapes.contexts.full():
-            self._shapes = Shapes(self._hold)  # a name per request would fill the memory
+        if self._shapes.full():
+            self._shapes = Shapes(self._hold)
         prepared = Prepared([batch.origin for batch in batches], contexts=self._shapes.contexts)
         for batch in batches:
             if batch.origin.topic not in KINDS:
@@ -222,7 +221,7 @@ class Joiner:
         if not arrivals.records:
             return
         if read.kind is Outcome:
-            packed = pack_outcomes(arrivals, sources, labels_only(arrivals.records, arrivals.kinds), self.ttl_ms)
+            packed = pack_outcomes(arrivals, sources, self.ttl_ms)
         else:
             what = shaped(arrivals, self._hold, self._shapes)
             unread = np.flatnonzero(self._shapes.column("context", what.codes) == UNREADABLE).tolist()
@@ -233,10 +232,8 @@ class Joiner:
                 what = shaped(arrivals, self._hold, self._shapes)
             packed = pack_predictions(arrivals, sources, what, self._shapes)
         prepared.packed.append(packed)
-        prepared.lookups.keys += self._key.many(
-            [record.request_id for record in arrivals.records],
-            [record.row for record in arrivals.records] if held_by(arrivals.kinds, ["row"]) else (),
-        )
+        rows = arrivals.column("row") if arrivals.held(["row"]) else ()
+        prepared.lookups.keys += self._key.many(arrivals.column("request_id"), rows)
         prepared.lookups.frames += packed.frames
         prepared.lookups.ttls_ms += packed.ttls_ms
         starts = np.flatnonzero(np.concatenate(([True], arrivals.batch[1:] != arrivals.batch[:-1])))

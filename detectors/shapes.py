@@ -1,12 +1,14 @@
 """What repeats from one prediction to the next, from JSON to the tail of its entry: each distinct one is packed once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from operator import getitem
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
 import numpy.typing as npt
 
-from detectors.contexts import UNREADABLE, Contexts, Names
+from detectors.contexts import MOST, UNREADABLE, Contexts, Names
 from detectors.entries import BINARY, MAPPED, Tail, encode_tail
 from detectors.fixed import Ints
 from detectors.growing import Growing
@@ -20,11 +22,8 @@ Held = Callable[[str], tuple[ModelPolicy, int]]  # model -> its policy, how long
 _decode_subgroups = msgspec.json.Decoder(Subgroups | None).decode
 
 
-class Shapes(dict[tuple[Any, ...], int]):
-    """Everything about a prediction that repeats, numbered: (model, version, subgroups as JSON, more).
-
-    A shape has its number as soon as it is asked for; what is to be known of it, once ``learn`` was called.
-    """
+class Shapes(dict[tuple[str, str], "_Version"]):
+    """Everything about a prediction that repeats, numbered: by model and version, then subgroups as JSON and what else some have."""
 
     def __init__(self, held: Held) -> None:
         super().__init__()
@@ -33,9 +32,12 @@ class Shapes(dict[tuple[Any, ...], int]):
         self._rows = Growing([("kept", "<i8"), ("context", "<i8")])
         self._kept = Growing([("threshold", "<f8"), ("flags", "<i8"), ("ttl_ms", "<i8")])  # of each model version
         self._held = held
-        self._new: list[tuple[Any, ...]] = []
-        self._versions: dict[tuple[str, str], _Version] = {}
+        self._new: list[tuple[_Common, _Key]] = []
         self._groups: dict[tuple[Any, ...], _Groups] = {}
+
+    def full(self) -> bool:
+        """Say whether to begin anew: a name per record would fill the memory."""
+        return len(self.tails) > MOST or self.contexts.full()
 
     def column(self, name: str, shapes: Ints) -> npt.NDArray[Any]:
         """Return threshold, flags, time to live in ms or context of shapes by their numbers, shape (n,).
@@ -48,18 +50,41 @@ class Shapes(dict[tuple[Any, ...], int]):
             column = self._kept.column(name)[self._rows.column("kept")[shapes]]
         return column
 
-    def __missing__(self, shape: tuple[Any, ...]) -> int:
-        """Return the number of a shape that was not met before."""
-        self._new.append(shape)
-        number = self[shape] = len(self)
-        return number
+    def numbers(self, models: Sequence[str], versions: Sequence[str], subgroups: Sequence[bytes], more: Sequence[Any]) -> Ints:
+        """Return the numbers of the shapes of n predictions, new or known, shape (n,).
 
-    def learn(self) -> None:
-        """Learn about the shapes that were met since the last time."""
+        ``more`` is what is in their tails beside, from the label on, None for nothing; or empty: nothing in any of them.
+        """
+        keys: Sequence[_Key] = subgroups
+        if more:
+            keys = [json if each is None else (json, each) for json, each in zip(subgroups, more, strict=True)]
+        found = list(map(getitem, map(self.__getitem__, zip(models, versions, strict=True)), keys))
+        if self._new:
+            self._learn()
+        return np.array(found, dtype=np.int64)
+
+    def __missing__(self, name: tuple[str, str]) -> "_Version":
+        model, version = name
+        policy, ttl_ms = self._held(model)
+        mapped, number = policy.positive_label != 1, self.contexts.names.number
+        how = policy.dimensions, policy.intersections
+        groups = self._groups.setdefault(how, _Groups(*how, self.contexts.names))
+        kept = self._kept.add((policy.threshold, BINARY | MAPPED if mapped else BINARY, ttl_ms))
+        label = str(policy.positive_label) if mapped else None
+        common = _Common(model, version, (number(model), number(version)), coded(name), kept, label, groups)
+        made = self[name] = _Version(common, self._number)
+        return made
+
+    def _number(self, common: "_Common", key: "_Key") -> int:
+        """Return the number of a shape that is new; what is to be known of it is learnt with others."""
+        self._new.append((common, key))
+        return len(self.tails) + len(self._new) - 1
+
+    def _learn(self) -> None:
         new, self._new = self._new, []
         contexts, tails, rows = self.contexts, self.tails, []
-        for model, version, subgroups, more in new:
-            common = self._versions.get((model, version)) or self._version(model, version)
+        for common, key in new:
+            subgroups, more = key if isinstance(key, tuple) else (key, None)
             group = common.groups[subgroups]
             if group is None:
                 tails.append(b"")
@@ -68,25 +93,42 @@ class Shapes(dict[tuple[Any, ...], int]):
             number, code = group
             tail = squeezed(common.coded, code) if more is None and common.label is None else None
             if tail is not None:
-                context = contexts.know_names(tail, common.model, common.version, number)
+                context = contexts.know_names(tail, *common.numbers, number)
             else:
                 label, rest = (common.label, ()) if more is None else (more[0], more[1:])
-                made = Tail(model, version, common.groups.packed(subgroups), label, *rest)
+                made = Tail(common.model, common.version, common.groups.packed(subgroups), label, *rest)
                 tail = encode_tail(made)
                 context = contexts.know(tail, made)
             tails.append(tail)
             rows.append((common.kept, context))
         self._rows.extend(rows)
 
-    def _version(self, model: str, version: str) -> "_Version":
-        policy, ttl_ms = self._held(model)
-        mapped, number = policy.positive_label != 1, self.contexts.names.number
-        how = policy.dimensions, policy.intersections
-        groups = self._groups.setdefault(how, _Groups(*how, self.contexts.names))
-        kept = self._kept.add((policy.threshold, BINARY | MAPPED if mapped else BINARY, ttl_ms))
-        label = str(policy.positive_label) if mapped else None
-        made = self._versions[model, version] = _Version(number(model), number(version), coded((model, version)), kept, label, groups)
-        return made
+
+_Key = bytes | tuple[bytes, Any]  # subgroups as JSON, no bytes for none; and what else is in the tail
+
+
+class _Common(NamedTuple):
+    """What the predictions of a model version have in common."""
+
+    model: str
+    version: str
+    numbers: tuple[int, int]  # of both names
+    coded: Coded
+    kept: int  # row of ``Shapes._kept``
+    label: str | None  # that counts as positive, where it is not 1
+    groups: "_Groups"
+
+
+class _Version(dict[_Key, int]):
+    """The numbers of the shapes of a model version."""
+
+    def __init__(self, common: _Common, new: Callable[[_Common, _Key], int]) -> None:
+        super().__init__()
+        self._common, self._new = common, new
+
+    def __missing__(self, key: _Key) -> int:
+        number = self[key] = self._new(self._common, key)
+        return number
 
 
 _Group = tuple[int, Coded]  # subgroups: their number, see ``Names``; their code
@@ -138,14 +180,3 @@ class _Pairs(dict[tuple[str, str], tuple[int, Coded]]):
     def __missing__(self, pair: tuple[str, str]) -> tuple[int, Coded]:
         made = self[pair] = self._number(pair), coded(pair)
         return made
-
-
-class _Version(NamedTuple):
-    """What the predictions of a model version have in common."""
-
-    model: int  # number of its name
-    version: int
-    coded: Coded
-    kept: int  # its row of ``Shapes._kept``
-    label: str | None  # that counts as positive, where it is not 1
-    groups: _Groups
