@@ -46,7 +46,7 @@ class Names:
         # of each subgroups where its pairs stand among the members, in the order of the dimensions' names, and how many they are; dimension
         # and value of each distinct pair, numbers of texts
         self.subgroups = Growing([("first", "<i8"), ("count", "<i8")])
-        self.members = Growing([("pair", "<i8")])
+        self.members = Growing("<i8")
         self.pairs = Growing([("dimension", "<i8"), ("value", "<i8")])
         self.feature_names: list[list[str]] = [[]]
         self._pairs: dict[tuple[str, str], int] = {}

@@ -15,7 +15,7 @@ class Growing:
     Parameters
     ----------
     fields
-        Names and types of the columns, as numpy has them.
+        Names and types of the columns, as numpy has them; or a type alone, of the only column, which has no name.
 
     Examples
     --------
@@ -27,7 +27,7 @@ class Growing:
 
     """
 
-    def __init__(self, fields: list[tuple[str, str]]) -> None:
+    def __init__(self, fields: list[tuple[str, str]] | str) -> None:
         self._rows: npt.NDArray[Any] = np.empty(_FIRST, dtype=fields)
         self._n = 0
         self._new: list[tuple[Any, ...]] = []  # not in the array yet: rows one at a time are dear there
@@ -41,17 +41,17 @@ class Growing:
         return self._n + len(self._new) - 1
 
     def extend(self, rows: Iterable[Any]) -> int:
-        """Add rows, of one column its values alone; return the number of the first."""
+        """Add rows, or the values of the only column; return the number of the first."""
         number = self._n + len(self._new)
         self._new += rows
         return number
 
-    def column(self, name: str) -> npt.NDArray[Any]:
+    def column(self, name: str | None = None) -> npt.NDArray[Any]:
         """Return a column by number of the row, shape (n,)."""
         if self._new:
             if len(self) > len(self._rows):
                 self._rows = np.concatenate([self._rows, np.empty(max(len(self), self._n), dtype=self._rows.dtype)])
             self._rows[self._n : len(self)] = self._new
             self._n, self._new = len(self), []
-        values: npt.NDArray[Any] = self._rows[name][: self._n]
-        return values
+        values: npt.NDArray[Any] = self._rows[: self._n]
+        return values if name is None else values[name]

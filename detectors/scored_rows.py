@@ -143,48 +143,38 @@ class RowsBuilder:
         packed = [_pack("origin", local, starts)]
         packed += [_pack(name, columns[name], starts) for name in ("offset", "index", *_PLAIN) if name in columns]
         zero = np.zeros(int(starts[-1]), dtype=np.int64)
-        versions: list[dict[str, int]] = [{} for _ in models]
-        packed.append(_pack("version", self._codes(versions, distinct(columns.get("version", zero), starts)), starts))
-        texts = [{"": 0} for _ in models]
+        versions, texts = _Texts(self._names, len(models)), _Texts(self._names, len(models), "")
+        packed.append(_pack("version", versions.add(distinct(columns.get("version", zero), starts)), starts))
         for name in _TEXTS:
             if name in columns and columns[name].any():
-                packed.append(_pack(name, self._codes(texts, distinct(columns[name], starts)), starts))
+                packed.append(_pack(name, texts.add(distinct(columns[name], starts)), starts))
         dimensions = self._dimensions(columns.get("subgroups", zero), starts, texts)
         packed = [each for each in packed if each.data]
-        featured = columns.get("feature_names", zero).any()
+        features = []
+        if columns.get("feature_names", zero).any():
+            for codes, (begin, end) in zip(texts.codes(), pairwise(starts.tolist()), strict=True):
+                features.append(self._features({name: columns[name][begin:end] for name in _FEATURED}, codes))
         out = []
-        for i, (model, (begin, end)) in enumerate(zip(models, pairwise(starts.tolist()), strict=True)):
+        each = zip(models, pairwise(starts.tolist()), versions.lists(), texts.lists(), strict=True)
+        for i, (model, (begin, end), version, text) in enumerate(each):
             mine = {name: data[begin * width : end * width] for name, data, width, present in packed if present[i]}
-            features = self._features({name: columns[name][begin:end] for name in _FEATURED}, texts[i]) if featured else {}
             used = [self._origins[number] for number in origins[i]]
-            out.append(Rows(model, used, end - begin, mine, list(versions[i]), list(texts[i]), dimensions[i], features))
+            out.append(Rows(model, used, end - begin, mine, version, text, dimensions[i], features[i] if features else {}))
         return out
 
-    def _codes(self, codes: Sequence[dict[str, int]], found: Distinct, most: int | None = _WIDEST) -> Ints:
-        """Return the index of each text in its message, new ones added; of ``most`` the last stands for the rest."""
-        texts = list(map(self._names.texts.__getitem__, found.numbers.tolist()))
-        index = []
-        for mine, (begin, end) in zip(codes, pairwise(found.starts.tolist()), strict=True):
-            for text in texts[begin:end]:
-                known = mine.get(text)
-                if known is None:
-                    known = mine.setdefault(text if most is None or len(mine) < most - 1 else OTHER, len(mine))
-                index.append(known)
-        return np.array(index, dtype=np.int64)[found.which]
-
-    def _dimensions(self, subgroups: Ints, starts: Ints, texts: Sequence[dict[str, int]]) -> list[dict[str, bytes]]:
+    def _dimensions(self, subgroups: Ints, starts: Ints, texts: "_Texts") -> list[dict[str, bytes]]:
         """Return for each message a column of indexes into its texts per dimension; each distinct combination is read once."""
         names = self._names
         used = distinct(subgroups, starts)
         count = names.subgroups.column("count")[used.numbers]
-        pair = names.members.column("pair")[ranges(names.subgroups.column("first")[used.numbers], count)]
-        out: list[dict[str, bytes]] = [{} for _ in texts]
+        pair = names.members.column()[ranges(names.subgroups.column("first")[used.numbers], count)]
+        out: list[dict[str, bytes]] = [{} for _ in range(len(starts) - 1)]
         if not len(pair):
             return out
         owner = np.repeat(np.arange(len(count)), count)  # of each pair, which of those used
-        code = self._codes(texts, distinct(names.pairs.column("value")[pair], np.searchsorted(owner, used.starts)), most=None)
+        code = texts.add(distinct(names.pairs.column("value")[pair], np.searchsorted(owner, used.starts)), most=None)
         number, _, dimension = unique(names.pairs.column("dimension")[pair], len(names.texts))
-        made, _, column = unique(stretch_of(used.starts)[owner] * len(number) + dimension, len(texts) * len(number))
+        made, _, column = unique(stretch_of(used.starts)[owner] * len(number) + dimension, len(out) * len(number))
         message = made // len(number)  # of each column: one for each message and dimension in it
         sizes, rows = np.diff(used.starts)[message], np.diff(starts)[message]
         begin = np.cumsum(sizes) - sizes - used.starts[message]
@@ -206,6 +196,44 @@ class RowsBuilder:
                 rows = np.flatnonzero(used.which == place)
                 groups.append((self._names.feature_names[number], rows, [self._values[i] for i in kept[rows].tolist()]))
         return feature_columns(groups, len(names), lambda word: texts.setdefault(word, len(texts)))
+
+
+class _Texts:
+    """The texts that the rows of each message point into; ``first`` stand in all of them."""
+
+    def __init__(self, names: Names, messages: int, *first: str) -> None:
+        self._texts = names.texts
+        self._first = first
+        self._lists = [list(first) for _ in range(messages)]
+        self._codes: list[dict[str, int]] = []  # of each message, once they must be looked up
+
+    def lists(self) -> list[list[str]]:
+        """Return the texts of each message."""
+        return list(map(list, self._codes)) if self._codes else self._lists
+
+    def codes(self) -> list[dict[str, int]]:
+        """Return the index of each text, by message; more texts may be added."""
+        if not self._codes:
+            self._codes = [{text: i for i, text in enumerate(mine)} for mine in self._lists]
+        return self._codes
+
+    def add(self, found: Distinct, most: int | None = _WIDEST) -> Ints:
+        """Return the index of each text in its message, new ones added; of ``most`` the last stands for the rest."""
+        texts = list(map(self._texts.__getitem__, found.numbers.tolist()))
+        counts, bounds, first = np.diff(found.starts), pairwise(found.starts.tolist()), len(self._first)
+        alone = not self._codes and all(len(mine) == first for mine in self._lists)
+        if alone and (most is None or first + counts.max() < most) and not set(self._first).intersection(texts):
+            for mine, (begin, end) in zip(self._lists, bounds, strict=True):
+                mine.extend(texts[begin:end])
+            return (first + np.arange(len(texts)) - np.repeat(found.starts[:-1], counts))[found.which]
+        index = []
+        for codes, (begin, end) in zip(self.codes(), bounds, strict=True):
+            for text in texts[begin:end]:
+                code = codes.get(text)
+                if code is None:
+                    code = codes.setdefault(text if most is None or len(codes) < most - 1 else OTHER, len(codes))
+                index.append(code)
+        return np.array(index, dtype=np.int64)[found.which]
 
 
 class _Packed(NamedTuple):

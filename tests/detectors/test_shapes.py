@@ -73,7 +73,7 @@ def _said(contexts, number):
     names, one = contexts.names, np.array([number])
     said = {name: int(contexts.column(name, one)[0]) for name in (*FIELDS, *MORE)}
     first, count = (int(names.subgroups.column(name)[said["subgroups"]]) for name in ("first", "count"))
-    members = names.members.column("pair")[first : first + count]
+    members = names.members.column()[first : first + count]
     pairs = [tuple(names.texts[text] for text in names.pairs.column(name)[members].tolist()) for name in ("dimension", "value")]
     texts = [names.texts[said[name]] for name in ("model", "version", "unit", "alert_key", "probe", "label")]
     return texts, list(zip(*pairs, strict=True)), [said[name] for name in ("money", "features", "missing", "label_0", "label_1")]

@@ -47,7 +47,7 @@ def _said(names):
     columns = [
         names.subgroups.column("first"),
         names.subgroups.column("count"),
-        names.members.column("pair"),
+        names.members.column(),
         names.pairs.column("dimension"),
         names.pairs.column("value"),
     ]
