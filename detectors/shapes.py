@@ -1,6 +1,7 @@
 """What repeats from one prediction to the next, from JSON to the tail of its entry: each distinct one is packed once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count
 from operator import getitem
 from typing import Any, NamedTuple
 
@@ -32,6 +33,7 @@ class Shapes(dict[tuple[str, str], "_Version"]):
         self._rows = Growing([("kept", "<i8"), ("context", "<i8")])
         self._kept = Growing([("threshold", "<f8"), ("flags", "<i8"), ("ttl_ms", "<i8")])  # of each model version
         self._held = held
+        self._numbers = count()
         self._new: list[tuple[_Common, _Key]] = []
         self._groups: dict[tuple[Any, ...], _Groups] = {}
 
@@ -72,18 +74,13 @@ class Shapes(dict[tuple[str, str], "_Version"]):
         kept = self._kept.add((policy.threshold, BINARY | MAPPED if mapped else BINARY, ttl_ms))
         label = str(policy.positive_label) if mapped else None
         common = _Common(model, version, (number(model), number(version)), coded(name), kept, label, groups)
-        made = self[name] = _Version(common, self._number)
+        made = self[name] = _Version(common, self._numbers, self._new)
         return made
 
-    def _number(self, common: "_Common", key: "_Key") -> int:
-        """Return the number of a shape that is new; what is to be known of it is learnt with others."""
-        self._new.append((common, key))
-        return len(self.tails) + len(self._new) - 1
-
     def _learn(self) -> None:
-        new, self._new = self._new, []
+        """Learn what is to be known of the shapes that were met since the last time."""
         contexts, tails, rows = self.contexts, self.tails, []
-        for common, key in new:
+        for common, key in self._new:
             subgroups, more = key if isinstance(key, tuple) else (key, None)
             group = common.groups[subgroups]
             if group is None:
@@ -102,6 +99,7 @@ class Shapes(dict[tuple[str, str], "_Version"]):
             tails.append(tail)
             rows.append((common.kept, context))
         self._rows.extend(rows)
+        self._new.clear()
 
 
 _Key = bytes | tuple[bytes, Any]  # subgroups as JSON, no bytes for none; and what else is in the tail
@@ -122,12 +120,13 @@ class _Common(NamedTuple):
 class _Version(dict[_Key, int]):
     """The numbers of the shapes of a model version."""
 
-    def __init__(self, common: _Common, new: Callable[[_Common, _Key], int]) -> None:
+    def __init__(self, common: _Common, numbers: Iterator[int], new: list[tuple[_Common, _Key]]) -> None:
         super().__init__()
-        self._common, self._new = common, new
+        self._common, self._numbers, self._new = common, numbers, new
 
     def __missing__(self, key: _Key) -> int:
-        number = self[key] = self._new(self._common, key)
+        number = self[key] = next(self._numbers)
+        self._new.append((self._common, key))
         return number
 
 
@@ -140,9 +139,10 @@ class _Groups(dict[bytes, _Group | None]):
     def __init__(self, dimensions: tuple[str, ...] | None, intersections: tuple[tuple[str, ...], ...], names: Names) -> None:
         super().__init__()
         self._how = dimensions, intersections
-        self._as_sent = dimensions is None and not intersections
         self._names = names
-        self._pairs = _Pairs(names)
+        self._codes: dict[int, Coded] = {}  # of pairs
+        self._kept = _Pairs(names, self._codes)
+        self._sent = _Sent(names, self._codes, all_kept=dimensions is None and not intersections)
         self._packed: dict[bytes, bytes] = {}
 
     def __missing__(self, json: bytes) -> _Group | None:
@@ -155,12 +155,12 @@ class _Groups(dict[bytes, _Group | None]):
 
     def _read(self, json: bytes) -> _Group:
         given = (_decode_subgroups(json) if json else None) or {}
-        pairs: list[tuple[str, Any]] = sorted(given.items())
-        if not self._as_sent or JOINT in "".join(given) or not all(map(self._pairs.__contains__, pairs)):
+        try:
+            pairs = tuple(map(self._sent.__getitem__, sorted(given.items())))
+        except KeyError:
             texts = kept_subgroups(given, *self._how)
-            pairs = list(zip(texts[::2], texts[1::2], strict=True))
-        known = [self._pairs[pair] for pair in pairs]
-        return self._names.number_of_pairs(tuple([number for number, _ in known])), chained([code for _, code in known])
+            pairs = tuple(map(self._kept.__getitem__, zip(texts[::2], texts[1::2], strict=True)))
+        return self._names.number_of_pairs(pairs), chained(map(self._codes.__getitem__, pairs))
 
     def packed(self, json: bytes) -> bytes:
         """Return subgroups that can be read, packed."""
@@ -170,13 +170,28 @@ class _Groups(dict[bytes, _Group | None]):
         return packed
 
 
-class _Pairs(dict[tuple[str, str], tuple[int, Coded]]):
-    """Pairs of a dimension and its value, as they are kept: the number of each, see ``Names``, and its code."""
+class _Pairs(dict[tuple[str, str], int]):
+    """The numbers of pairs of a dimension and its value, see ``Names``, as they are kept; their codes are put into ``codes``."""
 
-    def __init__(self, names: Names) -> None:
+    def __init__(self, names: Names, codes: dict[int, Coded]) -> None:
         super().__init__()
-        self._number = names.pair_number
+        self._number, self._codes = names.pair_number, codes
 
-    def __missing__(self, pair: tuple[str, str]) -> tuple[int, Coded]:
-        made = self[pair] = self._number(pair), coded(pair)
-        return made
+    def __missing__(self, pair: tuple[str, str]) -> int:
+        number = self[pair] = self._number(pair)
+        self._codes[number] = coded(pair)
+        return number
+
+
+class _Sent(_Pairs):
+    """The same of those that are kept as they are sent; ``KeyError`` of others."""
+
+    def __init__(self, names: Names, codes: dict[int, Coded], *, all_kept: bool) -> None:
+        super().__init__(names, codes)
+        self._all_kept = all_kept
+
+    def __missing__(self, pair: tuple[str, Any]) -> int:
+        name, value = pair
+        if not self._all_kept or JOINT in name or type(value) is not str or not value:
+            raise KeyError(pair)
+        return super().__missing__(pair)
