@@ -158,7 +158,7 @@ def pack_predictions(arrivals: Arrivals, sources: npt.NDArray[Any], what: Shaped
     heads["form"] = PREDICTION_FORM | flags
     heads["score"] = score
     split_48(heads, "amount", amount)
-    tails = [shapes.tails[code] for code in codes.tolist()]
+    tails = list(map(shapes.tails.__getitem__, codes.tolist()))
     numbers = {i: number(records[i]) for i, (_, flag) in what.claims.items() if flag & VALUED}
     for i, given in numbers.items():
         tails[i] = encode_value(*given) + tails[i]

@@ -50,26 +50,22 @@ class Names:
         self.pairs = Growing([("dimension", "<i8"), ("value", "<i8")])
         self.feature_names: list[list[str]] = [[]]
         self._pairs: dict[tuple[str, str], int] = {}
-        self._subgroups: dict[tuple[int, ...], int] = {(): self.subgroups.add((0, 0))}
-        self._blobs = {b"": 0}
+        self._blobs = {b"": self.add_subgroups(())}
         self._feature_blobs = {b"": 0}
 
     def __len__(self) -> int:
-        return len(self.texts) + len(self._subgroups) + len(self._blobs) + len(self._feature_blobs)
+        return len(self.texts) + len(self.subgroups) + len(self._feature_blobs)
 
     def subgroups_number(self, blob: bytes) -> int:
         """Return the number of packed subgroups, new or known; see ``entries.subgroup_texts``."""
         number = self._blobs.get(blob)
         if number is None:
-            number = self._blobs[blob] = self.number_of_pairs(tuple(map(self.pair_number, subgroup_pairs(blob))))
+            number = self._blobs[blob] = self.add_subgroups(list(map(self.pair_number, subgroup_pairs(blob))))
         return number
 
-    def number_of_pairs(self, pairs: tuple[int, ...]) -> int:
-        """Return the number of subgroups, new or known, by the numbers of their pairs."""
-        number = self._subgroups.get(pairs)
-        if number is None:
-            number = self._subgroups[pairs] = self.subgroups.add((self.members.extend(pairs), len(pairs)))
-        return number
+    def add_subgroups(self, pairs: Sequence[int]) -> int:
+        """Return a new number for subgroups, by the numbers of their pairs: the same subgroups may have several."""
+        return self.subgroups.add((self.members.extend(pairs), len(pairs)))
 
     def pair_number(self, pair: tuple[str, str]) -> int:
         """Return the number of a dimension and its value, new or known."""

@@ -96,9 +96,9 @@ class Intake:
         """Decode messages of one kind, and refuse what is no record of it."""
         kind = read.kind
         bulk = decode_many(read.values, kind, self._limits, raw=RAW if kind is Prediction else (), usual=USUAL[kind])
-        message, element, kinds = bulk.messages, bulk.elements, frozenset(map(type, bulk.records))
+        message, element = bulk.messages, bulk.elements
         number, batch, offset, kafka_ms = (column[message] for column in read[2:])
-        arrivals = Arrivals(bulk.records, bulk.raws, order_of(number, element), batch, offset, element, kafka_ms, kinds)
+        arrivals = Arrivals(bulk.records, bulk.raws, order_of(number, element), batch, offset, element, kafka_ms, bulk.kinds)
         doubtful = self._doubtful(arrivals, kind)
         if doubtful:
             records = list(bulk.records)

@@ -156,11 +156,11 @@ class _Groups(dict[bytes, _Group | None]):
     def _read(self, json: bytes) -> _Group:
         given = (_decode_subgroups(json) if json else None) or {}
         try:
-            pairs = tuple(map(self._sent.__getitem__, sorted(given.items())))
+            pairs = list(map(self._sent.__getitem__, sorted(given.items())))
         except KeyError:
             texts = kept_subgroups(given, *self._how)
-            pairs = tuple(map(self._kept.__getitem__, zip(texts[::2], texts[1::2], strict=True)))
-        return self._names.number_of_pairs(pairs), chained(map(self._codes.__getitem__, pairs))
+            pairs = list(map(self._kept.__getitem__, zip(texts[::2], texts[1::2], strict=True)))
+        return self._names.add_subgroups(pairs), chained(map(self._codes.__getitem__, pairs))
 
     def packed(self, json: bytes) -> bytes:
         """Return subgroups that can be read, packed."""

@@ -29,6 +29,7 @@ class Bulk(NamedTuple):
     raws: list[bytes]
     messages: npt.NDArray[np.int64]  # position of the record's message, shape (n,)
     elements: npt.NDArray[np.int64]  # its index in the message, shape (n,)
+    kinds: frozenset[type[Any]]  # of the records
 
 
 class How(NamedTuple):
@@ -71,11 +72,13 @@ def decode_many(
     how = How(kind, limits, raw, usual)
     records = _together(values, how)
     if records is not None:
-        return Bulk(records, list(values), np.arange(len(values)), np.zeros(len(values), dtype=np.int64))  # type: ignore[arg-type]
+        kinds = frozenset(map(type, records[:1]))  # one decoder made them
+        return Bulk(records, list(values), np.arange(len(values)), np.zeros(len(values), dtype=np.int64), kinds)  # type: ignore[arg-type]
     found: list[tuple[Any, bytes, int, int]] = []
     _decode(values, 0, len(values), how, found)
     places = np.array([place for _, _, *place in found], dtype=np.int64).reshape(-1, 2)
-    return Bulk([record for record, *_ in found], [raw for _, raw, *_ in found], places[:, 0], places[:, 1])
+    records = [record for record, *_ in found]
+    return Bulk(records, [raw for _, raw, *_ in found], places[:, 0], places[:, 1], frozenset(map(type, records)))
 
 
 def held_by(kinds: Collection[type[Any]], names: Sequence[str]) -> list[str]:
@@ -84,7 +87,7 @@ def held_by(kinds: Collection[type[Any]], names: Sequence[str]) -> list[str]:
     >>> from schemas.outcome import Outcome
     >>> usual = ("request_id", "timestamp", "true_label")
     >>> bulk = decode_many([b'{"request_id": "a", "timestamp": 0, "true_label": 1}'], Outcome, usual=usual)
-    >>> held_by(set(map(type, bulk.records)), ["true_label", "cost"]), bulk.records[0].cost
+    >>> held_by(bulk.kinds, ["true_label", "cost"]), bulk.records[0].cost
     (['true_label'], None)
     """
     return [name for name in names if any(name not in getattr(kind, "LEFT_OUT", ()) for kind in kinds)]
@@ -132,9 +135,10 @@ def joined_lines(values: Sequence[bytes | None], max_bytes: int) -> Lines | None
     JSON knows no line break in a string, and after the ``}`` of an inner object no ``{`` without a comma: so where every message begins
     with one and ends with the other, no value spans two messages, and as many values as messages means one in each.
     """
-    if None in values:
+    try:
+        sizes = np.fromiter(map(len, values), np.int64, len(values))  # type: ignore[arg-type]
+    except TypeError:  # one is None
         return None
-    sizes = np.fromiter(map(len, values), np.int64, len(values))  # type: ignore[arg-type]  # none is None
     if not sizes.min(initial=1) or sizes.max(initial=0) > max_bytes:
         return None
     lines = b"\n".join(values)  # type: ignore[arg-type]
