@@ -125,17 +125,21 @@ class RowsBuilder:
         parts = [part[name] if name in part else np.full(len(part["order"]), absent, dtype=dtype) for part in self._parts]
         return np.concatenate(parts, dtype=dtype, casting="unsafe")
 
-    def _groups(self, columns: Mapping[str, Column]) -> tuple[Ints, dict[int, str]]:
+    def _groups(self, columns: Mapping[str, Column]) -> tuple[Ints, list[str]]:
         """Return a number for each row such that rows of one message share it, in the order of messages; and each number's model."""
         model = columns.get("model", np.zeros(len(columns["order"]), dtype=np.int64))
         used, _, code = unique(model, len(self._names.texts))
-        texts = [self._names.texts[number] for number in used.tolist()]
-        ranked = sorted(range(len(texts)), key=texts.__getitem__)
-        rank = np.empty(len(texts), dtype=np.int64)
-        rank[ranked] = np.arange(len(texts))
+        texts, rank = self._ranked(used)
         parts = -(-len(self._origins) // _MAX_ORIGINS)  # more than one: more source partitions than a message can number
-        number = rank[code] * parts + columns["origin"] // _MAX_ORIGINS
-        return number, {at * parts + part: texts[i] for at, i in enumerate(ranked) for part in range(parts)}
+        return rank[code] * parts + columns["origin"] // _MAX_ORIGINS, [text for text in texts for _ in range(parts)]
+
+    def _ranked(self, numbers: Ints) -> tuple[list[str], Ints]:
+        """Return the texts of some numbers in their order, and where each number's own stands there."""
+        texts = [self._names.texts[number] for number in numbers.tolist()]
+        order = sorted(range(len(texts)), key=texts.__getitem__)
+        rank = np.empty(len(texts), dtype=np.int64)
+        rank[order] = np.arange(len(texts))
+        return [texts[i] for i in order], rank
 
     def _messages(self, models: Sequence[str], columns: Mapping[str, Column], starts: Ints) -> list[Rows]:
         """Return the messages of rows in their order; ``starts`` as of ``stretches.distinct``."""
@@ -174,16 +178,18 @@ class RowsBuilder:
         owner = np.repeat(np.arange(len(count)), count)  # of each pair, which of those used
         code = texts.add(distinct(names.pairs.column("value")[pair], np.searchsorted(owner, used.starts)), most=None)
         number, _, dimension = unique(names.pairs.column("dimension")[pair], len(names.texts))
-        made, _, column = unique(stretch_of(used.starts)[owner] * len(number) + dimension, len(out) * len(number))
-        message = made // len(number)  # of each column: one for each message and dimension in it
+        titles, rank = self._ranked(number)
+        made, _, column = unique(stretch_of(used.starts)[owner] * len(titles) + rank[dimension], len(out) * len(titles))
+        message = made // len(titles)  # of each column: one for each message and dimension in it, in the order of the dimensions' names
         sizes, rows = np.diff(used.starts)[message], np.diff(starts)[message]
         begin = np.cumsum(sizes) - sizes - used.starts[message]
         table = np.zeros(int(sizes.sum()), dtype="<u4")  # by column, and which of those used in its message
         table[begin[column] + owner] = code
         data = table[np.repeat(begin, rows) + used.which[ranges(starts[message], rows)]].tobytes()
-        titles = [names.texts[at] for at in number[made % len(number)].tolist()]
-        for i, title, end, n in sorted(zip(message.tolist(), titles, np.cumsum(rows).tolist(), rows.tolist(), strict=True)):
-            out[i][title] = data[4 * (end - n) : 4 * end]
+        ends = np.cumsum(rows)
+        bounds = zip((4 * (ends - rows)).tolist(), (4 * ends).tolist(), strict=True)
+        for i, title, (first, end) in zip(message.tolist(), (made % len(titles)).tolist(), bounds, strict=True):
+            out[i][titles[title]] = data[first:end]
         return out
 
     def _features(self, columns: Mapping[str, Column], texts: dict[str, int]) -> dict[str, bytes]:
@@ -254,6 +260,8 @@ def _pack(name: str, column: Column, starts: Ints) -> _Packed:
 def _cut(starts: Ints, columns: Mapping[str, Column], max_rows: int) -> Ints:
     """Return where messages start, and the number of rows: what is longer is cut between source messages, as late as its length allows."""
     more: list[int] = []
+    if np.diff(starts).max() <= max_rows:
+        return starts
     for begin, end in pairwise(starts.tolist()):
         if end - begin > max_rows:
             origin, offset = columns["origin"][begin:end], columns["offset"][begin:end]
