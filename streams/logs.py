@@ -3,7 +3,6 @@
 import gzip
 import json
 import math
-import sys
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,15 +12,17 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 from msgspec import Meta
 
-from schemas.bulk import joined_lines
+from detectors.fixed import Ints
 from schemas.fields import epoch_ms
 
 UNREADABLE = -(2**62)  # sorts first; the joiner says what is wrong with it
 _READABLE = 2**62  # ms; times are less, before or after 1970
 _BLOCK = 8_192  # lines that are decoded together
+_PART = 1 << 18  # bytes that are looked through together
+_BREAK, _OPEN, _CLOSE = b"\n{}"
+_BLANK = np.frombuffer(b" \t\r\v\f", np.uint8)
 
 _IDS = {"request_id", "model_id", "model_version", "incident_id", "unit", "alert_key", "by"}
 _TIMES = {"timestamp", "at"}
@@ -35,15 +36,36 @@ class ReplayError(Exception):
 
 @dataclass
 class Log:
-    """Records of a file in its order.
+    """Records of a file, n of them, each a line of its text; they are taken out of it when they are asked for.
 
-    ``times`` are event times in epoch ms, shape (n,); of an array of records the earliest. ``numbers``, shape (n,), are the lines' (of
-    Parquet: the rows') numbers in the file, from 0.
+    ``begins`` and ``ends`` are where in the text they stand, ``times`` event times in epoch ms, of an array of records the earliest, and
+    ``numbers`` the lines' (of Parquet: the rows') numbers in the file, from 0. All of shape (n,).
+
+    >>> log = log_of([b'{"timestamp": 7}', b'{"timestamp": 5}']).ordered("bytes")
+    >>> log.times.tolist(), log.lines
+    ([5, 7], [b'{"timestamp": 5}', b'{"timestamp": 7}'])
     """
 
-    lines: list[bytes]
-    times: npt.NDArray[np.int64]
-    numbers: npt.NDArray[np.int64]
+    text: bytes
+    begins: Ints
+    ends: Ints
+    times: Ints
+    numbers: Ints
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    @property
+    def lines(self) -> list[bytes]:
+        """All records, in their order."""
+        return self.between(0, len(self))
+
+    def between(self, first: int, last: int) -> list[bytes]:
+        """Return some records that follow each other: from the first one to before the last."""
+        begins, ends = self.begins[first:last], self.ends[first:last]
+        if len(begins) and (begins[1:] == ends[:-1] + 1).all():  # as they stand in the file
+            return self.text[begins[0] : ends[-1]].split(b"\n")
+        return [self.text[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
 
     def ordered(self, ties: Literal["bytes", "place"]) -> "Log":
         """Return the log in order of time; records of equal time in that of their bytes, or of their place in the file."""
@@ -51,11 +73,14 @@ class Log:
         if ties == "bytes":
             times = self.times[order]
             starts = np.flatnonzero(np.concatenate(([True], times[1:] != times[:-1]))) if len(times) else np.zeros(0, dtype=np.intp)
-            ends = np.append(starts[1:], len(times))
-            several = ends - starts > 1
-            for start, end in zip(starts[several].tolist(), ends[several].tolist(), strict=True):
-                order[start:end] = sorted(order[start:end].tolist(), key=self.lines.__getitem__)
-        return Log([self.lines[number] for number in order.tolist()], self.times[order], self.numbers[order])
+            stops = np.append(starts[1:], len(times))
+            several = stops - starts > 1
+            for start, stop in zip(starts[several].tolist(), stops[several].tolist(), strict=True):
+                order[start:stop] = sorted(order[start:stop].tolist(), key=self._line)
+        return Log(self.text, self.begins[order], self.ends[order], self.times[order], self.numbers[order])
+
+    def _line(self, at: int) -> bytes:
+        return self.text[self.begins[at] : self.ends[at]]
 
 
 class _Timed(msgspec.Struct, gc=False):
@@ -64,7 +89,7 @@ class _Timed(msgspec.Struct, gc=False):
 
 
 _decode_one: Callable[[bytes], _Timed] = msgspec.json.Decoder(_Timed).decode
-_decode_lines: Callable[[bytes], list[_Timed]] = msgspec.json.Decoder(_Timed).decode_lines
+_decode_lines: Callable[[memoryview], list[_Timed]] = msgspec.json.Decoder(_Timed).decode_lines
 _decode_many: Callable[[bytes], list[_Timed]] = msgspec.json.Decoder(list[_Timed]).decode
 
 
@@ -78,33 +103,36 @@ def read_log(path: Path) -> Log:
 
     """
     try:
-        lines, numbers = _parquet(path) if path.suffix == ".parquet" else _json_lines(path)
+        if path.suffix == ".parquet":
+            return log_of(_parquet(path))
+        text = path.read_bytes()
+        return _log(gzip.decompress(text) if path.suffix == ".gz" and text else text)
     except FileNotFoundError:
         raise ReplayError(f"expected a log at {path}, found no file; give the path of a .jsonl, .jsonl.gz or .parquet file") from None
     except (OSError, EOFError, ValueError, TypeError, NotImplementedError, zlib.error) as error:
         raise ReplayError(f"expected {path} to be JSON lines, gzip or Parquet by its name, got: {error}") from None
-    return Log(lines, times_of(lines), numbers)
 
 
 def log_of(lines: list[bytes]) -> Log:
-    """Return records as a log of their own, numbered by their places."""
-    return Log(lines, times_of(lines), np.arange(len(lines), dtype=np.int64))
+    """Return records, none with a line break in it, as a log of their own, numbered by their places."""
+    return _log(b"\n".join(lines))
 
 
-def _json_lines(path: Path) -> tuple[list[bytes], npt.NDArray[np.int64]]:
-    data = path.read_bytes()
-    if path.suffix == ".gz" and data:
-        data = gzip.decompress(data)
-    lines = data.removeprefix(_BOM).split(b"\n")
-    if not lines[-1]:
-        lines.pop()
-    if all(lines) and not any(map(bytes.isspace, lines)):
-        return lines, np.arange(len(lines))
-    numbers = [number for number, line in enumerate(lines) if line and not line.isspace()]
-    return [lines[number] for number in numbers], np.array(numbers, dtype=np.int64)
+def _log(text: bytes) -> Log:
+    codes = np.frombuffer(text, np.uint8)
+    first = len(_BOM) if text.startswith(_BOM) else 0
+    parts = range(0, len(codes), _PART)
+    breaks = np.concatenate([np.zeros(0, dtype=np.int64), *(at + np.flatnonzero(codes[at : at + _PART] == _BREAK) for at in parts)])
+    begins, ends = np.append(first, breaks + 1), np.append(breaks, len(text))
+    numbers = np.flatnonzero(ends > begins)
+    perhaps = numbers[np.isin(codes[begins[numbers]], _BLANK)].tolist()
+    blank = [number for number in perhaps if text[begins[number] : ends[number]].isspace()]
+    numbers = np.setdiff1d(numbers, blank, assume_unique=True)
+    begins, ends = begins[numbers], ends[numbers]
+    return Log(text, begins, ends, _times(text, begins, ends), numbers)
 
 
-def _parquet(path: Path) -> tuple[list[bytes], npt.NDArray[np.int64]]:
+def _parquet(path: Path) -> list[bytes]:
     import pyarrow as pa  # noqa: PLC0415  # heavy: only where a Parquet file is read
     import pyarrow.parquet as pq  # noqa: PLC0415
 
@@ -112,7 +140,7 @@ def _parquet(path: Path) -> tuple[list[bytes], npt.NDArray[np.int64]]:
     for batch in pq.ParquetFile(path).iter_batches():
         rows = pa.table({name: _plain(pa, batch.column(name)) for name in batch.schema.names}).to_pylist(maps_as_pydicts="strict")
         lines += [_line({name: _field(name, value) for name, value in row.items() if value is not None}) for row in rows]
-    return lines, np.arange(len(lines))
+    return lines
 
 
 def _plain(pa: Any, column: Any) -> Any:
@@ -147,27 +175,24 @@ def _finite(value: Any) -> bool:
     return not isinstance(value, float) or math.isfinite(value)
 
 
-def times_of(lines: list[bytes]) -> npt.NDArray[np.int64]:
-    """Return the event times of records, shape (n,): many lines in one call, and one by one where that does not go.
-
-    >>> times_of([b'{"timestamp": 5}', b"{", b'[{"timestamp": "1970-01-01T00:00:01Z"}, {"at": 7}]']).tolist() == [5, UNREADABLE, 7]
-    True
-    """
-    blocks = (lines[begin : begin + _BLOCK] for begin in range(0, len(lines), _BLOCK))
-    return np.concatenate([np.zeros(0, dtype=np.int64), *map(_times, blocks)])
+def _times(text: bytes, begins: Ints, ends: Ints) -> Ints:
+    """Return the event times of records: many lines in one call, and one by one where that does not go."""
+    blocks = (_block_times(text, begins[at : at + _BLOCK], ends[at : at + _BLOCK]) for at in range(0, len(begins), _BLOCK))
+    return np.concatenate([np.zeros(0, dtype=np.int64), *blocks])
 
 
-def _times(lines: list[bytes]) -> npt.NDArray[np.int64]:
-    joined = joined_lines(lines, sys.maxsize)
-    try:
-        records = [] if joined is None else _decode_lines(joined.lines)
-        if len(records) == len(lines):
-            times = np.array([record.timestamp for record in records], dtype=np.int64)
-            if (np.abs(times) < _READABLE).all():
-                return times
-    except (msgspec.MsgspecError, RecursionError, ValueError, TypeError, OverflowError):
-        pass  # one of them cannot be read, or its time is no number
-    return np.array([_time(line) for line in lines], dtype=np.int64)
+def _block_times(text: bytes, begins: Ints, ends: Ints) -> Ints:
+    codes = np.frombuffer(text, np.uint8)
+    if (codes[begins] == _OPEN).all() and (codes[ends - 1] == _CLOSE).all():  # see ``schemas.bulk.joined_lines``
+        try:
+            records = _decode_lines(memoryview(text)[begins[0] : ends[-1]])
+            if len(records) == len(begins):
+                times = np.array([record.timestamp for record in records], dtype=np.int64)
+                if (np.abs(times) < _READABLE).all():
+                    return times
+        except (msgspec.MsgspecError, RecursionError, ValueError, TypeError, OverflowError):
+            pass  # one of them cannot be read, or its time is no number
+    return np.array([_time(text[begin:end]) for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)], dtype=np.int64)
 
 
 def _time(line: bytes) -> int:

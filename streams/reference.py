@@ -23,7 +23,7 @@ from schemas.policy_models import FAMILIES, BaselinePolicy, ModelPolicy, WatchPo
 from schemas.reference import Reference
 from schemas.scored import Kind, Rows
 from streams.logs import Log, ReplayError, log_of, read_log
-from streams.replay import chunks
+from streams.replay_join import chunks
 
 _NEVER = 1e9  # days until a baseline would be frozen
 _SECOND_MS = 1_000
@@ -89,7 +89,7 @@ def _logs(files: tuple[Path, ...], model_id: str, version: str | None) -> tuple[
     """Return the logs, and whether the version is named in them."""
     read = [read_log(path) for path in files]
     for path, log in zip(files, read, strict=True):
-        if not len(log.lines):
+        if not len(log):
             raise ReplayError(f"{path}: expected records, the file is empty")
     if len(read) == 2:
         return dict(zip(("predictions", "outcomes"), read, strict=True)), True

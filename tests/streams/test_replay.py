@@ -10,7 +10,7 @@ from schemas.codec import Reason, encode
 from schemas.control import Control, ControlType
 from schemas.findings import to_json
 from schemas.policy import parse_policy
-from streams import replay as replay_module
+from streams import replay_join
 from streams.replay import Replayed, replay
 
 NOW_MS = START_MS + 400 * DAY_MS
@@ -65,7 +65,8 @@ def test_the_size_of_a_chunk_makes_no_difference(tmp_path, changed, monkeypatch)
     options = {"policy": QUICK, "control": write_lines(tmp_path / "control.jsonl", [decision])}
     before = run(tmp_path, *changed, **options)
     assert before.events
-    monkeypatch.setattr(replay_module, "CHUNK", 37)
+    monkeypatch.setattr(replay_join, "CHUNK", 37)
+    monkeypatch.setattr(replay_join, "STEP", 74)
     assert told(run(tmp_path, *changed, **options)) == told(before)
 
 
@@ -141,6 +142,23 @@ def test_control_records_take_effect_at_their_time(tmp_path, changed):
     assert "error" not in {event.data.metric for event in found.events}
     assert "error" in {event.data.metric for event in run(tmp_path, made, known, policy=QUICK).events}
     assert [(letter.topic, letter.offset) for letter in found.dead_letters] == [("control", 1)]
+
+
+def test_two_processes_give_the_same_bytes_as_one(tmp_path, changed):
+    made, known = changed
+    odd = [prediction("a", START_MS, 0.5)] * 2 + [b"{", [prediction("b", START_MS, 2.0), prediction("b", START_MS, 0.5)]]
+    decision = msgspec.json.decode(encode(Control(type=ControlType.ACK, by="test", at=START_MS + 5 * DAY_MS, incident_id="x", body={})))
+    options = {"policy": QUICK, "control": write_lines(tmp_path / "control.jsonl", [decision, b"}"])}
+    seen: dict[bool, list[tuple[int, int]]] = {False: [], True: []}
+    one, two = (
+        run(tmp_path, [*made, *odd], [*known, b"x"], two=two, progress=lambda *at, two=two: seen[two].append(at), **options)
+        for two in (False, True)
+    )
+    assert told(one) == told(two)
+    assert (one.audit, one.watch.head_state()) == (two.audit, two.watch.head_state())
+    assert seen[False] == seen[True]
+    assert len(one.dead_letters) == 4
+    assert one.events
 
 
 def test_progress_ends_at_the_number_of_records(tmp_path, changed):

@@ -176,9 +176,11 @@ ODD_LINES = [
 def test_times_of_many_lines_are_those_of_each(lines):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(logs, "_BLOCK", 7)
-        assert logs.times_of(lines).tolist() == list(map(logs._time, lines))
+        patch.setattr(logs, "_PART", 16)
+        log = logs.log_of(lines)
+    assert (log.lines, log.times.tolist()) == (lines, list(map(logs._time, lines)))
 
 
 def test_ordinary_lines_are_read_together(monkeypatch):
     monkeypatch.setattr(logs, "_time", lambda _: pytest.fail("one by one"))
-    assert logs.times_of(LINES).tolist() == [0, 5, -7, 2**61]
+    assert logs.log_of(LINES).times.tolist() == [0, 5, -7, 2**61]
