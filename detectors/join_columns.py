@@ -61,20 +61,39 @@ def join_usual(packed: Frames, logs: Logs, contexts: Contexts, builder: RowsBuil
     """
     first = logs.sizes == 0
     where = np.flatnonzero(first)
+    add_first(packed, where, contexts, builder)
+    if packed.made is not None:
+        met, labels = _with_label(logs, np.flatnonzero(~first & (packed.made.flags & VALUED == 0)))
+        add_met_label(packed, met, labels, contexts, builder)
+        first[met] = True
+    elif packed.label is not None:
+        met, made = _with_prediction(logs, np.flatnonzero(~first & (packed.label >= 0)), contexts)
+        add_met_prediction(packed, met, made, contexts, builder)
+        first[met] = True
+    return [Unusual(i, logs[i]) for i in np.flatnonzero(~first).tolist()]
+
+
+def add_first(packed: Frames, where: Ints, contexts: Contexts, builder: RowsBuilder) -> None:
+    """Add the rows of arrivals, some of those that were packed, that are the first of their requests."""
     if packed.made is not None:
         _add_predictions(packed, where, packed.made.pick(where), contexts, builder)
-        met, known_at, true = _with_label(logs, np.flatnonzero(~first & (packed.made.flags & VALUED == 0)))
+    elif packed.label is not None:
+        _add(builder, packed, where, {"status": np.full(len(where), _WAITING)})
+
+
+def add_met_label(packed: Frames, met: Ints, labels: tuple[Ints, Ints], contexts: Contexts, builder: RowsBuilder) -> None:
+    """Add the rows of predictions that meet a label and nothing else; ``labels``: since when they are known, and 0 or 1."""
+    if packed.made is not None:
         made = packed.made.pick(met)  # it waits no more; the prediction; the label
         _add(builder, packed, met, {"status": np.full(len(met), _WAITING), "count": np.full(len(met), -1)})
         _add_predictions(packed, met, made, contexts, builder)
-        _add(builder, packed, met, _label_rows(made, known_at, true, contexts))
-        first[met] = True
-    elif packed.label is not None:
-        _add(builder, packed, where, {"status": np.full(len(where), _WAITING)})
-        met, made = _with_prediction(logs, np.flatnonzero(~first & (packed.label >= 0)), contexts)
+        _add(builder, packed, met, _label_rows(made, *labels, contexts))
+
+
+def add_met_prediction(packed: Frames, met: Ints, made: Made, contexts: Contexts, builder: RowsBuilder) -> None:
+    """Add the rows of labels that meet a prediction and nothing else."""
+    if packed.label is not None:
         _add(builder, packed, met, _label_rows(made, packed.arrivals.at_ms[met], packed.label[met], contexts))
-        first[met] = True
-    return [Unusual(i, logs[i]) for i in np.flatnonzero(~first).tolist()]
 
 
 Form = tuple[tuple[int, ...], int]
@@ -107,10 +126,10 @@ def _with_prediction(logs: Logs, where: Ints, contexts: Contexts) -> tuple[Ints,
     return met[readable], made.pick(readable)
 
 
-def _with_label(logs: Logs, where: Ints) -> tuple[Ints, Ints, Ints]:
-    """Return which of some predictions meet nothing but a label, since when it is known, and the label."""
+def _with_label(logs: Logs, where: Ints) -> tuple[Ints, tuple[Ints, Ints]]:
+    """Return which of some predictions meet nothing but a label; since when it is known, and the label."""
     met, head = _met_alone(logs, where, LABEL_HEAD, ((LABEL_FORM,), 0xFE))
-    return met, read_48(head, "at"), head["form"].astype(np.int64) & 1
+    return met, (read_48(head, "at"), head["form"].astype(np.int64) & 1)
 
 
 def _add_predictions(packed: Frames, where: Ints, made: Made, contexts: Contexts, builder: RowsBuilder) -> None:

@@ -9,7 +9,7 @@ It takes two steps, with the pending table between them: ``prepare`` reads, chec
 What comes out is the same whenever the same source records are joined again, in whatever batches.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,7 @@ import numpy as np
 from detectors.bulk_packing import Frames, pack_outcomes, pack_predictions, shaped
 from detectors.contexts import UNREADABLE, Contexts
 from detectors.intake import Intake, Messages, Refused, SourceBatch, order_of, refuse
-from detectors.join_columns import join_usual
+from detectors.join_columns import Unusual, join_usual
 from detectors.join_rows import Row
 from detectors.join_rule import rule
 from detectors.keys import Keys, PlainKeys
@@ -179,20 +179,31 @@ class Joiner:
         """
         if len(logs) != len(prepared.lookups):
             raise ValueError(f"expected {len(prepared.lookups)} answers of the pending table, got {len(logs)}")
+        begin = 0
+
+        def rows_of(packed: Frames, builder: RowsBuilder) -> list[Unusual]:
+            nonlocal begin
+            begin += len(packed.frames)
+            return join_usual(packed, logs.part(begin - len(packed.frames), begin), prepared.contexts, builder)
+
+        return self.assemble(prepared, rows_of)
+
+    def assemble(self, prepared: Prepared, rows_of: Callable[[Frames, RowsBuilder], list[Unusual]]) -> Joined:
+        """Put the rows together.
+
+        ``rows_of`` is called for all frames in their order; it adds the rows of the usual ones among arrivals, and returns the others.
+        """
         builder = RowsBuilder(prepared.origins, prepared.contexts.names, self._max_rows)
         refused = list(prepared.refused)
-        begin = 0
         for packed in prepared.packed:
-            end = begin + len(packed.frames)
             arrivals = packed.arrivals
-            for i, log in join_usual(packed, logs.part(begin, end), prepared.contexts, builder):
+            for i, log in rows_of(packed, builder):
                 order, batch, offset, element = arrivals.place(i)
                 rows, fault = _apply(log, element)
                 if fault is None:
                     builder.add(order, batch, offset, element, rows)
                 else:
                     refused.append(Refused(order, batch, offset, int(arrivals.kafka_ms[i]), arrivals.raws[i], fault))
-            begin = end
         refused.sort(key=lambda each: each.order)
         for each in refused:
             builder.add(each.order, each.batch, each.offset, each.fault.index, [_DEAD_LETTER])

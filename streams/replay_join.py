@@ -12,8 +12,7 @@ import msgspec
 import numpy as np
 
 from detectors.intake import SourceBatch
-from detectors.joiner import Joiner
-from detectors.pending import DictTable
+from detectors.local_join import LocalJoin
 from schemas.dead_letter import DeadLetter
 from schemas.fields import FIRST_MS, LAST_MS
 from schemas.policy import Policy
@@ -74,10 +73,9 @@ def join(files: Files, policy: Policy, started_ms: int) -> Iterator[Step]:
     if files.control is not None:
         logs["control"] = read_log(files.control).ordered(ties="place")
     yield Begun(sum(len(log) for log in logs.values()), _first_ms(logs))
-    joiner, table = Joiner(policy, None), DictTable()
+    local = LocalJoin(policy)
     for batches, high_ms in chunks(logs, started_ms):
-        prepared = joiner.prepare(batches)
-        joined = joiner.finish(prepared, table.exchange_now(prepared.lookups))
+        joined = local.join(batches)
         yield from joined.rows
         if high_ms is not None:
             yield Tick(dict.fromkeys(TIMED, 1), [(origin(name), high_ms) for name in TIMED])

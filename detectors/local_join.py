@@ -1,0 +1,131 @@
+"""The join of logs in one process, without a pending table of bytes: for replay.
+
+It gives what ``Joiner`` gives with ``detectors.pending.DictTable``. A request's first record is kept as a number, and what the usual rows
+need of it in columns; so where a prediction and a label meet, and nothing else has come, no log is written or read. Where anything
+else comes the request's log is made of the frames that came, and from then on the rule goes by that.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from detectors.bulk_packing import Frames, Made
+from detectors.contexts import Contexts
+from detectors.entries import LEAST_48, MOST_48, VALUED
+from detectors.fixed import Ints
+from detectors.intake import SourceBatch
+from detectors.join_columns import Unusual, add_first, add_met_label, add_met_prediction
+from detectors.joiner import Joined, Joiner
+from detectors.pending import LARGEST_FRAME, DictTable, Lookups
+from detectors.scored_rows import RowsBuilder
+from schemas.policy import Policy
+
+Bools = npt.NDArray[np.bool_]
+
+_ALONE, _LOGGED = -1, -2  # of a request's first record: nothing has met it; its request has a log
+_PREDICTION, _LABEL, _OTHER = 0, 1, 2
+_FIELDS = [
+    *(("kind", "u1"), ("label", "u1"), ("epoch", "<u4"), ("met", "<i8")),
+    *(("at", "<i8"), ("score", "<f8"), ("flags", "<i8"), ("amount", "<i8"), ("context", "<i8")),
+]
+
+
+class LocalJoin:
+    """Joins predictions with their outcomes, once each.
+
+    Parameters
+    ----------
+    policy
+        As of ``Joiner``.
+
+    Examples
+    --------
+    >>> from schemas.scored import Origin
+    >>> made = b'{"request_id": "a", "model_id": "m", "model_version": "1", "timestamp": 5, "score": 0.9}'
+    >>> known = b'{"request_id": "a", "timestamp": 9, "true_label": 1}'
+    >>> joined = LocalJoin(Policy()).join([
+    ...     SourceBatch(Origin("predictions", "x", 0), [0], [5], [made]),
+    ...     SourceBatch(Origin("outcomes", "y", 0), [0], [9], [known]),
+    ... ])
+    >>> [(rows.model_id, rows.n, rows.column("kind").tolist()) for rows in joined.rows]
+    [('m', 2, [1, 2])]
+
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        self._joiner = Joiner(policy, None)
+        self._first: dict[bytes, int] = {}  # the number of each request's first record
+        self._frames: list[bytes] = []  # by number
+        self._rows = np.empty(1 << 16, dtype=_FIELDS)  # by number; room for more than there are
+        self._table = DictTable()  # of requests that are not usual
+        self._contexts: Contexts | None = None
+        self._epoch = 0  # of the contexts: records of another one are not usual
+
+    def join(self, batches: Sequence[SourceBatch]) -> Joined:
+        """Join batches; see ``Joiner.prepare`` and ``Joiner.finish``."""
+        prepared = self._joiner.prepare(batches)
+        if prepared.contexts is not self._contexts:
+            self._contexts, self._epoch = prepared.contexts, self._epoch + 1
+        keys, begin = prepared.lookups.keys, 0
+
+        def rows_of(packed: Frames, builder: RowsBuilder) -> list[Unusual]:
+            nonlocal begin
+            begin += len(packed.frames)
+            return self._meet(packed, keys[begin - len(packed.frames) : begin], prepared.contexts, builder)
+
+        return self._joiner.assemble(prepared, rows_of)
+
+    def _meet(self, packed: Frames, keys: list[bytes], contexts: Contexts, builder: RowsBuilder) -> list[Unusual]:
+        """Add the rows of the usual ones among some arrivals; return the others, with their logs."""
+        n, begin = len(keys), len(self._frames)
+        large = self._keep(packed)
+        number = np.arange(begin, begin + n)
+        first = np.fromiter(map(self._first.setdefault, keys, range(begin, begin + n)), np.int64, n)
+        alone = (first == number) & ~large
+        met = np.flatnonzero(first != number)
+        met = met[self._usual(first[met], number[met])]
+        theirs = self._rows[first[met]]
+        self._rows["met"][first[met]] = number[met]
+        add_first(packed, np.flatnonzero(alone), contexts, builder)
+        if packed.made is None:
+            made = Made(theirs["at"], theirs["score"], theirs["flags"], theirs["amount"], theirs["context"], [])
+            add_met_prediction(packed, met, made, contexts, builder)
+        else:
+            add_met_label(packed, met, (theirs["at"], theirs["label"].astype(np.int64)), contexts, builder)
+        alone[met] = True
+        return [Unusual(i, self._log(keys[i], int(first[i]), begin + i)) for i in np.flatnonzero(~alone).tolist()]
+
+    def _keep(self, packed: Frames) -> Bools:
+        """Keep what is needed of arrivals; return which of them no log can hold."""
+        begin, n = len(self._frames), len(packed.frames)
+        self._frames += packed.frames
+        if len(self._frames) > len(self._rows):
+            self._rows = np.concatenate([self._rows, np.empty(max(n, begin), dtype=_FIELDS)])
+        rows, at = self._rows[begin : begin + n], packed.arrivals.at_ms
+        rows["met"], rows["epoch"], rows["at"] = _ALONE, self._epoch, at
+        if packed.made is not None:
+            rows["kind"] = np.where((packed.made.flags & VALUED == 0) & (at >= LEAST_48) & (at <= MOST_48), _PREDICTION, _OTHER)
+            for name in ("score", "flags", "amount", "context"):
+                rows[name] = getattr(packed.made, name)
+        elif packed.label is not None:
+            rows["kind"] = np.where(packed.label >= 0, _LABEL, _OTHER)
+            rows["label"] = np.maximum(packed.label, 0)
+        large: Bools = np.fromiter(map(len, packed.frames), np.int64, n) > LARGEST_FRAME
+        rows["kind"][large] = _OTHER
+        return large
+
+    def _usual(self, first: Ints, number: Ints) -> Ints:
+        """Return which of some records are a prediction and a label that meet, and the only ones of their request."""
+        theirs, mine = self._rows[first], self._rows[number]
+        pair = (theirs["kind"] + mine["kind"] == _PREDICTION + _LABEL) & (theirs["met"] == _ALONE) & (theirs["epoch"] == mine["epoch"])
+        _, which, count = np.unique(first, return_inverse=True, return_counts=True)
+        return np.flatnonzero(pair & (count[which] == 1))
+
+    def _log(self, key: bytes, first: int, number: int) -> bytes | None:
+        """Return a request's log up to its newest record; None: it is full."""
+        met = int(self._rows["met"][first])
+        numbers = [number] if met == _LOGGED or first == number else [first, number] if met == _ALONE else [first, met, number]
+        self._rows["met"][first] = _LOGGED
+        frames = [self._frames[each] for each in numbers]
+        return list(self._table.exchange_now(Lookups([key] * len(frames), frames, [0] * len(frames))))[-1]
