@@ -6,6 +6,7 @@ else comes the request's log is made of the frames that came, and from then on t
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,12 +24,11 @@ from schemas.policy import Policy
 
 Bools = npt.NDArray[np.bool_]
 
+_ROOM = 1 << 16
 _ALONE, _LOGGED = -1, -2  # of a request's first record: nothing has met it; its request has a log
 _PREDICTION, _LABEL, _OTHER = 0, 1, 2
-_FIELDS = [
-    *(("kind", "u1"), ("label", "u1"), ("epoch", "<u4"), ("met", "<i8")),
-    *(("at", "<i8"), ("score", "<f8"), ("flags", "<i8"), ("amount", "<i8"), ("context", "<i8")),
-]
+_FIELDS: dict[str, str] = {"kind": "u1", "label": "u1", "epoch": "<u4", "met": "<i8"}
+_MADE = {"at": "<i8", "score": "<f8", "flags": "<i8", "amount": "<i8", "context": "<i8"}
 
 
 class LocalJoin:
@@ -57,7 +57,9 @@ class LocalJoin:
         self._joiner = Joiner(policy, None)
         self._first: dict[bytes, int] = {}  # the number of each request's first record
         self._frames: list[bytes] = []  # by number
-        self._rows = np.empty(1 << 16, dtype=_FIELDS)  # by number; room for more than there are
+        self._columns = {
+            name: np.zeros(_ROOM, dtype) for name, dtype in (_FIELDS | _MADE).items()
+        }  # by number; room for more than there are
         self._table = DictTable()  # of requests that are not usual
         self._contexts: Contexts | None = None
         self._epoch = 0  # of the contexts: records of another one are not usual
@@ -84,48 +86,60 @@ class LocalJoin:
         first = np.fromiter(map(self._first.setdefault, keys, range(begin, begin + n)), np.int64, n)
         alone = (first == number) & ~large
         met = np.flatnonzero(first != number)
-        met = met[self._usual(first[met], number[met])]
-        theirs = self._rows[first[met]]
-        self._rows["met"][first[met]] = number[met]
+        met = met[self._pairs(first[met], number[met])]
+        theirs = first[met]
         add_first(packed, np.flatnonzero(alone), contexts, builder)
         if packed.made is None:
-            made = Made(theirs["at"], theirs["score"], theirs["flags"], theirs["amount"], theirs["context"], [])
+            at, score, flags, amount, context = (self._columns[name][theirs] for name in _MADE)
+            made = Made(at, score, flags, amount, context, [])
             add_met_prediction(packed, met, made, contexts, builder)
         else:
-            add_met_label(packed, met, (theirs["at"], theirs["label"].astype(np.int64)), contexts, builder)
+            labels = self._columns["at"][theirs], self._columns["label"][theirs].astype(np.int64)
+            add_met_label(packed, met, labels, contexts, builder)
         alone[met] = True
         return [Unusual(i, self._log(keys[i], int(first[i]), begin + i)) for i in np.flatnonzero(~alone).tolist()]
 
     def _keep(self, packed: Frames) -> Bools:
         """Keep what is needed of arrivals; return which of them no log can hold."""
-        begin, n = len(self._frames), len(packed.frames)
+        begin, at = len(self._frames), packed.arrivals.at_ms
         self._frames += packed.frames
-        if len(self._frames) > len(self._rows):
-            self._rows = np.concatenate([self._rows, np.empty(max(n, begin), dtype=_FIELDS)])
-        rows, at = self._rows[begin : begin + n], packed.arrivals.at_ms
-        rows["met"], rows["epoch"], rows["at"] = _ALONE, self._epoch, at
+        end, room = len(self._frames), len(self._columns["at"])
+        if end > room:
+            grown = np.zeros(max(end, 2 * room) - room)
+            self._columns = {name: np.concatenate([column, grown.astype(column.dtype)]) for name, column in self._columns.items()}
+        kept: dict[str, Any] = {"met": _ALONE, "epoch": self._epoch, "at": at, "kind": _OTHER}
         if packed.made is not None:
-            rows["kind"] = np.where((packed.made.flags & VALUED == 0) & (at >= LEAST_48) & (at <= MOST_48), _PREDICTION, _OTHER)
-            for name in ("score", "flags", "amount", "context"):
-                rows[name] = getattr(packed.made, name)
+            kept["kind"] = np.where((packed.made.flags & VALUED == 0) & (at >= LEAST_48) & (at <= MOST_48), _PREDICTION, _OTHER)
+            kept |= {name: getattr(packed.made, name) for name in ("score", "flags", "amount", "context")}
         elif packed.label is not None:
-            rows["kind"] = np.where(packed.label >= 0, _LABEL, _OTHER)
-            rows["label"] = np.maximum(packed.label, 0)
-        large: Bools = np.fromiter(map(len, packed.frames), np.int64, n) > LARGEST_FRAME
-        rows["kind"][large] = _OTHER
+            kept |= {"kind": np.where(packed.label >= 0, _LABEL, _OTHER), "label": np.maximum(packed.label, 0)}
+        for name, values in kept.items():
+            self._columns[name][begin:end] = values
+        large: Bools = np.zeros(end - begin, dtype=np.bool_)
+        if max(map(len, packed.frames), default=0) > LARGEST_FRAME:
+            large = np.array([len(frame) > LARGEST_FRAME for frame in packed.frames])
+            self._columns["kind"][begin:end][large] = _OTHER
         return large
 
-    def _usual(self, first: Ints, number: Ints) -> Ints:
-        """Return which of some records are a prediction and a label that meet, and the only ones of their request."""
-        theirs, mine = self._rows[first], self._rows[number]
-        pair = (theirs["kind"] + mine["kind"] == _PREDICTION + _LABEL) & (theirs["met"] == _ALONE) & (theirs["epoch"] == mine["epoch"])
-        _, which, count = np.unique(first, return_inverse=True, return_counts=True)
-        return np.flatnonzero(pair & (count[which] == 1))
+    def _pairs(self, first: Ints, number: Ints) -> Ints:
+        """Return which of some records are a prediction and a label that meet, the only ones of their request; they are met from now on."""
+        kind, epoch, met = (self._columns[name] for name in ("kind", "epoch", "met"))
+        pairs = np.flatnonzero(
+            (kind[first] + kind[number] == _PREDICTION + _LABEL) & (met[first] == _ALONE) & (epoch[first] == epoch[number])
+        )
+        before, met[first] = met[first], number
+        if (met[first] != number).any():  # some of them meet the same one
+            _, which, count = np.unique(first, return_inverse=True, return_counts=True)
+            pairs = pairs[count[which[pairs]] == 1]
+        others = np.ones(len(first), dtype=np.bool_)
+        others[pairs] = False
+        met[first[others]] = before[others]
+        return pairs
 
     def _log(self, key: bytes, first: int, number: int) -> bytes | None:
         """Return a request's log up to its newest record; None: it is full."""
-        met = int(self._rows["met"][first])
+        met = int(self._columns["met"][first])
         numbers = [number] if met == _LOGGED or first == number else [first, number] if met == _ALONE else [first, met, number]
-        self._rows["met"][first] = _LOGGED
+        self._columns["met"][first] = _LOGGED
         frames = [self._frames[each] for each in numbers]
         return list(self._table.exchange_now(Lookups([key] * len(frames), frames, [0] * len(frames))))[-1]

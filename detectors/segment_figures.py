@@ -81,9 +81,9 @@ def _asked(version: ModelVersion, chosen: Ints) -> _Asked:
     return _Asked(version, chosen, tables["total_made"].dense(n), tables["total_known"].dense(n))
 
 
-def total_figures(version: ModelVersion, chosen: Ints) -> list[SegmentFigures]:
-    """Return the figures of the chosen segments over all labels known so far."""
-    return next(_total_figures([_asked(version, chosen)], intervals=True))
+def total_figures(versions: Sequence[tuple[ModelVersion, Ints]]) -> Iterator[list[SegmentFigures]]:
+    """Yield the figures of the chosen segments of each version over all labels known so far."""
+    return _total_figures([_asked(version, chosen) for version, chosen in versions], intervals=True)
 
 
 def _total_figures(asked: Sequence[_Asked], *, intervals: bool) -> Iterator[list[SegmentFigures]]:
@@ -96,7 +96,7 @@ def _total_figures(asked: Sequence[_Asked], *, intervals: bool) -> Iterator[list
                 np.concatenate([each.made[each.chosen] for each in batch]),
                 np.concatenate([each.known[each.chosen] for each in batch]),
                 known_bins=np.concatenate(bins)[:, :GRID],
-                areas=np.concatenate([each.version.sums.scores.areas(each.chosen) for each in batch]),
+                areas=None if intervals else np.concatenate([each.version.sums.scores.areas(each.chosen) for each in batch]),
                 distributions=[one for each in batch if intervals for one in each.version.sums.scores.distributions(each.chosen.tolist())],
                 cost=policy.cost,
                 threshold=policy.threshold,

@@ -17,7 +17,7 @@ from detectors.river.metrics import label_metric
 from detectors.segment_figures import mature_figures, total_figures
 from detectors.timeline import errors_over_time
 from detectors.watch import Watch
-from schemas.figures import AgedFigures
+from schemas.figures import AgedFigures, SegmentFigures
 from schemas.report import JoinCounts, ModelReport, Report, Rung
 from schemas.scored import Status
 
@@ -30,6 +30,7 @@ def report(watches: Sequence[Watch]) -> Report:
     """
     versions = [(watch, version) for watch in watches for versions in watch.models.values() for version in versions.values()]
     versions.sort(key=lambda pair: (pair[1].model_id, pair[1].name))
+    chosen = [(version, _reported(version)) for _, version in versions]
     events: Counter[str] = Counter()
     for watch in watches:
         events.update(watch.events)
@@ -37,7 +38,10 @@ def report(watches: Sequence[Watch]) -> Report:
     days = [int(day[end]) for day in made if len(day) for end in (0, -1)]
     return Report(
         join=_join(watches, [version for _, version in versions], [_watermark(watch, version) for watch, version in versions]),
-        models=[_model(watch, version) for watch, version in versions],
+        models=[
+            _model(watch, version, mine, figures)
+            for (watch, version), (_, mine), figures in zip(versions, chosen, total_figures(chosen), strict=True)
+        ],
         events={name: events[name] for name in sorted(events)},
         alarms=alarms_of([watch.alarms for watch in watches], first_day=min(days, default=0), last_day=max(days, default=-1) + 1),
     )
@@ -107,20 +111,26 @@ def _fates(version: ModelVersion, watermark_ms: int) -> tuple[int, int]:
     return predictions - _labelled(known.rows[past & apart]), _labelled(known.rows[late & apart])
 
 
-def _model(watch: Watch, version: ModelVersion) -> ModelReport:
+def _reported(version: ModelVersion) -> Ints:
+    """Return the segments that a report tells of, by name."""
     # A value whose only prediction lost to another for the same slot has sums of zero, and would show only in some orders of arrival.
-    made = version.sums.tables["total_made"].dense(len(version.sums.segments))
-    n = made[:, MADE.at["n"]]
+    n = version.sums.tables["total_made"].dense(len(version.sums.segments))[:, MADE.at["n"]]
     segments = [number for number in range(len(n)) if not number or (n[number] and not version.sums.segments.is_probe(number))]
     segments.sort(key=lambda number: sorted(version.sums.segments.name(number).items()))
-    chosen = np.array(segments, dtype=np.int64)
+    return np.array(segments, dtype=np.int64)
+
+
+def _model(watch: Watch, version: ModelVersion, chosen: Ints, totals: Sequence[SegmentFigures]) -> ModelReport:
     companions = watch.companions[version.model_id]
-    figures = [companions.filled(version, one) for one in total_figures(version, chosen)]
+    figures = [companions.filled(version, one) for one in totals]
     ladder, mature = version.ladder, []
     if ladder.mature is not None and len(version.mature_sums.made.keys):
         age_s = ladder.age_ms(ladder.mature) / 1000
         mature = [AgedFigures(**msgspec.structs.asdict(one), age_s=age_s, mature=True) for one in mature_figures(version, chosen)]
-    counts, many = {cell: int(getattr(figures[0], cell)) for cell in CONFUSION}, bool(many_classes(made[0]))
+    counts, many = (
+        {cell: int(getattr(figures[0], cell)) for cell in CONFUSION},
+        bool(many_classes(version.sums.tables["total_made"].dense(1)[0])),
+    )
     numbers = figures[0].regression
     beside = sum(each.model_version in (version.name, "") for each in companions.listed())  # those of all versions count for each
     return ModelReport(

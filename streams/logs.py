@@ -3,6 +3,7 @@
 import gzip
 import json
 import math
+import os
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ class Log:
     ([5, 7], [b'{"timestamp": 5}', b'{"timestamp": 7}'])
     """
 
-    text: bytes
+    text: memoryview
     begins: Ints
     ends: Ints
     times: Ints
@@ -64,8 +65,8 @@ class Log:
         """Return some records that follow each other: from the first one to before the last."""
         begins, ends = self.begins[first:last], self.ends[first:last]
         if len(begins) and (begins[1:] == ends[:-1] + 1).all():  # as they stand in the file
-            return self.text[begins[0] : ends[-1]].split(b"\n")
-        return [self.text[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
+            return self.text[begins[0] : ends[-1]].tobytes().split(b"\n")
+        return [self.text[begin:end].tobytes() for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
 
     def ordered(self, ties: Literal["bytes", "place"]) -> "Log":
         """Return the log in order of time; records of equal time in that of their bytes, or of their place in the file."""
@@ -80,7 +81,7 @@ class Log:
         return Log(self.text, self.begins[order], self.ends[order], self.times[order], self.numbers[order])
 
     def _line(self, at: int) -> bytes:
-        return self.text[self.begins[at] : self.ends[at]]
+        return self.text[self.begins[at] : self.ends[at]].tobytes()
 
 
 class _Timed(msgspec.Struct, gc=False):
@@ -105,8 +106,8 @@ def read_log(path: Path) -> Log:
     try:
         if path.suffix == ".parquet":
             return log_of(_parquet(path))
-        text = path.read_bytes()
-        return _log(gzip.decompress(text) if path.suffix == ".gz" and text else text)
+        text = _text(path)
+        return _log(memoryview(gzip.decompress(text)) if path.suffix == ".gz" and len(text) else text)
     except FileNotFoundError:
         raise ReplayError(f"expected a log at {path}, found no file; give the path of a .jsonl, .jsonl.gz or .parquet file") from None
     except (OSError, EOFError, ValueError, TypeError, NotImplementedError, zlib.error) as error:
@@ -115,18 +116,30 @@ def read_log(path: Path) -> Log:
 
 def log_of(lines: list[bytes]) -> Log:
     """Return records, none with a line break in it, as a log of their own, numbered by their places."""
-    return _log(b"\n".join(lines))
+    return _log(memoryview(b"\n".join(lines)))
 
 
-def _log(text: bytes) -> Log:
+def _text(path: Path) -> memoryview:
+    """Return what a file holds; where its size is known, in memory of numpy's: that comes in large pages where the system has them."""
+    with path.open("rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        text = np.empty(size, np.uint8).data
+        at = 0
+        while at < size and (read := file.readinto(text[at:])):
+            at += read
+        rest = file.read()
+    return memoryview(text[:at].tobytes() + rest) if rest else text[:at]  # of a pipe, or of a file that grows
+
+
+def _log(text: memoryview) -> Log:
     codes = np.frombuffer(text, np.uint8)
-    first = len(_BOM) if text.startswith(_BOM) else 0
+    first = len(_BOM) if text[: len(_BOM)] == _BOM else 0
     parts = range(0, len(codes), _PART)
     breaks = np.concatenate([np.zeros(0, dtype=np.int64), *(at + np.flatnonzero(codes[at : at + _PART] == _BREAK) for at in parts)])
     begins, ends = np.append(first, breaks + 1), np.append(breaks, len(text))
     numbers = np.flatnonzero(ends > begins)
     perhaps = numbers[np.isin(codes[begins[numbers]], _BLANK)].tolist()
-    blank = [number for number in perhaps if text[begins[number] : ends[number]].isspace()]
+    blank = [number for number in perhaps if text[begins[number] : ends[number]].tobytes().isspace()]
     numbers = np.setdiff1d(numbers, blank, assume_unique=True)
     begins, ends = begins[numbers], ends[numbers]
     return Log(text, begins, ends, _times(text, begins, ends), numbers)
@@ -175,24 +188,24 @@ def _finite(value: Any) -> bool:
     return not isinstance(value, float) or math.isfinite(value)
 
 
-def _times(text: bytes, begins: Ints, ends: Ints) -> Ints:
+def _times(text: memoryview, begins: Ints, ends: Ints) -> Ints:
     """Return the event times of records: many lines in one call, and one by one where that does not go."""
     blocks = (_block_times(text, begins[at : at + _BLOCK], ends[at : at + _BLOCK]) for at in range(0, len(begins), _BLOCK))
     return np.concatenate([np.zeros(0, dtype=np.int64), *blocks])
 
 
-def _block_times(text: bytes, begins: Ints, ends: Ints) -> Ints:
+def _block_times(text: memoryview, begins: Ints, ends: Ints) -> Ints:
     codes = np.frombuffer(text, np.uint8)
     if (codes[begins] == _OPEN).all() and (codes[ends - 1] == _CLOSE).all():  # see ``schemas.bulk.joined_lines``
         try:
-            records = _decode_lines(memoryview(text)[begins[0] : ends[-1]])
+            records = _decode_lines(text[begins[0] : ends[-1]])
             if len(records) == len(begins):
                 times = np.array([record.timestamp for record in records], dtype=np.int64)
                 if (np.abs(times) < _READABLE).all():
                     return times
         except (msgspec.MsgspecError, RecursionError, ValueError, TypeError, OverflowError):
             pass  # one of them cannot be read, or its time is no number
-    return np.array([_time(text[begin:end]) for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)], dtype=np.int64)
+    return np.array([_time(text[begin:end].tobytes()) for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)], dtype=np.int64)
 
 
 def _time(line: bytes) -> int:

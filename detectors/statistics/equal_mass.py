@@ -55,11 +55,20 @@ def mass_groups(n: npt.ArrayLike, groups: int = BINS) -> Ints:
 def mass_bins(n: npt.ArrayLike, positive: npt.ArrayLike, score: npt.ArrayLike, groups: int = BINS) -> Bins:
     """Join cells, shape (..., cells), to groups of about equal mass: events, positives, sums of scores, shape (..., groups)."""
     group = mass_groups(n, groups)
-    joined = [
-        np.stack([np.where(group == g, column, 0).sum(axis=-1) for g in range(groups)], axis=-1).astype(np.float64)
-        for column in (np.asarray(n), np.asarray(positive), np.asarray(score))
-    ]
-    return joined[0], joined[1], joined[2]
+    ends = (
+        np.searchsorted(group, np.arange(groups), "right")
+        if group.ndim == 1
+        else (group[..., np.newaxis] <= np.arange(groups)).sum(axis=-2)
+    )
+
+    def joined(column: npt.ArrayLike) -> Floats:
+        values = np.asarray(column)
+        if values.dtype.kind in "iu":  # exact, in whatever order they are added
+            upto = np.concatenate([np.zeros((*values.shape[:-1], 1), values.dtype), np.cumsum(values, axis=-1)], axis=-1)
+            return np.diff(np.take_along_axis(upto, ends, axis=-1), prepend=0, axis=-1).astype(np.float64)
+        return np.stack([np.where(group == g, values, 0).sum(axis=-1) for g in range(groups)], axis=-1).astype(np.float64)
+
+    return joined(n), joined(positive), joined(score)
 
 
 def equal_mass_ece(n: npt.ArrayLike, positive: npt.ArrayLike, score: npt.ArrayLike, groups: int = BINS) -> EqualMass:
@@ -82,13 +91,16 @@ def binned_ece(mass: Floats, hits: Floats, claimed: Floats) -> EqualMass:
     seen = (weight * gap).sum(axis=-1)
     pattern = np.sqrt(gap * gap + noise)
     pattern = np.nan_to_num(ratio(pattern, (weight * pattern).sum(axis=-1)[..., np.newaxis]))
-    ends = [_error_that_shows(seen, weight, pattern, noise, z) for z in (0.0, _Z, -_Z)]
-    return EqualMass(*(np.where(total > 0, end, np.nan) for end in ends))
+    z = np.array([0.0, _Z, -_Z]).reshape(3, *(1 for _ in seen.shape))
+    return EqualMass(*np.where(total > 0, _error_that_shows(seen, weight, pattern, noise, z), np.nan))
 
 
-def _error_that_shows(seen: Floats, weight: Floats, pattern: Floats, noise: Floats, z: float) -> Floats:
-    """Return the true error for which the one seen lies z standard deviations above the expected one; 0 if none is so small."""
-    low, high = np.zeros(seen.shape), np.ones(seen.shape)
+def _error_that_shows(seen: Floats, weight: Floats, pattern: Floats, noise: Floats, z: Floats) -> Floats:
+    """Return the true error for which the one seen lies z standard deviations above the expected one; 0 if none is so small.
+
+    ``z`` has an axis more, in front: for each of its values there is an error.
+    """
+    low, high = np.zeros((len(z), *seen.shape)), np.ones((len(z), *seen.shape))
     sd = np.sqrt(noise)
     for _ in range(_HALVINGS):
         middle = (low + high) / 2

@@ -7,7 +7,7 @@ import pytest
 
 from detectors.statistics.calibration_line import calibration_line
 from detectors.statistics.debiased_rms import debiased_rms
-from detectors.statistics.equal_mass import equal_mass_ece
+from detectors.statistics.equal_mass import equal_mass_ece, mass_bins, mass_groups
 from detectors.statistics.label_maturity import maturity
 from detectors.statistics.sized_bins import sized_rms
 
@@ -118,3 +118,15 @@ def test_maturity_is_fair_to_those_still_waiting():
 def test_coverage_by_hand():
     assert maturity([1, 0], [0, 1]).tolist() == pytest.approx([0.5, 0.5])
     assert maturity([1, 4], [2, 3]).tolist() == pytest.approx([1 / 9, 1 - (1 - 1 / 9) * (1 - 4 / 5.5)])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_equal_mass_bins_are_sums_of_their_cells(seed):
+    rng = np.random.default_rng(seed)
+    n = rng.integers(0, 9, (3, 60)) * (rng.random((3, 60)) < 0.4)
+    n[0] = 0
+    group, positive, score = mass_groups(n), rng.integers(0, n + 1), rng.random(n.shape)
+    want = [[[column[i, group[i] == g].sum() for g in range(10)] for i in range(3)] for column in (n, positive, score)]
+    np.testing.assert_allclose(np.array(mass_bins(n, positive, score)), want)
+    for i in range(3):
+        np.testing.assert_allclose(np.array(mass_bins(n[i], positive[i], score[i])), np.array(want)[:, i])
