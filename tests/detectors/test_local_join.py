@@ -7,7 +7,8 @@ from itertools import pairwise
 import pytest
 from support.joins import OTHER_POLICY, POLICY, source_records
 
-from detectors import joiner, local_join, pending
+from detectors import local_join, pending
+from detectors.contexts import Contexts
 from detectors.intake import SourceBatch
 from detectors.joiner import Joiner
 from detectors.local_join import LocalJoin
@@ -69,7 +70,7 @@ def test_it_gives_what_the_join_with_a_table_gives(policy, seed, monkeypatch):
         for module in (local_join, pending):
             monkeypatch.setattr(module, "LARGEST_FRAME", 120)
     if seed % 2:  # all that repeats is forgotten between batches
-        monkeypatch.setattr(joiner, "MOST", 1)
+        monkeypatch.setattr(Contexts, "full", lambda _: True)
     monkeypatch.setattr(local_join, "_ROOM", 16)  # it must grow
     joining, table, local = Joiner(policy, None), DictTable(), LocalJoin(policy)
     for chunk in batches(r, records):
