@@ -42,9 +42,9 @@ class Crowds(NamedTuple):
         """Return the segments of some of the rows, shape (rows, most)."""
         return self.members[self.of[at]]
 
-    def whole(self) -> npt.NDArray[np.bool_]:
-        """Say of each row whether it lies in the aggregate; shape (n,)."""
-        return np.asarray(self.members[self.of, 0] == 0)
+    def aggregate(self) -> Ints:
+        """Return the aggregate of each row, NONE where it does not lie in it; shape (n,)."""
+        return np.asarray(self.members[self.of, 0])
 
 
 class Cells:

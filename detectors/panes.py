@@ -24,6 +24,7 @@ CLASS_BITS = 5
 BIN_BITS = 5
 FEW = 512  # codes: to sort them costs less than to make a sparse matrix
 MAX_CLASS = (1 << CLASS_BITS) - 1
+MOST_DEPOSITS = 64  # of a table; then they are merged, whether anybody looks or not
 
 
 class SumTable:
@@ -46,8 +47,31 @@ class SumTable:
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
-        self.keys: Ints = np.zeros(0, dtype=np.int64)
-        self.rows: Ints = layout.zeros(0)
+        self._keys: Ints = np.zeros(0, dtype=np.int64)
+        self._rows: Ints = layout.zeros(0)
+        self._deposits: list[tuple[Ints, Ints]] = []
+
+    @property
+    def keys(self) -> Ints:
+        """The keys, ascending, shape (n,)."""
+        if self._deposits:
+            self._settle()
+        return self._keys
+
+    @keys.setter
+    def keys(self, keys: Ints) -> None:
+        self._keys = keys
+
+    @property
+    def rows(self) -> Ints:
+        """The sums of each key, shape (n, width)."""
+        if self._deposits:
+            self._settle()
+        return self._rows
+
+    @rows.setter
+    def rows(self, rows: Ints) -> None:
+        self._rows = rows
 
     def add(self, keys: Ints, rows: Ints) -> None:
         """Add rows, shape (n, width), to the sums of their keys, shape (n,); low limbs need not be carried."""
@@ -58,17 +82,48 @@ class SumTable:
         """Add rows as ``add`` does; keys are distinct and ascending."""
         if not len(keys):
             return
-        at = np.searchsorted(self.keys, keys)
+        if self._deposits:
+            self._settle()
+        self._merge(keys, rows)
+
+    def deposit(self, keys: Ints, rows: Ints) -> None:
+        """Add rows as ``merge`` does, low limbs carried, when somebody looks; the arrays are kept as they are.
+
+        >>> from detectors.cells import BIN
+        >>> table = SumTable(BIN)
+        >>> for keys in ([3], [1, 3]):
+        ...     table.deposit(np.array(keys), np.ones((len(keys), BIN.width), dtype=np.int64))
+        >>> table.keys.tolist(), table.rows[:, 0].tolist()
+        ([1, 3], [1, 2])
+        """
+        self._deposits.append((keys, rows))
+        if len(self._deposits) >= MOST_DEPOSITS:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Merge the deposits."""
+        keys, rows = self._deposits[0]
+        if len(self._deposits) > 1:
+            keys, rows = grouped(*(np.concatenate(parts) for parts in zip(*self._deposits, strict=True)))
+        self._deposits = []
+        if not len(self._keys) or keys[0] > self._keys[-1]:  # the rule for what is kept by time
+            self._keys = np.concatenate([self._keys, keys])
+            self._rows = np.concatenate([self._rows, carry(rows, self.layout.lows)])
+        else:
+            self._merge(keys, rows)
+
+    def _merge(self, keys: Ints, rows: Ints) -> None:
+        at = np.searchsorted(self._keys, keys)
         known = np.zeros(len(keys), dtype=bool)
-        inside = at < len(self.keys)
-        known[inside] = self.keys[at[inside]] == keys[inside]
+        inside = at < len(self._keys)
+        known[inside] = self._keys[at[inside]] == keys[inside]
         if known.any():
             touched = at[known]
-            self.rows[touched] = carry(self.rows[touched] + rows[known], self.layout.lows)
+            self._rows[touched] = carry(self._rows[touched] + rows[known], self.layout.lows)
         if not known.all():
             new = ~known
-            self.keys = _inserted(self.keys, at[new], keys[new])
-            self.rows = _inserted(self.rows, at[new], carry(rows[new], self.layout.lows))
+            self._keys = _inserted(self._keys, at[new], keys[new])
+            self._rows = _inserted(self._rows, at[new], carry(rows[new], self.layout.lows))
 
     def rekey(self, start: int, stop: int, keys: Ints) -> None:
         """Give the rows ``start:stop`` new keys, ascending within the slice's span, and add up those that now share one."""

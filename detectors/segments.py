@@ -108,10 +108,22 @@ class Segments:
         synthetic = [number for (dimension, _), number in self._numbers.items() if dimension == PROBE]
         return ~np.isin(numbers, synthetic)
 
-    def meet(self, rows: Rows, where: Ints) -> None:
-        """Give the segments of picked rows of real traffic their numbers, which go by the order of the log, as ``crowds`` does."""
-        for name in sorted(rows.dimensions):
-            self._numbered(name, distinct(rows.dimension(name)[where])[0], rows.texts)
+    def meet(self, rows: Rows, where: Ints) -> Ints | None:
+        """Give the segments of picked rows of real traffic their numbers, which go by the order of the log, as ``crowds`` does.
+
+        Returns them where there are few rows: the aggregate first, then by dimension, NONE for none; shape (k, 1 + dimensions).
+        """
+        names = sorted(rows.dimensions)
+        if len(where) > FEW:
+            for name in names:
+                self._numbered(name, distinct(rows.dimension(name)[where])[0], rows.texts)
+            return None
+        members = np.zeros((len(where), 1 + len(names)), dtype=np.int64)
+        for i, name in enumerate(names, 1):
+            codes = rows.dimension(name)[where].tolist()
+            number = {code: self.number(name, rows.texts[code]) if code else NONE for code in sorted(set(codes))}
+            members[:, i] = [number[code] for code in codes]
+        return members
 
     def crowds(self, rows: Rows, where: Ints) -> Crowds:
         """Return which of the picked rows lie in the same segments, and in which; new segments get their numbers.

@@ -1,5 +1,6 @@
 """Where the evidence lies in the source topics: offsets by the time of what they hold."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,18 +36,15 @@ class Spans:
         where = where[rows.column("kind")[where] == Kind.PREDICTION]
         if not len(where):
             return
-        origin, offset = rows.column("origin")[where], rows.column("offset")[where]
-        start = floor_to(rows.column("predicted_at")[where], FINE_MS)
-        order = np.lexsort((offset, start, origin))
-        start, origin, offset = start[order], origin[order], offset[order]
-        first = np.flatnonzero(np.concatenate(([True], (start[1:] != start[:-1]) | (origin[1:] != origin[:-1]))))
-        last = np.concatenate((first[1:], [len(start)])) - 1
-        columns = (origin[first], start[first], offset[first], offset[last])
-        for code, begin, low, high in zip(*(column.tolist() for column in columns), strict=True):
-            day = floor_to(begin, DAY_MS)
-            folded = self.days.get(rows.origins[code], {})
-            spans = folded if day in folded else self.fine.setdefault(rows.origins[code], {})
-            _widen(spans, day if day in folded else begin, (low, high))
+        for code, begin, span in spans_of(*(rows.column(name)[where] for name in ("origin", "predicted_at", "offset"))):
+            self.note(rows.origins[code], begin, span)
+
+    def note(self, origin: Origin, begin: int, span: Span) -> None:
+        """Note the offsets of predictions made in the five minutes that begin then."""
+        day = floor_to(begin, DAY_MS)
+        folded = self.days.get(origin, {})
+        spans = folded if day in folded else self.fine.setdefault(origin, {})
+        _widen(spans, day if day in folded else begin, span)
 
     def fold_up(self, watermark_ms: int) -> None:
         """Fold the five-minute spans of days long past into one span a day."""
@@ -84,6 +82,22 @@ class Spans:
         """Return the spans that ``to_state`` wrote."""
         fine, days = ({Origin(*o): {begin: (low, high) for begin, low, high in by} for *o, by in part} for part in state)
         return cls(fine, days)
+
+
+def spans_of(code: Ints, predicted_at: Ints, offset: Ints) -> Iterator[tuple[int, int, Span]]:
+    """Yield the span of offsets by code and five minutes.
+
+    >>> list(spans_of(np.array([1, 1, 1]), np.array([0, 300_001, 5]), np.array([7, 8, 9])))
+    [(1, 0, (7, 9)), (1, 300000, (8, 8))]
+    """
+    start = floor_to(predicted_at, FINE_MS)
+    order = np.lexsort((offset, start, code))
+    start, code, offset = start[order], code[order], offset[order]
+    first = np.flatnonzero(np.concatenate(([True], (start[1:] != start[:-1]) | (code[1:] != code[:-1]))))
+    last = np.concatenate((first[1:], [len(start)])) - 1
+    columns = (code[first], start[first], offset[first], offset[last])
+    for each, begin, low, high in zip(*(column.tolist() for column in columns), strict=True):
+        yield each, begin, (low, high)
 
 
 def _widen(spans: dict[int, Span], begin: int, span: Span) -> None:

@@ -1,21 +1,23 @@
 """All sums of one model version: panes for the rungs, totals for the report."""
 
+from collections.abc import Iterable
+from itertools import groupby
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from detectors.cells import BIN, CONFUSION, GRID, KNOWN, MADE, PANE_GRID, Layout, grid_cell
-from detectors.cost_cells import COST, PAIRS, cost_rows
-from detectors.crowds import Cells, Crowds
-from detectors.error_cells import ERRORS, FINE_BITS, ROWS, TOTAL, error_rows
-from detectors.fixed import Ints
+from detectors.cell_sums import LAYOUTS, Deposit, is_known, is_made, known_cells, labelled_scores, made_cells
+from detectors.cells import CONFUSION, KNOWN, MADE
+from detectors.crowds import Cells
+from detectors.fixed import Floats, Ints
 from detectors.ladder import DAY_MS, Ladder
 from detectors.pane_reader import Pane, read_panes
 from detectors.panes import (
     BEGINNING,
     BIN_BITS,
     CLASS_BITS,
+    MOST_DEPOSITS,
     PANE_MS,
     SEGMENT_BITS,
     WIDTHS_MS,
@@ -27,27 +29,9 @@ from detectors.panes import (
 )
 from detectors.segments import Segments
 from detectors.statistics.score_counts import ScoreCounts
-from detectors.sums import Part, bin_sums, known_sums, made_sums, whole
 from schemas.cost import CostMatrix
-from schemas.scored import Kind, Rows
+from schemas.scored import Rows
 
-TOTAL_BIN_BITS = 6
-_DAY = Layout(counts=("n",), sums={})
-_TABLES: dict[str, Layout] = {
-    "made": MADE,
-    "known": KNOWN,
-    "made_bins": BIN,
-    "known_bins": BIN,
-    "total_made": MADE,
-    "total_known": KNOWN,
-    "total_bins": BIN,
-    "made_days": _DAY,  # by day of prediction
-    "label_days": _DAY,  # by day on which labels became known, and segment
-    "cost_cells": COST,
-    "cost_twins": COST,  # of negatives, less those of labelled ones; where labels time out
-    "error_cells": ERRORS,  # of predicted numbers
-    "total_errors": TOTAL,
-}
 _PANES = ("made", "known", "made_bins", "known_bins", "cost_cells", "cost_twins", "error_cells")
 
 
@@ -68,61 +52,51 @@ class VersionSums:
     def __init__(self, distinct_scores: int, cost: CostMatrix | None = None, *, timeouts: bool = False) -> None:
         self.cost, self.timeouts = cost, timeouts
         self.segments = Segments()
-        self.tables = {name: SumTable(layout) for name, layout in _TABLES.items()}
-        self.scores = ScoreCounts(cap=distinct_scores)
+        self.tables = {name: SumTable(layout) for name, layout in LAYOUTS.items()}
+        self._scores = ScoreCounts(cap=distinct_scores)
+        self._noted: list[tuple[Ints, Floats, Ints, Ints]] = []  # events that ``scores`` is yet to count
         self.frontiers = dict.fromkeys(WIDTHS_MS[1:], BEGINNING)  # before it panes are at least this wide
 
     def add(self, rows: Rows, where: Ints, ladder: Ladder) -> None:
         """Add the picked rows of one scored message, all of this version."""
         kind = rows.column("kind")[where]
         crowds = self.segments.crowds(rows, where)
-        for chosen, add in ((kind == Kind.PREDICTION, self._add_made), ((kind >= Kind.LABEL) & (kind <= Kind.COST), self._add_known)):
-            if chosen.any():
-                add(rows, where[chosen], crowds.among(chosen), ladder)
+        if (made := is_made(kind)).any():
+            at, mine = where[made], crowds.among(made)
+            pane = pane_index(self.pane_start(rows.column("predicted_at")[at]))
+            self._merge(made_cells(rows, at, Cells(mine, len(self.segments), pane, np.zeros_like(pane)), self.cost, timeouts=self.timeouts))
+        if (known := is_known(kind)).any():
+            at, mine = where[known], crowds.among(known)
+            predicted_at = rows.column("predicted_at")[at]
+            pane, age = pane_index(self.pane_start(predicted_at)), ladder.age_class(rows.column("known_at")[at] - predicted_at)
+            self._merge(known_cells(rows, at, Cells(mine, len(self.segments), pane, age), self.cost, timeouts=self.timeouts))
+            score, scored = labelled_scores(rows, at)
+            if len(scored):
+                self.scores.update_many(
+                    mine.segments(scored), score, rows.column("label")[at[scored]], rows.column("sign")[at[scored]].astype(np.int64)
+                )
 
-    def _add_made(self, rows: Rows, where: Ints, crowds: Crowds, ladder: Ladder) -> None:
-        predicted_at, sign = rows.column("predicted_at")[where], rows.column("sign")[where].astype(np.int64)
-        cells = Cells(crowds, len(self.segments), pane_index(self.pane_start(predicted_at)), np.zeros(len(where), dtype=np.int64))
-        self._add_sides(cells, made_sums(rows, where), "made", "total_made")
-        score = rows.column("score")[where]
-        scored = np.flatnonzero(np.isfinite(score) & (rows.column("abstained")[where] == 0))
-        if len(scored):
-            cell = grid_cell(score[scored]) // (GRID // PANE_GRID)
-            self.tables["made_bins"].merge(*cells.by_bin(cell, PANE_GRID, bin_sums(rows, where[scored]), BIN, scored))
-        self._add_costs(rows, where, cells)
-        self.tables["made_days"].add(predicted_at // DAY_MS << SEGMENT_BITS, (sign * crowds.whole())[:, np.newaxis])
+    @property
+    def scores(self) -> ScoreCounts:
+        """Labels per distinct score and segment."""
+        if self._noted:
+            self._count_scores()
+        return self._scores
 
-    def _add_known(self, rows: Rows, where: Ints, crowds: Crowds, ladder: Ladder) -> None:
-        predicted_at, known_at, sign = (rows.column(name)[where].astype(np.int64) for name in ("predicted_at", "known_at", "sign"))
-        cells = Cells(crowds, len(self.segments), pane_index(self.pane_start(predicted_at)), ladder.age_class(known_at - predicted_at))
-        self._add_sides(cells, known_sums(rows, where), "known", "total_known")
-        labelled = rows.column("kind")[where] == Kind.LABEL
-        score = rows.column("score")[where]
-        scored = np.flatnonzero(labelled & np.isfinite(score) & (rows.column("abstained")[where] == 0))
-        if len(scored):
-            cell, bins = grid_cell(score[scored]), bin_sums(rows, where[scored])
-            self.tables["known_bins"].merge(*cells.by_bin(cell // (GRID // PANE_GRID), PANE_GRID, bins, BIN, scored))
-            self.tables["total_bins"].merge(*cells.by_segment(cell, TOTAL_BIN_BITS, bins, BIN, scored))
-            self.scores.update_many(crowds.segments(scored), score[scored], rows.column("label")[where[scored]], sign[scored])
-        self._add_costs(rows, where, cells)
-        if "error" in rows.columns:
-            self._add_errors(rows, where, cells)
-        at = np.flatnonzero(labelled)
-        self.tables["label_days"].merge(*cells.by_time(known_at[at] // DAY_MS, SEGMENT_BITS, sign[at, np.newaxis], at))
+    def _count_scores(self) -> None:
+        noted, self._noted = self._noted, []
+        for _, alike in groupby(noted, key=lambda each: each[0].shape[1]):
+            self._scores.update_many(*(np.concatenate(parts) for parts in zip(*alike, strict=True)))
 
-    def _add_sides(self, cells: Cells, part: Part, table: str, total: str) -> None:
-        keys, summed = cells.by_cell(part, _TABLES[table])
-        self.tables[table].merge(keys, summed)
-        self.tables[total].add(keys >> CLASS_BITS & ((1 << SEGMENT_BITS) - 1), summed)
+    def note_scores(self, segments: Ints, score: Floats, label: Ints, sign: Ints) -> None:
+        """Count events in ``scores`` when somebody looks; arguments as of ``ScoreCounts.update_many``."""
+        self._noted.append((segments, score, label, sign))
+        if len(self._noted) >= MOST_DEPOSITS:
+            self._count_scores()
 
-    def _add_costs(self, rows: Rows, where: Ints, cells: Cells) -> None:
-        for table, at, pair, sums in cost_rows(rows, where, self.cost, timeouts=self.timeouts):
-            self.tables[table].merge(*cells.by_bin(pair, PAIRS, whole(sums), COST, at))
-
-    def _add_errors(self, rows: Rows, where: Ints, cells: Cells) -> None:
-        for found in error_rows(rows, where):
-            self.tables["error_cells"].merge(*cells.by_bin(found.row, ROWS, whole(found.parts), ERRORS, found.at))
-            self.tables["total_errors"].merge(*cells.by_segment(found.cell, FINE_BITS, whole(found.totals), TOTAL, found.at))
+    def _merge(self, deposits: Iterable[Deposit]) -> None:
+        for table, keys, sums in deposits:
+            self.tables[table].merge(keys, sums)
 
     def pane_start(self, ms: Ints) -> Ints:
         """Return the start of the pane that holds each time, as panes are merged now."""
@@ -205,8 +179,8 @@ class VersionSums:
         """Return the sums that ``to_state`` wrote."""
         sums = cls(distinct_scores, msgspec.convert(state["cost"], CostMatrix | None), timeouts=state["timeouts"])
         sums.segments = Segments.from_state(state["segments"])
-        sums.tables = {name: SumTable.from_state(layout, state["tables"][name]) for name, layout in _TABLES.items()}
-        sums.scores = ScoreCounts.from_bytes(state["scores"])
+        sums.tables = {name: SumTable.from_state(layout, state["tables"][name]) for name, layout in LAYOUTS.items()}
+        sums._scores = ScoreCounts.from_bytes(state["scores"])
         sums.frontiers = dict(zip(WIDTHS_MS[1:], state["frontiers"], strict=True))
         return sums
 

@@ -7,9 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors.fixed import Ints
+from detectors.many_sums import Lot
 from schemas.scored import COLUMNS, Kind, Origin, Rows
 
 MAX_ORIGINS = 255  # a row says which in one byte
+MOST_TOGETHER = 1_024  # rows that wait, to be counted together with those of other models
 MOST_ROWS = 16_000  # that wait; then they are counted
 # What may wait: sums that do not care for the order in which they are added, and names that ``Segments.meet`` has numbered in that of
 # the log, as classes are. Who numbers other names (units, checks, probes, rivals, features) must see each message as it comes.
@@ -40,6 +42,7 @@ class Waiting:
 
     def __init__(self) -> None:
         self.messages: list[Rows] = []
+        self.lots: list[Lot] | None = []  # of the messages; None: one is too long for that
         self.n = 0
         self._origins: set[Origin] = set()
 
@@ -51,17 +54,32 @@ class Waiting:
             return False
         return self._origins.issuperset(rows.origins) or len(self._origins.union(rows.origins)) <= MAX_ORIGINS
 
-    def add(self, rows: Rows) -> None:
-        """Let a message wait; all of its rows are new."""
+    def add(self, rows: Rows, lots: Sequence[Lot] | None = None) -> None:
+        """Let a message wait, as what it is cut into; all of its rows are new."""
         self.messages.append(rows)
+        if self.lots is not None and lots is not None:
+            self.lots += lots
+        else:
+            self.lots = None
         self.n += rows.n
         self._origins.update(rows.origins)
 
     def take(self) -> tuple[Rows, Ints]:
         """Return what waits as one message, and which of its rows add to anything; nothing waits then."""
         rows = together(self.messages)
-        self.messages, self.n, self._origins = [], 0, set()
+        self._clear()
         return rows, np.flatnonzero(rows.column("kind") != Kind.COUNT)
+
+    def take_lots(self) -> tuple[list[Rows], list[Lot]]:
+        """Return the messages that wait, and what they are cut into; none where one is too long, or all are. Nothing waits then."""
+        if self.lots is None or self.n > MOST_TOGETHER:
+            return [], []
+        taken = self.messages, self.lots
+        self._clear()
+        return taken
+
+    def _clear(self) -> None:
+        self.messages, self.lots, self.n, self._origins = [], [], 0, set()
 
 
 def is_plain(rows: Rows) -> bool:

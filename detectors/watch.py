@@ -16,6 +16,7 @@ from detectors.control_desk import decide
 from detectors.fatigue.alarms import OwnAlarms
 from detectors.fixed import Ints
 from detectors.ledger import Ledger
+from detectors.many_sums import add_lots
 from detectors.model_companions import COMPANIONS, ModelCompanions
 from detectors.model_version import ModelVersion
 from detectors.news import EVERY_MS, News
@@ -151,13 +152,17 @@ class Watch:
         if time is None:
             return []
         found = self._advance(time)
-        due = [self._models[model_id].counted(name) for model_id, name in self.news.due(self.clock_ms)]
+        told = self.news.due(self.clock_ms)
+        add_lots([lot for model_id, _ in told for lot in self._models[model_id].lend()])
+        due = [self._models[model_id].counted(name) for model_id, name in told]
         return found + statistics_events(due, time)
 
     def _advance(self, time_ms: int | None) -> list[Event]:
         found: list[Event] = []
-        for model in self._ordered:
-            found += model.advance(END if time_ms is None else time_ms - model.policy.lateness_ms)
+        watermarks = [END if time_ms is None else time_ms - model.policy.lateness_ms for model in self._ordered]
+        add_lots([lot for model, watermark_ms in zip(self._ordered, watermarks, strict=True) for lot in model.lend(watermark_ms)])
+        for model, watermark_ms in zip(self._ordered, watermarks, strict=True):
+            found += model.advance(watermark_ms)
         return sorted(found, key=lambda event: event.time_ms)  # however far the watermark has jumped
 
     def _control(self, forwarded: Forwarded) -> list[Event]:

@@ -1,6 +1,6 @@
 """One model of a scored partition: its versions, its companions, and rows of it that wait until something is due."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from detectors.fixed import Ints
 from detectors.ladder import DAY_MS
+from detectors.many_sums import Lot
 from detectors.model_companions import COMPANIONS, ModelCompanions
 from detectors.model_version import ModelVersion
 from detectors.panes import BEGINNING
@@ -121,9 +122,7 @@ class WatchedModel:
             late = int(rows.column("predicted_at").min()) < passed_ms - LATE_MS  # time has passed before it came, not after
             if late or not self._waiting.fits(rows):
                 self.settle()
-            for number, version in zip(used, versions, strict=True):
-                version.sums.segments.meet(rows, where if alone else where[code == number])
-            self._waiting.add(rows)
+            self._waiting.add(rows, _lots(versions, rows, [where] if alone else [where[code == number] for number in used]))
             if self._waiting.n >= MOST_ROWS:
                 self.settle()
         names = [version.name for version in versions]
@@ -166,11 +165,23 @@ class WatchedModel:
         if self._waiting.n:
             rows, where = self._waiting.take()
             self._add_to_versions(rows, where)
-            if not self._counted.fits(rows):
-                self._count_beside()
-            self._counted.add(rows)
-            if self._counted.n >= MOST_BESIDE:
-                self._count_beside()
+            self._let_wait_beside(rows)
+
+    def lend(self, watermark_ms: int | None = None) -> list[Lot]:
+        """Give what waits to who counts it together with that of other models, if it is little; at a watermark, if anything is due."""
+        if watermark_ms is not None and watermark_ms < self._next_ms:
+            return []
+        messages, lots = self._waiting.take_lots()
+        for rows in messages:
+            self._let_wait_beside(rows)
+        return lots
+
+    def _let_wait_beside(self, rows: Rows) -> None:
+        if not self._counted.fits(rows):
+            self._count_beside()
+        self._counted.add(rows)
+        if self._counted.n >= MOST_BESIDE:
+            self._count_beside()
 
     def _count_beside(self) -> None:
         """Let the companions count what the versions have."""
@@ -279,3 +290,13 @@ class WatchedModel:
         """Let the time pass that had passed for a version, and the companions, when the state was taken."""
         self._versions[name].take_back_time(watermark_ms)
         self._companions.take_back_time(watermark_ms)
+
+
+def _lots(versions: Sequence[ModelVersion], rows: Rows, wheres: Sequence[Ints]) -> list[Lot] | None:
+    """Give the segments of a message their numbers; return its rows by version, None where there are many of them."""
+    lots = []
+    for version, where in zip(versions, wheres, strict=True):
+        members = version.sums.segments.meet(rows, where)
+        if members is not None:
+            lots.append(Lot(version, rows, where, members))
+    return lots if len(lots) == len(versions) else None

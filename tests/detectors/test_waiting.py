@@ -15,6 +15,7 @@ from detectors.companions import NEVER, Companion
 from detectors.companions.retrain import Retrain
 from detectors.intake import SourceBatch
 from detectors.joiner import Joiner
+from detectors.many_sums import Lot, add_lots
 from detectors.model_companions import ModelCompanions
 from detectors.model_version import ModelVersion
 from detectors.pending import DictTable
@@ -213,13 +214,22 @@ def test_most_messages_of_plain_traffic_wait(monkeypatch: pytest.MonkeyPatch) ->
 
         monkeypatch.setattr(WatchedModel, name, call)
 
+    def count(lots: Sequence[Lot]) -> None:
+        counted["counted"] += versions_in(lots)
+        add_lots(lots)
+
     counting("add")
     counting("_add_to_versions")
+    monkeypatch.setattr("detectors.watch.add_lots", count)
     records, policy = stories("dense")
     watch = Watch(statistics_every_ms=None)
     for record in scored(records, policy, seed=1):
         watch.apply(record)
     assert counted["came"] > 2 * counted["counted"]
+
+
+def versions_in(lots: Sequence[Lot]) -> int:
+    return len({id(lot.version) for lot in lots})
 
 
 def test_companions_wait_for_what_is_due_to_them_not_to_the_versions(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,6 +244,12 @@ def test_companions_wait_for_what_is_due_to_them_not_to_the_versions(monkeypatch
                 return method(self, *args)
 
             monkeypatch.setattr(kind, name, call)
+
+    def count(lots: Sequence[Lot]) -> None:
+        counted[ModelVersion] += versions_in(lots)
+        add_lots(lots)
+
+    monkeypatch.setattr("detectors.watch.add_lots", count)
     watch = Watch()
     for record in scored([unalerted(record) for record in story(seed=3, days=30, per_day=60)], Policy(), seed=1):
         watch.apply(record)
