@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -48,6 +48,11 @@ class Learning:
     count: int = 0
 
 
+class _Ready(NamedTuple):
+    until_ms: int
+    panes: list[tuple[Step, Pane]]
+
+
 class ModelVersion:
     """A pure fold: rows add to sums; the watermark steps the rungs in due order, and each step may say something.
 
@@ -81,6 +86,7 @@ class ModelVersion:
         self.stepped = False  # since it was last asked: more than the passing of time has changed the state; never part of it
         self.trace: Trace | None = None  # told of every step; never part of the state
         self.mature_sums = MatureSums()
+        self._ready: _Ready | None = None  # panes that were read ahead of ``advance``
 
     def add(self, rows: Rows, where: Ints) -> None:
         """Add the picked rows, all of this version."""
@@ -158,9 +164,23 @@ class ModelVersion:
             self._pass(watermark_ms)
             self.spans.fold_up(watermark_ms)
 
+    def due_first(self, watermark_ms: int) -> tuple[int, list[Step]]:
+        """Return the time that ``advance`` would first step up to, and what it would step."""
+        if not len(self.sums.tables["made"].keys):
+            return watermark_ms, []
+        decision = self.ladder.next_decision()
+        until_ms = watermark_ms if decision is None else min(watermark_ms, decision[0])
+        return until_ms, self._due(until_ms)
+
+    def expect(self, until_ms: int, panes: list[tuple[Step, Pane]]) -> None:
+        """Take the panes of all that is due by a time, read by somebody else; ``advance`` must be the next thing that happens."""
+        self._ready = _Ready(until_ms, panes)
+
     def _step_until(self, until_ms: int, share: Share, events: list[Event]) -> bool:
         """Step what is due; return False where the first predictions became complete on the way."""
-        for step, pane in read_ahead(self._due(until_ms), self._span, self.sums.read):
+        ready, self._ready = self._ready, None
+        ahead = ready.panes if ready and ready.until_ms == until_ms else read_ahead(self._due(until_ms), self.span, self.sums.read)
+        for step, pane in ahead:
             self._close_silent(step.due_ms, events)
             reading = self._reading(step, pane)
             self.stepped = True
@@ -220,9 +240,9 @@ class ModelVersion:
                 # a rung that was decided late reads what is overdue now, not in the past
                 dues = np.maximum(starts + width + age, self.ladder.enabled_ms[rung - 1] if rung else BEGINNING)
                 steps += [Step(due, rung, start) for due, start in zip(dues.tolist(), starts.tolist(), strict=True)]
-        return sorted(steps, key=lambda step: (step.due_ms, step.rung, step.start_ms))
+        return sorted(steps)
 
-    def _span(self, step: Step) -> tuple[int, int]:
+    def span(self, step: Step) -> tuple[int, int]:
         """Return the time that a step reads: less than the rung's width where that has just changed."""
         return max(step.start_ms, self.read_to[step.rung]), step.start_ms + self.ladder.width_ms(step.rung)
 
@@ -235,7 +255,7 @@ class ModelVersion:
         return self._seen(rung, (start, end), end + self.ladder.age_ms(rung), self.sums.read([(start, end)], rung)[0])
 
     def _reading(self, step: Step, pane: Pane) -> Reading:
-        seen = self._seen(step.rung, self._span(step), step.due_ms, pane)
+        seen = self._seen(step.rung, self.span(step), step.due_ms, pane)
         if seen.mature:
             since_ms = self.ladder.weeks_since_ms(self.learning.first_ms)
             sums = seen.segments, seen.made, seen.known, seen.known_bins

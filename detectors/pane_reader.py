@@ -1,7 +1,7 @@
 """Panes out of the sums: many at a time, since each would cost the same dozen calls on columns."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -10,16 +10,31 @@ from detectors.cells import BIN, KNOWN, MADE, PANE_GRID
 from detectors.cost_cells import PAIRS
 from detectors.error_cells import ROWS
 from detectors.fixed import Ints, carry
-from detectors.panes import BIN_BITS, CLASS_BITS, MAX_CLASS, PANE_MS, SEGMENT_BITS, SumTable, cell_key, grouped, pane_index, pane_of
+from detectors.panes import (
+    BEGINNING,
+    BIN_BITS,
+    CLASS_BITS,
+    END,
+    MAX_CLASS,
+    PANE_MS,
+    SEGMENT_BITS,
+    SumTable,
+    cell_key,
+    grouped,
+    pane_index,
+    pane_of,
+)
 from detectors.segments import Segments
 
-_AHEAD = 64
+AHEAD = 64  # panes of a rung that are read at once
+_APART = END - BEGINNING  # times of one version do not reach those of the next
+_COSTS = ("cost_cells", "cost_twins")
+_BY_AGE = frozenset(["known", "known_bins", "made_bins", *_COSTS, "error_cells"])
 Span = tuple[int, int]
 
 
-@dataclass(frozen=True)
-class Step:
-    """A pane that a rung is due to read."""
+class Step(NamedTuple):
+    """A pane that a rung is due to read; in the order in which they are stepped."""
 
     due_ms: int
     rung: int
@@ -39,27 +54,51 @@ class Pane(NamedTuple):
     errors: Ints
 
 
-def read_panes(tables: Mapping[str, SumTable], segments: Segments, spans: list[Span], top_class: int) -> list[Pane]:
+class Asked(NamedTuple):
+    """Spans [start, end) of time of one version, ascending and apart."""
+
+    tables: Mapping[str, SumTable]
+    segments: Segments
+    spans: Sequence[Span]
+
+
+def read_panes(tables: Mapping[str, SumTable], segments: Segments, spans: Sequence[Span], top_class: int) -> list[Pane]:
     """Return the panes of spans [start, end) of time, ascending and apart; labels up to an age class."""
-    starts, ends = (np.array(edge, dtype=np.int64) for edge in zip(*spans, strict=True))
-    keys, made = _grouped(tables["made"], starts, ends, MAX_CLASS)
-    present = (made[:, MADE.at["n"]] != 0) & segments.real(keys & ((1 << SEGMENT_BITS) - 1))
+    return next(read_many([Asked(tables, segments, spans)], top_class))
+
+
+def read_many(asked: Sequence[Asked], top_class: int) -> Iterator[list[Pane]]:
+    """Yield the panes of each version's spans; labels up to an age class."""
+    spans = _Spans([each.spans for each in asked])
+
+    def grouped_of(name: str) -> tuple[Ints, Ints]:
+        return _grouped([each.tables[name] for each in asked], spans, top_class if name in _BY_AGE else MAX_CLASS)
+
+    keys, made = grouped_of("made")
+    present = made[:, MADE.at["n"]] != 0
+    edges = np.searchsorted(keys >> SEGMENT_BITS, spans.first)
+    for each, begin, end in zip(asked, edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+        if each.segments.has_probes():
+            present[begin:end] &= each.segments.real(keys[begin:end] & ((1 << SEGMENT_BITS) - 1))
     keys, made = keys[present], made[present]
     known, known_bins = KNOWN.zeros(len(keys)), np.zeros((len(keys), PANE_GRID, BIN.width), dtype=np.int64)
     if top_class:  # before any age there are no labels
-        _place(known, keys, *_grouped(tables["known"], starts, ends, top_class))
-        known_bins = _cells(keys, PANE_GRID, *_grouped(tables["known_bins"], starts, ends, top_class))
-    cells = _cells(keys, PANE_GRID, *_grouped(tables["made_bins"], starts, ends, top_class)), known_bins
+        _place(known, keys, *grouped_of("known"))
+        known_bins = _cells(keys, PANE_GRID, *grouped_of("known_bins"))
+    cells = [made, known, _cells(keys, PANE_GRID, *grouped_of("made_bins")), known_bins]
     empty = np.zeros((0, 0, 0), dtype=np.int64)
-    costed = bool(len(tables["cost_cells"].keys) or len(tables["cost_twins"].keys))
-    rare = [("cost_cells", PAIRS, costed), ("cost_twins", PAIRS, costed), ("error_cells", ROWS, bool(len(tables["error_cells"].keys)))]
-    more = [_cells(keys, n, *_grouped(tables[name], starts, ends, top_class)) if there else empty for name, n, there in rare]
-    edges = np.searchsorted(keys >> SEGMENT_BITS, np.arange(len(spans) + 1))
-    numbers, panes = keys & ((1 << SEGMENT_BITS) - 1), []
-    for first, last in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-        each = slice(first, last)
-        panes.append(Pane(numbers[each], made[each], known[each], *(cell[each] for cell in (*cells, *more))))
-    return panes
+    held = [[any(len(each.tables[name].keys) for name in names) for each in asked] for names in (_COSTS, _COSTS, ["error_cells"])]
+    rare = [
+        _cells(keys, n, *grouped_of(name)) if any(there) else empty
+        for name, n, there in zip((*_COSTS, "error_cells"), (PAIRS, PAIRS, ROWS), held, strict=True)
+    ]
+    numbers = keys & ((1 << SEGMENT_BITS) - 1)
+    edges = np.searchsorted(keys >> SEGMENT_BITS, np.arange(spans.n + 1)).tolist()
+    for i, (begin, end) in enumerate(pairwise(spans.first.tolist())):
+        more = [cell if there[i] else empty for cell, there in zip(rare, held, strict=True)]
+        yield [
+            Pane(numbers[first:last], *(cell[first:last] for cell in (*cells, *more))) for first, last in pairwise(edges[begin : end + 1])
+        ]
 
 
 def read_ahead(
@@ -68,8 +107,8 @@ def read_ahead(
     """Yield what each step reads. A rung's panes are read many at a time: nothing that is stepped on the way may change the sums."""
 
     def of_rung(rung: int, mine: list[Step]) -> Iterator[Pane]:
-        for first in range(0, len(mine), _AHEAD):
-            yield from read([span(step) for step in mine[first : first + _AHEAD]], rung)
+        for first in range(0, len(mine), AHEAD):
+            yield from read([span(step) for step in mine[first : first + AHEAD]], rung)
 
     by_rung: dict[int, list[Step]] = {}
     for step in steps:
@@ -79,19 +118,42 @@ def read_ahead(
         yield step, next(panes[step.rung])
 
 
-def _grouped(table: SumTable, starts: Ints, ends: Ints, top_class: int) -> tuple[Ints, Ints]:
+class _Spans:
+    """The spans of several versions, those of one after those of another."""
+
+    def __init__(self, spans: Sequence[Sequence[Span]]) -> None:
+        self.first: Ints = np.cumsum([0, *map(len, spans)])  # of each version, and their number
+        self.n = int(self.first[-1])
+        self.starts, self.ends = (np.array(edge, dtype=np.int64) for edge in zip(*chain.from_iterable(spans), strict=True))
+        self._bounds = [(each[0][0], each[-1][1]) for each in spans]
+        self._places = self.starts + np.repeat(np.arange(len(spans)) * _APART, np.diff(self.first))
+
+    def cut(self, tables: Sequence[SumTable], bits: int) -> tuple[Ints, Ints, Ints]:
+        """Return what tables hold from the first start to the last end of their version: keys, rows, and the last span begun then."""
+        found = [
+            table.within(cell_key(pane_index(start), 0) << bits, cell_key(pane_index(end), 0) << bits)
+            for table, (start, end) in zip(tables, self._bounds, strict=True)
+        ]
+        if len(found) == 1:
+            [(keys, rows)] = found
+            place = pane_of(keys, bits) * PANE_MS
+        else:
+            keys, rows = (np.concatenate(parts) for parts in zip(*found, strict=True))
+            place = pane_of(keys, bits) * PANE_MS + np.repeat(np.arange(len(found)) * _APART, [len(each) for each, _ in found])
+        return keys, rows, np.searchsorted(self._places, place, side="right") - 1
+
+
+def _grouped(tables: Sequence[SumTable], spans: _Spans, top_class: int) -> tuple[Ints, Ints]:
     """Return the sums by (span, segment), or by (span, segment, cell), packed into one key each, ascending."""
-    bits = 0 if table.layout is MADE or table.layout is KNOWN else BIN_BITS
-    within = table.span(cell_key(pane_index(int(starts[0])), 0) << bits, cell_key(pane_index(int(ends[-1])), 0) << bits)
-    keys, rows = table.keys[within], table.rows[within]
-    at = pane_of(keys, bits) * PANE_MS
-    span = np.searchsorted(starts, at, side="right") - 1
-    kept = (at < ends[span]) & ((keys >> bits & MAX_CLASS) <= top_class)
+    layout = tables[0].layout
+    bits = 0 if layout is MADE or layout is KNOWN else BIN_BITS
+    keys, rows, span = spans.cut(tables, bits)
+    kept = (pane_of(keys, bits) * PANE_MS < spans.ends[span]) & ((keys >> bits & MAX_CLASS) <= top_class)
     if not kept.all():
         keys, rows, span = keys[kept], rows[kept], span[kept]
     segment = keys >> (CLASS_BITS + bits) & ((1 << SEGMENT_BITS) - 1)
     keys, rows = grouped((span << SEGMENT_BITS | segment) << bits | (keys & ((1 << bits) - 1)), rows)
-    return keys, carry(rows, table.layout.lows) if len(rows) else rows
+    return keys, carry(rows, layout.lows) if len(rows) else rows
 
 
 def _cells(keys: Ints, count: int, found: Ints, rows: Ints) -> Ints:

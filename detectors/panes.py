@@ -136,6 +136,12 @@ class SumTable:
         start, stop = np.searchsorted(self.keys, (first, last))
         return slice(int(start), int(stop))
 
+    def within(self, first: int, last: int) -> tuple[Ints, Ints]:
+        """Return the keys in [first, last), and their rows: views."""
+        keys = self.keys
+        start, stop = keys.searchsorted((first, last)).tolist()
+        return keys[start:stop], self._rows[start:stop]
+
     def dense(self, n: int) -> Ints:
         """Return rows 0 … n-1 by key as an array, shape (n, width), empty ones included."""
         out = self.layout.zeros(n)

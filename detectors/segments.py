@@ -70,6 +70,10 @@ class Segments:
         pair = self.pairs[number]
         return pair is not None and pair[0] == PROBE
 
+    def has_probes(self) -> bool:
+        """Say whether any segment holds synthetic traffic."""
+        return PROBE in self._values
+
     def by_dimension(self) -> list[Ints]:
         """Return the segments of each dimension of real traffic; dimensions, and the segments of each, by name.
 
@@ -103,7 +107,7 @@ class Segments:
         >>> segments.real(np.array([0, segments.number(PROBE, "planted")])).tolist()
         [True, False]
         """
-        if PROBE not in self._values:
+        if not self.has_probes():
             return np.ones(len(numbers), dtype=np.bool_)
         synthetic = [number for (dimension, _), number in self._numbers.items() if dimension == PROBE]
         return ~np.isin(numbers, synthetic)

@@ -21,6 +21,7 @@ from detectors.model_companions import COMPANIONS, ModelCompanions
 from detectors.model_version import ModelVersion
 from detectors.news import EVERY_MS, News
 from detectors.panes import END
+from detectors.read_together import read_together
 from detectors.segment_figures import statistics_events
 from detectors.segments import OTHER
 from detectors.sources import Sources
@@ -160,8 +161,10 @@ class Watch:
     def _advance(self, time_ms: int | None) -> list[Event]:
         found: list[Event] = []
         watermarks = [END if time_ms is None else time_ms - model.policy.lateness_ms for model in self._ordered]
-        add_lots([lot for model, watermark_ms in zip(self._ordered, watermarks, strict=True) for lot in model.lend(watermark_ms)])
-        for model, watermark_ms in zip(self._ordered, watermarks, strict=True):
+        due = list(zip(self._ordered, watermarks, strict=True))
+        add_lots([lot for model, watermark_ms in due for lot in model.lend(watermark_ms)])
+        read_together([each for model, watermark_ms in due for each in model.stepping(watermark_ms)])
+        for model, watermark_ms in due:
             found += model.advance(watermark_ms)
         return sorted(found, key=lambda event: event.time_ms)  # however far the watermark has jumped
 

@@ -169,7 +169,7 @@ class WatchedModel:
 
     def lend(self, watermark_ms: int | None = None) -> list[Lot]:
         """Give what waits to who counts it together with that of other models, if it is little; at a watermark, if anything is due."""
-        if watermark_ms is not None and watermark_ms < self._next_ms:
+        if watermark_ms is not None and not self._is_due(watermark_ms):
             return []
         messages, lots = self._waiting.take_lots()
         for rows in messages:
@@ -214,9 +214,19 @@ class WatchedModel:
         for name, mine in rows.by_version(where if alone.all() else where[alone]):
             self.version(name).add(rows, mine)
 
+    def _is_due(self, watermark_ms: int) -> bool:
+        return watermark_ms >= self._next_ms
+
+    def stepping(self, watermark_ms: int) -> list[tuple[ModelVersion, int]]:
+        """Return the versions that ``advance`` will step at a watermark, and how far, with all sums up to date."""
+        if not self._is_due(watermark_ms):
+            return []
+        self._settle_versions()
+        return [(version, watermark_ms) for version in self._versions.values()]
+
     def advance(self, watermark_ms: int) -> list[Event]:
         """Step what is due by the watermark; return what was found."""
-        if watermark_ms < self._next_ms:
+        if not self._is_due(watermark_ms):
             self._watermark_ms = max(watermark_ms, self._watermark_ms)
             return []
         self._settle_versions()

@@ -9,6 +9,7 @@ from support.stories import DAY_MS, OUTCOMES, PREDICTIONS, START_MS
 from detectors import many_sums
 from detectors.many_sums import Lot, add_lots
 from detectors.model_version import ModelVersion
+from detectors.pane_reader import Asked, read_many, read_panes
 from detectors.panes import MOST_DEPOSITS
 from schemas.policy import Policy, parse_policy
 from schemas.scored import COLUMNS, Kind, Rows
@@ -108,3 +109,24 @@ def test_what_is_told_of_deposits_that_nobody_has_looked_at_is_all_of_them() -> 
                 assert members is not None
                 add_lots([Lot(many, rows, where, members)])
         assert read(alone) == read(many)
+
+
+@pytest.mark.parametrize("top_class", [0, 1, 3])
+def test_panes_of_many_versions_are_those_that_each_would_read_alone(top_class: int) -> None:
+    """Of some there are costs, of some errors, of some probes; and spans that hold nothing."""
+    rng = np.random.default_rng(7)
+    many = versions()
+    for key, rows, where in parts([message(rng, f"m{rng.integers(4)}", offset) for offset in range(200)]):
+        many[key].add(rows, where)
+    columns = {"kind": bytes([Kind.PREDICTION] * 2), "predicted_at": np.array([START_MS] * 2, "<i8").tobytes()}
+    columns |= {"probe": np.array([0, 1], "<u2").tobytes(), "score": np.array([0.5, 0.25]).tobytes()}
+    many["m0", "1"].add(Rows("m0", [PREDICTIONS], 2, columns, ["1"], ["", "planted"]), np.arange(2))
+    every = [(START_MS - DAY_MS, START_MS), (START_MS, START_MS + 600_000), (START_MS + 1_200_000, START_MS + 1_210_000)]
+    asked = [Asked(v.sums.tables, v.sums.segments, every[i % 3 :]) for i, v in enumerate(many.values())]
+    for one, panes in zip(asked, read_many(asked, top_class), strict=True):
+        alone = read_panes(one.tables, one.segments, one.spans, top_class)
+        assert len(panes) == len(alone) == len(one.spans)
+        for pane, own in zip(panes, alone, strict=True):
+            for column, mine in zip(pane, own, strict=True):
+                np.testing.assert_array_equal(column, mine)
+    assert {tuple(len(column) > 0 for column in panes[0][-3:]) for panes in read_many(asked, top_class)} > {(False, False, False)}

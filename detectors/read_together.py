@@ -1,0 +1,45 @@
+"""What is due to many versions at a tick, read in one go: each table of all of them is one grouped sum."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from detectors.pane_reader import AHEAD, Asked, Pane, Step, read_many
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from detectors.model_version import ModelVersion
+
+_AT_ONCE = 256  # versions
+
+
+def read_together(due: Sequence[tuple[ModelVersion, int]]) -> None:
+    """Read for each version what it will step first at its watermark, if that is little; it must be advanced to it next.
+
+    >>> from detectors.model_version import ModelVersion
+    >>> from schemas.policy_models import ModelPolicy
+    >>> read_together([(ModelVersion("m", "1", ModelPolicy(), 64), 0)])  # nothing is due to it
+    """
+    for begin in range(0, len(due), _AT_ONCE):
+        plans: list[tuple[ModelVersion, int, list[Step], dict[int, Iterator[Pane]]]] = []
+        by_rung: dict[int, list[tuple[dict[int, Iterator[Pane]], Asked]]] = {}
+        for version, watermark_ms in due[begin : begin + _AT_ONCE]:
+            until_ms, mine = version.due_first(watermark_ms)
+            of_rung: dict[int, list[Step]] = {}
+            for step in mine:
+                of_rung.setdefault(step.rung, []).append(step)
+            if mine and max(map(len, of_rung.values())) <= AHEAD:
+                read: dict[int, Iterator[Pane]] = {}
+                plans.append((version, until_ms, mine, read))
+                for rung, those in of_rung.items():
+                    by_rung.setdefault(rung, []).append((read, _asked(version, those)))
+        for rung, asked in by_rung.items():
+            for (read, _), panes in zip(asked, read_many([each for _, each in asked], rung), strict=True):
+                read[rung] = iter(panes)
+        for version, until_ms, mine, read in plans:
+            version.expect(until_ms, [(step, next(read[step.rung])) for step in mine])
+
+
+def _asked(version: ModelVersion, steps: Sequence[Step]) -> Asked:
+    return Asked(version.sums.tables, version.sums.segments, [version.span(step) for step in steps])
