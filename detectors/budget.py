@@ -61,7 +61,8 @@ class Budget:
             raise ValueError(f"expected readings in due order, got one due at {due_ms} after one due at {self.now}")
         if self.now > BEFORE:
             elapsed = self.rate * share * (due_ms - self.now)
-            self.pots += np.where(self.standing > 0, elapsed * SHARES / np.maximum(self.standing, 1), 0.0)
+            if np.count_nonzero(self.standing):
+                self.pots += np.where(self.standing > 0, elapsed * SHARES / np.maximum(self.standing, 1), 0.0)
         self.now = due_ms
 
     def owed(self, kinds: Ints, seen_ms: Ints, seen_pot: Floats) -> Floats:

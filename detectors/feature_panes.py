@@ -91,8 +91,7 @@ class FeaturePanes:
         keys, which = np.unique(self.table.keys[within] & ((1 << _BITS) - 1), return_inverse=True)
         counts = np.zeros(len(keys), dtype=np.int64)
         np.add.at(counts, which, self.table.rows[within, 0])
-        self.table.keys = np.delete(self.table.keys, within)
-        self.table.rows = np.delete(self.table.rows, within, axis=0)
+        self.table.keys, self.table.rows = np.delete(self.table.keys, within), np.delete(self.table.rows, within, axis=0)
         return keys[counts > 0], counts[counts > 0]
 
     def passed(self, watermark_ms: int) -> None:

@@ -1,5 +1,6 @@
 """Which ages of predictions are read: declared by the policy, or learnt from the label delays of the version's first predictions."""
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,11 @@ FIRST_PANE_EVENTS = 8  # predictions that a pane read at age 0 should hold
 
 UNDECIDED, ENABLED, DISABLED = 0, 1, 2
 ALWAYS = -(2**62)
+
+
+@lru_cache(1_024)
+def _width(age_ms: int) -> int:
+    return widest(PANE_SHARE * age_ms)
 
 
 class Ladder:
@@ -69,6 +75,8 @@ class Ladder:
         self.first_width_ms = PANE_MS
         self.enabled_ms = [ALWAYS] * len(self.ages)  # from when on each age is read
         self._bounds = np.array(self.ages, dtype=np.int64)
+        self._widths = [_width(age) for age in self.ages]
+        self._rungs: list[int] | None = None  # that are read, while nothing is decided
 
     def age_class(self, age_ms: Ints) -> Ints:
         """Return the class of each age: 1 up to the first age, and so on."""
@@ -76,7 +84,9 @@ class Ladder:
 
     def rungs(self) -> list[int]:
         """Return the rungs that are read, ascending."""
-        return [0, *(k + 1 for k, status in enumerate(self.status) if status == ENABLED)]
+        if self._rungs is None:
+            self._rungs = [0, *(k + 1 for k, status in enumerate(self.status) if status == ENABLED)]
+        return self._rungs
 
     def undecided(self) -> list[int]:
         """Return the rungs that may yet be read; the one decided last may still turn out to be the mature one."""
@@ -107,7 +117,7 @@ class Ladder:
 
     def width_ms(self, rung: int) -> int:
         """Return how wide the panes are that a rung reads."""
-        return self.first_width_ms if rung == 0 else widest(PANE_SHARE * self.ages[rung - 1])
+        return self.first_width_ms if rung == 0 else self._widths[rung - 1]
 
     def weeks_since_ms(self, first_ms: int | None) -> int | None:
         """Return when the first week of a version's age began: with the pane, as the mature rung reads it, of its first prediction."""
@@ -135,6 +145,7 @@ class Ladder:
     def decide(self, coverage: float, now_ms: int) -> None:
         """Decide the next age from the share of the first predictions that were labelled by it."""
         k = len(self.coverage)
+        self._rungs = None
         self.coverage.append(coverage)
         before = self.coverage[k - 1] if k else 0.0
         if self.mature is None and k and before >= MIN_COVERAGE and coverage - before < SETTLED:

@@ -28,7 +28,10 @@ class ModelCompanions:
 
     def __init__(self, model_id: str, policy: ModelPolicy) -> None:
         self.members: dict[str, Companion] = {name: companion(model_id, policy) for name, companion in discover().items()}
-        self._filling = [each for each in self.members.values() if type(each).figures is not Companion.figures]
+        self._filling, self._minding, self._weighing = (
+            [each for each in self.members.values() if getattr(type(each), name) is not getattr(Companion, name)]
+            for name in ("figures", "minds", "weight")
+        )
         self._next_ms: dict[str, int] = {}  # by member: nothing is due before it; not there: anything may be
 
     def add(self, rows: Rows, where: Ints) -> None:
@@ -58,7 +61,7 @@ class ModelCompanions:
 
     def mind(self, rows: Rows) -> bool:
         """Say whether a message of plain rows may not wait for the next due time."""
-        return any(member.minds(rows) for member in self.members.values())
+        return any(member.minds(rows) for member in self._minding)
 
     def next_ms(self, watermark_ms: int) -> int:
         """Return a time before which ``advance`` would only let time pass, now that the watermark is here."""
@@ -94,7 +97,7 @@ class ModelCompanions:
 
     def weight(self, due_ms: int) -> float:
         """Return the part of the model's budget that the companions spend at a due time."""
-        return sum(member.weight(due_ms) for member in self.members.values())
+        return sum(member.weight(due_ms) for member in self._weighing)
 
     def listed(self) -> list[Listed]:
         """Return the companions' open incidents."""

@@ -200,6 +200,8 @@ class ModelVersion:
         return True
 
     def _close_silent(self, until_ms: int, events: list[Event]) -> None:
+        if not self.incidents.open:
+            return
         closed = close_silent(self.bank, self.incidents, self, until_ms=until_ms, naming=self.segment_text)
         self.stepped = self.stepped or bool(closed)
         events += [drift_event(self, event) for event in closed]

@@ -90,7 +90,7 @@ class Panel:
         ``slots`` maps the reading's segments to monitors' slots, -1 where a segment is not watched. Returns crossings, signals, and the
         rows whose baseline was estimated just now, with their fit and whether it is their first.
         """
-        if not obs.any():
+        if not np.count_nonzero(obs):
             return [], [], []
         seen = (self.bet.size(obs) > 0)[self._family_of] & (slots >= 0) & (self._groups[:, None] | (slots == 0))
         tracks, places = np.nonzero(seen)
@@ -103,7 +103,7 @@ class Panel:
         crossings: list[Crossing] = []
         signals: list[Signal] = []
         armed = state == ARMED
-        if armed.any():
+        if np.count_nonzero(armed):
             crossings = self._evidence(rows[armed], mine[armed], reading, budget)
         for i in np.flatnonzero(state == ACTIVE) if self.active else ():
             row = int(rows[i])
@@ -131,8 +131,7 @@ class Panel:
             grown[:, : self.rows.shape[1]] = self.rows
             self.rows = grown
         rows = self.rows[tracks, slots]
-        if rows.min() < 0:
-            new = rows < 0
+        if np.count_nonzero(new := rows < 0):
             rows[new] = self._add(tracks[new], slots[new], budget, fresh)
         return np.asarray(rows)
 

@@ -47,27 +47,28 @@ class SumTable:
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
-        self._keys: Ints = np.zeros(0, dtype=np.int64)
+        self._n = 0
+        self._keys: Ints = np.zeros(0, dtype=np.int64)  # with room for more, so that what is kept by time is not copied at every step
         self._rows: Ints = layout.zeros(0)
         self._deposits: list[tuple[Ints, Ints]] = []
 
     @property
     def keys(self) -> Ints:
-        """The keys, ascending, shape (n,)."""
+        """The keys, ascending, shape (n,); whoever assigns them assigns ``rows`` next."""
         if self._deposits:
             self._settle()
-        return self._keys
+        return self._keys[: self._n]
 
     @keys.setter
     def keys(self, keys: Ints) -> None:
-        self._keys = keys
+        self._keys, self._n = keys, len(keys)
 
     @property
     def rows(self) -> Ints:
         """The sums of each key, shape (n, width)."""
         if self._deposits:
             self._settle()
-        return self._rows
+        return self._rows[: self._n]
 
     @rows.setter
     def rows(self, rows: Ints) -> None:
@@ -106,30 +107,50 @@ class SumTable:
         if len(self._deposits) > 1:
             keys, rows = grouped(*(np.concatenate(parts) for parts in zip(*self._deposits, strict=True)))
         self._deposits = []
-        if not len(self._keys) or keys[0] > self._keys[-1]:  # the rule for what is kept by time
-            self._keys = np.concatenate([self._keys, keys])
-            self._rows = np.concatenate([self._rows, carry(rows, self.layout.lows)])
-        else:
-            self._merge(keys, rows)
+        self._merge(keys, rows)
 
     def _merge(self, keys: Ints, rows: Ints) -> None:
-        at = np.searchsorted(self._keys, keys)
-        known = np.zeros(len(keys), dtype=bool)
-        inside = at < len(self._keys)
-        known[inside] = self._keys[at[inside]] == keys[inside]
-        if known.any():
+        at = self._keys[: self._n].searchsorted(keys)
+        if at[0] == self._n:  # the rule for what is kept by time
+            self._insert(at, keys, rows)
+            return
+        known = self._keys[np.minimum(at, self._n - 1)] == keys
+        count = np.count_nonzero(known)
+        if count:
             touched = at[known]
             self._rows[touched] = carry(self._rows[touched] + rows[known], self.layout.lows)
-        if not known.all():
+        if count < len(keys):
             new = ~known
-            self._keys = _inserted(self._keys, at[new], keys[new])
-            self._rows = _inserted(self._rows, at[new], carry(rows[new], self.layout.lows))
+            self._insert(at[new], keys[new], rows[new])
+
+    def _insert(self, at: Ints, keys: Ints, rows: Ints) -> None:
+        """Insert new keys before the places ``at``, ascending, and their rows, low limbs yet to be carried."""
+        first, n = int(at[0]), self._n + len(keys)
+        if n > len(self._keys):
+            room = n + n // 4
+            for name in ("_keys", "_rows"):
+                held = getattr(self, name)
+                wide: Ints = np.empty((room, *held.shape[1:]), dtype=np.int64)
+                wide[: self._n] = held[: self._n]
+                setattr(self, name, wide)
+        if first < self._n:  # what lies before stays where it is
+            place = at - first + np.arange(len(keys))
+            old = np.ones(n - first, dtype=np.bool_)
+            old[place] = False
+            for held in (self._keys, self._rows):
+                held[first:n][old] = held[first : self._n].copy()
+            place += first
+            self._keys[place], self._rows[place] = keys, carry(rows, self.layout.lows)
+        else:
+            self._keys[first:n], self._rows[first:n] = keys, rows
+            carry(self._rows[first:n], self.layout.lows)
+        self._n = n
 
     def rekey(self, start: int, stop: int, keys: Ints) -> None:
         """Give the rows ``start:stop`` new keys, ascending within the slice's span, and add up those that now share one."""
         merged, rows = grouped(keys, self.rows[start:stop])
-        self.keys = np.concatenate([self.keys[:start], merged, self.keys[stop:]])
-        self.rows = np.concatenate([self.rows[:start], carry(rows, self.layout.lows), self.rows[stop:]])
+        parts = [self.rows[:start], carry(rows, self.layout.lows), self.rows[stop:]]
+        self.keys, self.rows = np.concatenate([self.keys[:start], merged, self.keys[stop:]]), np.concatenate(parts)
 
     def span(self, first: int, last: int) -> slice:
         """Return the slice of rows whose keys lie in [first, last)."""
@@ -140,7 +161,7 @@ class SumTable:
         """Return the keys in [first, last), and their rows: views."""
         keys = self.keys
         start, stop = keys.searchsorted((first, last)).tolist()
-        return keys[start:stop], self._rows[start:stop]
+        return keys[start:stop], self.rows[start:stop]
 
     def dense(self, n: int) -> Ints:
         """Return rows 0 … n-1 by key as an array, shape (n, width), empty ones included."""
@@ -160,13 +181,6 @@ class SumTable:
         table.keys = np.frombuffer(state[0], dtype="<i8").astype(np.int64)
         table.rows = np.frombuffer(state[1], dtype="<i8").astype(np.int64).reshape(-1, layout.width)
         return table
-
-
-def _inserted(old: Ints, at: Ints, new: Ints) -> Ints:
-    """Return an array with ``new`` inserted before the places ``at``, ascending. What lies before the first is copied in one piece."""
-    first = int(at[0])
-    tail = new if first == len(old) else np.insert(old[first:], at - first, new, axis=0)
-    return np.concatenate([old[:first], tail])
 
 
 def grouped(keys: Ints, rows: Ints) -> tuple[Ints, Ints]:

@@ -106,8 +106,9 @@ class Series:
         missing = int(rows.max()) + 1 - len(self._place)
         if missing > 0:
             self._place = np.concatenate([self._place, np.full(missing, _NONE, dtype=np.int64)])
-        new = rows[self._place[rows] == _NONE]
-        if len(new):
+        places = self._place[rows]
+        if np.count_nonzero(lost := places == _NONE):
+            new = rows[lost]
             lacking = len(new) - len(self._free)
             if lacking > 0:
                 n, width, _ = self._data.shape
@@ -115,4 +116,5 @@ class Series:
                 self._data = np.concatenate([self._data, np.zeros((more, width, 2))])
                 self._free += range(n + more - 1, n - 1, -1)
             self._place[new] = [self._free.pop() for _ in new]
-        return self._place[rows]
+            places = self._place[rows]
+        return places

@@ -24,7 +24,7 @@ from schemas.scored import COLUMNS, Kind, Rows
 
 SHARING_DAYS = 30  # a version without predictions for so long leaves its part of the budget to the others
 MAX_VERSIONS = 200
-MOST_BESIDE = 500  # rows that wait for the companions alone; then they are counted
+MOST_BESIDE = 1_000  # rows that wait for the companions alone; then they are counted
 LATE_MS = 2 * DAY_MS  # younger than anything that is folded up or forgotten for its age
 
 

@@ -58,10 +58,16 @@ class Season:
         hours = _hours(start_ms, end_ms)
         if len(hours):
             week = start_ms // WEEK_MS
-            self.first[tracks] = np.where(self.first[tracks] == _NONE, week, self.first[tracks])
-            number = np.maximum(week - self.first[tracks], 0)
-            number = np.where(number < _KEPT, number, _KEPT - 2 + number % 2)
-            self.counts[tracks[:, None], number[:, None], hours[None]] += series[:, None] / len(hours)
+            first = self.first[tracks]
+            if np.count_nonzero(begun := first == _NONE):
+                self.first[tracks] = first = np.where(begun, week, first)
+            number = np.maximum(week - first, 0)
+            if np.count_nonzero(number >= _KEPT):
+                number = np.where(number < _KEPT, number, _KEPT - 2 + number % 2)
+            if len(hours) == 1:  # as it is where panes are short
+                self.counts[tracks, number, hours[0]] += series
+            else:
+                self.counts[tracks[:, None], number[:, None], hours[None]] += series[:, None] / len(hours)
 
     def forget(self, tracks: Ints, used: set[tuple[int, int]]) -> None:
         """Learn tracks anew; ``used`` are the tracks and eras of baselines that stand."""
@@ -130,7 +136,8 @@ class Season:
 def _hours(start_ms: int, end_ms: int) -> Ints:
     if end_ms - start_ms > DAY_MS:
         return np.zeros(0, dtype=np.int64)
-    return np.arange(start_ms // HOUR_MS, -(-end_ms // HOUR_MS)) % HOURS
+    first, end = start_ms // HOUR_MS, -(-end_ms // HOUR_MS)
+    return np.arange(first, end) % HOURS if end > first + 1 else np.array([first % HOURS])
 
 
 def _layer(x: Floats, expected: Floats) -> Floats:

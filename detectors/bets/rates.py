@@ -121,7 +121,7 @@ class RateBet(Bet):
         flat = reading.made[:, :made] @ matrix[:made] + reading.known[:, :known] @ matrix[made:]
         out = flat.reshape(len(reading.segments), len(families), 2).transpose(1, 0, 2).astype(np.float64)
         many = many_classes(reading.made)
-        if many.any():
+        if np.count_nonzero(many):
             out[np.ix_(np.isin(names, _OF_BINARY), many)] = 0.0
         if alerts >= 0:  # an abstained prediction may have alerted a person as well
             np.minimum(out[alerts, :, 1], out[alerts, :, 0], out=out[alerts, :, 1])
@@ -138,7 +138,7 @@ class RateBet(Bet):
         'expected 0 <= failures <= events, got 5 of 3'
         """
         n, x = obs[..., 0], obs[..., 1]
-        if (x >= 0).all() and (x <= n).all():
+        if np.count_nonzero((x >= 0) & (x <= n)) == x.size:
             return ""
         at = np.unravel_index(int(np.argmax(~((x >= 0) & (x <= n)))), n.shape)
         return f"expected 0 <= failures <= events, got {x[at]:g} of {n[at]:g}"
