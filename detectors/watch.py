@@ -215,6 +215,16 @@ class Watch:
         own = sum(version.incidents.withheld for versions, _ in parts for version in versions.values())
         return own + sum(companions.withheld() for _, companions in parts)
 
+    def count(self) -> None:
+        """Count the rows that wait, of all models that have changed in one go; each does so by itself where its state is asked for."""
+        changed = sorted({model_id for model_id, _ in self.changed})
+        add_lots([lot for model_id in changed for lot in self._models[model_id].lend()])
+
+    def counted(self) -> dict[str, dict[str, ModelVersion]]:
+        """Return all versions, by model and name, for who looks at them alone: what is watched beside them may still have rows to count."""
+        self.count()
+        return {model_id: model.counted_versions() for model_id, model in self._models.items()}
+
     def state_of(self, model_id: str, name: str) -> dict[str, Any]:
         """Return the state of a model version, or of a model's companions (``COMPANIONS``), as plain values and bytes."""
         model = self._models[model_id]

@@ -92,6 +92,11 @@ class WatchedModel:
         self.settle()
         return self._companions
 
+    def counted_versions(self) -> dict[str, ModelVersion]:
+        """Return the versions by name, up to date; the companions' rows still wait."""
+        self._settle_versions()
+        return self._versions
+
     def unsettled(self) -> tuple[dict[str, ModelVersion], ModelCompanions]:
         """Return both without the rows that wait: for what these do not change."""
         return self._versions, self._companions

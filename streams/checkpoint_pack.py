@@ -68,6 +68,7 @@ class Packer:
         head = {"format": FORMAT, "position": list(position), "watch": watch.head_state()}
         fields = {HEAD: _packed(msgspec.msgpack.encode(head))}
         self._packed = {}
+        watch.count()
         for model_id, name in sorted(watch.changed):
             version = f"{model_id}\0{name}".encode()
             known, now = self._known.get(version, {}), {}

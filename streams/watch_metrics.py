@@ -77,7 +77,7 @@ class WatchMetrics(Metrics):
         withheld, before = watch.withheld(), last.withheld if last is not None and last.watch is watch else 0
         self.suppressed.labels(SNOOZED).inc(withheld - before)
         look = _Look(watch, withheld)
-        for model_id, versions in watch.models.items():
+        for model_id, versions in watch.counted().items():
             model = self.model(model_id)
             for version in versions.values():
                 progress = label_progress(version)

@@ -165,7 +165,7 @@ def test_a_restart_changes_nothing(reading):
         state = msgspec.msgpack.decode(msgspec.msgpack.encode(parts.to_state()), strict=False)
         parts = Bank.from_state(state, policy=ONLY)
     assert msgspec.msgpack.encode(parts.to_state()) == msgspec.msgpack.encode(whole.to_state())
-    with pytest.raises(ValueError, match="version 7"):
+    with pytest.raises(ValueError, match="version 8"):
         Bank.from_state(whole.to_state() | {"version": 4}, policy=ONLY)
 
 

@@ -209,7 +209,7 @@ def test_of_long_tables_only_the_pieces_that_changed_are_written(monkeypatch: py
 
 def test_pieces_that_are_not_needed_any_more_are_deleted() -> None:
     packer, state = Packer(), {"long": bytes(3 * PIECE_BYTES), "other": [{"long": b"x" * WHOLE_BYTES}]}
-    watch: Any = SimpleNamespace(changed={("m", "1")}, head_state=dict, state_of=lambda model, name: state)
+    watch: Any = SimpleNamespace(changed={("m", "1")}, count=lambda: None, head_state=dict, state_of=lambda model, name: state)
     first = packer.pack(watch, Position("t", 1, 1))
     assert len(first) == 1 + 1 + 3 + WHOLE_BYTES // PIECE_BYTES
     assert packer.pack(watch, Position("t", 1, 1)) == first  # nobody said that it was written
