@@ -149,7 +149,7 @@ CONTESTANTS = {"gnomon": gnomon, "faust": faust, "quix": quix, "loop": loop, "ri
 def main() -> None:
     """Print the median of each figure, all runs, and the ratios within runs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=200_000)
+    parser.add_argument("--pairs", type=int, default=600_000)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--spacing-ms", type=float, default=1.0, help="event time between two predictions")
     parser.add_argument("--only", nargs="+", choices=CONTESTANTS, default=list(CONTESTANTS))
