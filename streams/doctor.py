@@ -10,11 +10,13 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from streams.coordinators import committed, members
+from streams.errors import StoreUnavailable
 from streams.guard import REDIS_ERRORS, TIMEOUT_S, Facts, RedisMemory, _offsets, admin, look, problems
-from streams.pending import _translated, check_redis
+from streams.pending import _translated
 from streams.policy_follow import RedisPolicies
 from streams.provision import Action, plan
 from streams.readers import Reader, ReadError
+from streams.redis_check import Server, check_server, clock_ahead_s, cluster_state, servers
 from streams.settings import Settings
 from streams.topics import SCORED, SOURCES, topics
 
@@ -191,29 +193,47 @@ async def redis_findings(client: Any, settings: Settings) -> tuple[list[Finding]
         If it is away (``StoreUnavailable``), or refuses.
 
     """
-    out = [_of_redis(finding.fatal, finding.text) for finding in await check_redis(client)]
+    out = []
+    for server in await servers(client):
+        try:
+            found = await _server(client, server, settings)
+        except StoreUnavailable as error:
+            if not server.name:
+                raise
+            found = [Finding(Level.ERROR, "redis", f"cannot be asked: {error}", "see that this node runs")]
+        out += [finding._replace(text=f"{server.name}: {finding.text}") if server.name else finding for finding in found]
+    try:
+        policy = await RedisPolicies(client, settings.prefix).read()
+        remembered = await RedisMemory(client, settings.prefix).recall()
+    except StoreUnavailable as error:
+        return [*out, Finding(Level.ERROR, "redis", f"what workers noted cannot be read: {error}", "see the other findings")], {}
+    text = f"of {policy.by}, control offset {policy.offset}" if policy else "the built-in one, or that of each worker's file"
+    out.append(Finding(Level.OK, "policy", text))
+    return out, remembered
+
+
+async def _server(client: Any, server: Server, settings: Settings) -> list[Finding]:
+    """Return what is to be said of one server; raises as ``redis_findings`` does."""
+    out = [_of_redis(finding.fatal, finding.text) for finding in await check_server(client, server)]
     if not out:
         out.append(
             Finding(Level.OK, "redis", "evicts nothing (noeviction), and writes to disk before it answers (appendonly, appendfsync always)")
         )
+    wrong = await cluster_state(client, server)
+    if wrong is not None:
+        out.append(Finding(Level.ERROR, "redis", wrong, f"redis-cli --cluster check {server.name}; start the node, or --cluster fix"))
     try:
-        before = time.time()
-        seconds, micros = await client.time()
-        ours = (before + time.time()) / 2
-        info = await client.info()
+        info = await client.info(**server.where)
     except REDIS_ERRORS as error:
         raise _translated(error) from error
     out += _store(info, settings)
-    apart = seconds + micros / 1e6 - ours
-    if abs(apart) * 1000 > SKEW_MS:
-        text = f"Redis's clock is {abs(apart):.1f} s {'ahead of' if apart > 0 else 'behind'} this machine's: logs expire by it"
+    ahead_s = await clock_ahead_s(client, server)
+    if abs(ahead_s) * 1000 > SKEW_MS:
+        text = f"Redis's clock is {abs(ahead_s):.1f} s {'ahead of' if ahead_s > 0 else 'behind'} this machine's: logs expire by it"
         out.append(Finding(Level.WARNING, "clocks", text, "synchronise the clocks: chronyc tracking, on both"))
     else:
-        out.append(Finding(Level.OK, "clocks", f"Redis's is within {max(abs(apart), 0.001):.3f} s of this machine's"))
-    policy = await RedisPolicies(client, settings.prefix).read()
-    text = f"of {policy.by}, control offset {policy.offset}" if policy else "the built-in one, or that of each worker's file"
-    out.append(Finding(Level.OK, "policy", text))
-    return out, await RedisMemory(client, settings.prefix).recall()
+        out.append(Finding(Level.OK, "clocks", f"Redis's is within {max(abs(ahead_s), 0.001):.3f} s of this machine's"))
+    return out
 
 
 def _of_redis(fatal: bool, text: str) -> Finding:

@@ -23,10 +23,11 @@ from streams.guard import DictMemory, Guard, Memory, RedisMemory, RefusedError
 from streams.join_metrics import JoinMetrics
 from streams.joining import Joining
 from streams.metered import MeteredProducer, MeteredTable, redis_call
-from streams.pending import RedisTable, check_redis
+from streams.pending import RedisTable
 from streams.policy_follow import MemoryPolicies, Policies, PolicyFollower, RedisPolicies
 from streams.policy_start import put_in_force
 from streams.producer import ScoredProducer
+from streams.redis_check import check_redis
 from streams.redis_client import connect
 from streams.retrying import retry
 from streams.settings import DAY_MS, Settings
@@ -72,8 +73,8 @@ class JoinWorker:
             self.vitals.uses(self.redis)
             for finding in await retry("Redis", partial(redis_call, self.metrics, "check", partial(check_redis, self.redis))):
                 if finding.fatal:
-                    die(f"Redis: {finding.text}", REFUSED)
-                log.warning("Redis: %s", finding.text)
+                    die(f"Redis: {finding}", REFUSED)
+                log.warning("Redis: %s", finding)
         self.guard = Guard(settings, (*SOURCES, SCORED, "dead-letters"), memory, group=settings.topic(GROUP))
         self.producer = ScoredProducer(settings, die, self.metrics.kafka_weather)
         producer = MeteredProducer(self.producer, self.metrics)

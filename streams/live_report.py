@@ -3,14 +3,13 @@
 import json
 from typing import Any
 
-from redis.asyncio import Redis
-
 from detectors.watch import Watch
 from detectors.watch_report import report
 from schemas.report import Report
 from streams.checkpoint import RedisCheckpoints
 from streams.checkpoint_pack import unpack
 from streams.guard import RedisMemory
+from streams.redis_client import connect
 from streams.settings import Settings
 from streams.topics import SCORED
 
@@ -44,7 +43,7 @@ async def read_watches(client: Any, settings: Settings) -> list[Watch]:
 
 async def live_report(settings: Settings) -> Report:
     """Return the report of the deployment that the settings name; raises what ``read_watches`` does."""
-    client = Redis.from_url(settings.redis, socket_timeout=30, socket_connect_timeout=5)
+    client = connect(settings.redis, socket_timeout=30, socket_connect_timeout=5)
     try:
         return report(await read_watches(client, settings))
     finally:

@@ -6,10 +6,10 @@ be when it failed: what was appended is found again. Works on one server and on 
 
 import asyncio
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from hashlib import sha1
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -33,11 +33,12 @@ _WEATHER = (
     redis_errors.TryAgainError,
     redis_errors.AskError,  # and MovedError
     redis_errors.ClusterError,
-    redis_errors.SlotNotCoveredError,
+    redis_errors.RedisClusterException,  # slots that nobody has, nodes that do not agree
     OSError,
     TimeoutError,
 )
 _WEATHER_CODES = ("BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS", "OOM", "READONLY", "TRYAGAIN")
+_FROM_REDIS = (redis_errors.RedisError, redis_errors.RedisClusterException)
 _RIGHTS = (redis_errors.AuthenticationError, redis_errors.AuthorizationError, redis_errors.NoPermissionError)
 
 
@@ -182,52 +183,6 @@ class RedisTable:
             await self._client.aclose()  # a cluster's client connects anew by itself
 
 
-class Finding(NamedTuple):
-    """What is wrong with a Redis server's settings."""
-
-    fatal: bool  # the join must not start
-    text: str
-
-
-async def check_redis(client: Any) -> list[Finding]:
-    """Return what would lose state on this server, or each primary of this cluster: the worst first.
-
-    Raises
-    ------
-    StoreUnavailable, StoreError
-        If the server cannot be asked.
-
-    """
-    try:
-        if hasattr(client, "get_primaries"):
-            await client.initialize()
-            infos = [await client.info(target_nodes=node) for node in client.get_primaries()]
-        else:
-            infos = [await client.info()]
-    except (redis_errors.RedisError, redis_errors.RedisClusterException, OSError, TimeoutError) as error:
-        raise _translated(error) from error
-    found = {finding for info in infos for finding in _judge(info)}
-    try:
-        fsync = (await client.config_get("appendfsync")).get("appendfsync")
-    except redis_errors.ResponseError:
-        found.add(Finding(False, "appendfsync cannot be read here: make sure that it is `always`, or a power loss may lose joins"))
-    else:
-        if fsync != "always" and all(info.get("aof_enabled") for info in infos):
-            text = f"expected appendfsync always, got {fsync}: a power loss may lose the last second's joins, for good"
-            found.add(Finding(False, text))
-    return sorted(found, key=lambda finding: (not finding.fatal, finding.text))
-
-
-def _judge(info: dict[str, Any]) -> Iterator[Finding]:
-    policy, version = info.get("maxmemory_policy"), str(info.get("redis_version", "0"))
-    if policy != "noeviction":
-        yield Finding(True, f"expected maxmemory-policy noeviction, got {policy}: evicted logs are lost joins; set it and start again")
-    if int(version.partition(".")[0]) < 7:
-        yield Finding(True, f"expected Redis 7.0 or later, got {version}: PEXPIRE ... GT is missing")
-    if not info.get("aof_enabled"):
-        yield Finding(False, "expected appendonly yes, got no: a restart of Redis loses every pending prediction since the last snapshot")
-
-
 def _bytes(lookups: Lookups) -> npt.NDArray[np.uint8]:
     """Return the bytes of keys, shape (n, 16)."""
     return np.frombuffer(b"".join(lookups.keys), np.uint8).reshape(len(lookups), KEY_BYTES)
@@ -271,7 +226,10 @@ def _answers(lookups: Lookups, parts: Sequence[tuple[Ints, Ints, Ints, bytes]]) 
 
 
 def _translated(error: Exception) -> StoreError:
+    said = error
+    # of a cluster that cannot be entered, what its last node said
+    while isinstance(said, redis_errors.RedisClusterException) and isinstance(cause := said.__cause__ or said.__context__, _FROM_REDIS):
+        said = cause
+    weather = isinstance(said, _WEATHER) or str(said).startswith(_WEATHER_CODES)
     text = f"Redis: {type(error).__name__}: {error}"
-    if not isinstance(error, _RIGHTS) and (isinstance(error, _WEATHER) or str(error).startswith(_WEATHER_CODES)):
-        return StoreUnavailable(text)
-    return StoreError(text)
+    return StoreUnavailable(text) if weather and not isinstance(said, _RIGHTS) else StoreError(text)

@@ -1,9 +1,15 @@
-"""Clients of Redis that pack their commands in C: a script with thousands of arguments costs a third."""
+"""Clients of Redis, of one server or of a cluster.
+
+They pack their commands in C: a script with thousands of arguments costs a third.
+"""
 
 from typing import Any
 
 import hiredis
-from redis.asyncio import Connection, ConnectionPool, Redis, SSLConnection
+from redis.asyncio import Connection, ConnectionPool, Redis, RedisCluster, SSLConnection
+from redis.asyncio.cluster import ClusterNode, PipelineCommand
+
+from streams.redis_url import read
 
 
 class _Packing:
@@ -28,13 +34,64 @@ class PackingSSLConnection(_Packing, SSLConnection):  # type: ignore[misc]  # re
     """A connection over TLS."""
 
 
+_PACKING = {Connection: PackingConnection, SSLConnection: PackingSSLConnection}
+
+
+class _Asked:
+    """The node that a slot is moving to, for one command that was sent on to it.
+
+    ASKING holds for the connection's next command only, so both go together. redis-py takes a connection for each: with two of them the
+    command never arrives, and the permission stays behind for some other command, which must not have it.
+    """
+
+    def __init__(self, node: Any) -> None:
+        self._node = node
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._node, name)
+
+    async def execute_command(self, *args: Any, asking: bool = False, **options: Any) -> Any:
+        """Run a command there; ASKING alone does nothing."""
+        if args == ("ASKING",):
+            return b"OK"
+        command = PipelineCommand(1, *args, **options)
+        await self._node.execute_pipeline([PipelineCommand(0, "ASKING"), command])
+        if isinstance(command.result, Exception):
+            raise command.result
+        return command.result
+
+
+class Cluster(RedisCluster):  # type: ignore[misc]  # redis is untyped here
+    """redis-py's client of a cluster, which follows a slot that is moving, also to a node that has none yet."""
+
+    def get_node(self, host: str | None = None, port: int | None = None, node_name: str | None = None) -> Any:
+        """Return a node that is known; by name, as redis-py asks when a slot is moving, any."""
+        if node_name is None:
+            return super().get_node(host, port)
+        nodes = self.nodes_manager
+        if node_name not in nodes.nodes_cache:
+            host, _, number = node_name.rpartition(":")
+            node = ClusterNode(host, int(number), "primary", **nodes.connection_kwargs)
+            nodes.set_nodes(nodes.nodes_cache, {node_name: node})
+        return _Asked(nodes.nodes_cache[node_name])
+
+
 def connect(url: str, **options: Any) -> Any:
-    """Return a client of one server, as ``redis.asyncio.Redis.from_url`` does; nothing is connected yet.
+    """Return a client of the Redis that a setting names, ``redis.asyncio.Redis`` or ``RedisCluster``; nothing is connected yet.
 
     >>> connect("rediss://redis:6379").connection_pool.connection_class.__name__
     'PackingSSLConnection'
+    >>> connect("redis+cluster://a:6379,b:6379").startup_nodes
+    [[host=a, port=6379, name=a:6379, server_type=None], [host=b, port=6379, name=b:6379, server_type=None]]
     """
+    place = read(url)
+    if place.nodes:
+        nodes = [ClusterNode(*node) for node in place.nodes]
+        # The layout is asked of the nodes of the setting, not of those found: these may all come back under other addresses.
+        client = Cluster.from_url(place.url, startup_nodes=nodes, dynamic_startup_nodes=False, **options)
+        kinds = client.nodes_manager.connection_kwargs
+        kinds["connection_class"] = _PACKING[kinds["connection_class"]]
+        return client
     pool = ConnectionPool.from_url(url, **options)
-    if pool.connection_class in (Connection, SSLConnection):
-        pool.connection_class = PackingSSLConnection if pool.connection_class is SSLConnection else PackingConnection
+    pool.connection_class = _PACKING.get(pool.connection_class, pool.connection_class)
     return Redis.from_pool(pool)

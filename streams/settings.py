@@ -10,7 +10,8 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from types import UnionType
 from typing import Any, NamedTuple, get_args, get_origin
-from urllib.parse import urlsplit
+
+from streams import redis_url
 
 NEVER = "never"
 MASK = "***"
@@ -67,11 +68,14 @@ class Settings:
     kafka_key_password: str = setting("GNOMON_KAFKA_KEY_PASSWORD", "password of that key", "", secret=True)
     redis: str = setting(
         "GNOMON_REDIS",
-        "Redis URL: redis://, rediss:// (TLS), unix://; memory:// keeps all in one worker's memory, for a look",
+        "Redis URL: redis://, rediss:// (TLS), unix://; redis+cluster:// and rediss+cluster:// with any nodes of a cluster, "
+        "host:port with commas between; memory:// keeps all in one worker's memory, for a look",
         "redis://localhost:6379/0",
         secret=True,
     )
-    redis_wait_replicas: int = setting("GNOMON_REDIS_WAIT_REPLICAS", "replicas that must have a write before it counts as durable", 0)
+    redis_wait_replicas: int = setting(
+        "GNOMON_REDIS_WAIT_REPLICAS", "replicas that must have a write before it counts as durable; not with a cluster", 0
+    )
     policy: Path | None = setting("GNOMON_POLICY", "the policy file (TOML); default: built-in policy for every model", None)
     prefix: str = setting("GNOMON_PREFIX", "what the names of topics, groups and keys begin with", "gnomon.")
     secrets_dir: Path | None = setting("GNOMON_SECRETS_DIR", "a folder with one file per secret, named as its field here", None)
@@ -172,8 +176,7 @@ class Settings:
         """Raise ``SettingsError`` where settings contradict each other."""
         if self.kafka_protocol.startswith("SASL") and not (self.kafka_username and self.kafka_password):
             raise SettingsError(f"GNOMON_KAFKA_PROTOCOL is {self.kafka_protocol}: set GNOMON_KAFKA_USERNAME and GNOMON_KAFKA_PASSWORD")
-        if urlsplit(self.redis).scheme not in {"redis", "rediss", "unix", "memory"}:
-            raise SettingsError("GNOMON_REDIS: expected a URL that begins with redis://, rediss://, unix:// or memory://")
+        self._check_redis()
         positive = (
             "source_partitions",
             "scored_partitions",
@@ -193,6 +196,14 @@ class Settings:
             raise SettingsError(
                 f"GNOMON_JOIN_HTTP_PORT and GNOMON_WATCH_HTTP_PORT are both {self.join_http_port}: each worker needs its own"
             )
+
+    def _check_redis(self) -> None:
+        try:
+            place = redis_url.read(self.redis)
+        except ValueError as error:
+            raise SettingsError(f"GNOMON_REDIS: {error}") from None
+        if place.nodes and self.redis_wait_replicas:
+            raise SettingsError("GNOMON_REDIS_WAIT_REPLICAS is for one server: GNOMON_REDIS names a cluster; leave one of them out")
 
     @property
     def in_memory(self) -> bool:

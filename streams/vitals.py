@@ -16,8 +16,8 @@ from streams.guard import REDIS_ERRORS, Facts, Guard, RefusedError
 from streams.health import Answer, HealthServer
 from streams.metered import redis_call
 from streams.metrics import Metrics, Values
-from streams.pending import check_redis
 from streams.progress import Progress, Seen
+from streams.redis_check import check_redis, clock_ahead_s, servers
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -152,11 +152,11 @@ class Vitals:
     async def _ask_redis(self) -> list[str]:
         async def ask() -> list[str]:
             findings = await check_redis(self._redis)
-            if not hasattr(self._redis, "get_primaries"):  # of one server; a cluster has exporters of its own
-                self._info = dict(await self._redis.info("memory"))
-                begun = time.time()
-                seconds, micros = await self._redis.time()
-                self._info["skew"] = seconds + micros / 1e6 - (begun + time.time()) / 2
+            found = await servers(self._redis)
+            memories = [await self._redis.info("memory", **server.where) for server in found]
+            skews = [await clock_ahead_s(self._redis, server) for server in found]
+            fullest: dict[str, float] = max(memories, key=_full)  # of a cluster: writes are refused there first
+            self._info = fullest | {"skew": max(skews, key=abs)}
             return [finding.text for finding in findings if finding.fatal]
 
         try:
@@ -225,3 +225,8 @@ class Vitals:
         seen = {tp: Seen(p.position, p.end, p.fetched_at_ms, committed.get(tp)) for tp, p in positions.items()}
         self._progress.sample(seen, ended, now_s=time.monotonic(), now_ms=int(time.time() * 1000))
         self._metrics.assigned.set(len(seen))
+
+
+def _full(memory: Mapping[str, float]) -> tuple[float, float]:
+    used, limit = memory.get("used_memory", 0), memory.get("maxmemory", 0)
+    return used / limit if limit else 0.0, used

@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any
 
 from faust.types import TP
-from redis.asyncio import Redis
 
 from streams.agent import Agent, Turn
 from streams.batches import Batch
@@ -19,8 +18,9 @@ from streams.checkpoint_pack import CheckpointError
 from streams.engine import REFUSED, App, die, new_app
 from streams.guard import DictMemory, Guard, Memory, RedisMemory, RefusedError
 from streams.metered import MeteredCheckpoints, MeteredProducer, redis_call
-from streams.pending import check_redis
 from streams.producer import ScoredProducer
+from streams.redis_check import check_redis
+from streams.redis_client import connect
 from streams.retrying import retry
 from streams.settings import Settings
 from streams.topics import AUDIT, SCORED
@@ -57,14 +57,14 @@ class WatchWorker:
         if settings.in_memory:
             memory, checkpoints = DictMemory(), DictCheckpoints()
         else:
-            self.redis = Redis.from_url(settings.redis, socket_timeout=30, socket_connect_timeout=5)  # a checkpoint may be large
+            self.redis = connect(settings.redis, socket_timeout=30, socket_connect_timeout=5)  # a checkpoint may be large
             memory = RedisMemory(self.redis, settings.prefix)
             checkpoints = RedisCheckpoints(self.redis, settings.prefix, wait_replicas=settings.redis_wait_replicas)
             self.vitals.uses(self.redis)
             for finding in await retry("Redis", partial(redis_call, self.metrics, "check", partial(check_redis, self.redis))):
                 if finding.fatal:
-                    die(f"Redis: {finding.text}", REFUSED)
-                log.warning("Redis: %s", finding.text)
+                    die(f"Redis: {finding}", REFUSED)
+                log.warning("Redis: %s", finding)
         self.guard = Guard(settings, (SCORED, *WRITES), memory, group=settings.topic(GROUP))
         self.producer = ScoredProducer(settings, die, self.metrics.kafka_weather)
         metered, producer = MeteredCheckpoints(checkpoints, self.metrics), MeteredProducer(self.producer, self.metrics)

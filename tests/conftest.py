@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from support.asyncapi_parser import NoParserError, installed, parse
 from support.chromium import NoBrowserError, browser
 from support.kafka_broker import Broker, NoBrokerError, new_broker
+from support.redis_cluster import RedisCluster
 from support.redis_server import NoRedisError, RedisServer
 
 
@@ -72,6 +73,20 @@ def own_redis() -> Iterator[RedisServer]:
     server = started_redis()
     yield server
     server.close()
+
+
+@pytest.fixture
+def own_cluster() -> Iterator[RedisCluster]:
+    """A Redis Cluster of three primaries, of this test alone."""
+    try:
+        cluster = RedisCluster()
+    except NoRedisError as error:
+        missing(str(error))
+        raise
+    try:
+        yield cluster.start()
+    finally:
+        cluster.close()
 
 
 @pytest.fixture(scope="module")

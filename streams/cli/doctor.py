@@ -39,13 +39,12 @@ def examine(settings: "Settings") -> list["Finding"]:
     """Return all findings, those about Kafka last: they take longest."""
     import asyncio
 
-    from redis.asyncio import Redis
-
     from streams.doctor import Finding, Level, kafka_findings, own_findings, redis_findings
     from streams.errors import StreamsError
+    from streams.redis_client import connect
 
     async def ask() -> tuple[list[Finding], dict[str, str]]:
-        client = Redis.from_url(settings.redis, socket_timeout=10, socket_connect_timeout=5)
+        client = connect(settings.redis, socket_timeout=10, socket_connect_timeout=5)
         try:
             return await redis_findings(client, settings)
         finally:

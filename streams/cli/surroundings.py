@@ -47,15 +47,14 @@ def with_redis(settings: "Settings", read: Callable[[Any], Coroutine[Any, Any, T
     """Return what ``read`` makes of a client of the deployment's Redis, or exit where it is away."""
     import asyncio
 
-    from redis.asyncio import Redis
-
     from streams.errors import StreamsError
+    from streams.redis_client import connect
 
     if settings.in_memory:
         fail("GNOMON_REDIS is memory://: what a worker knows ends with it, and cannot be asked; give the URL of a Redis")
 
     async def run() -> T:
-        client = Redis.from_url(settings.redis, socket_timeout=30, socket_connect_timeout=5)
+        client = connect(settings.redis, socket_timeout=30, socket_connect_timeout=5)
         try:
             return await read(client)
         finally:

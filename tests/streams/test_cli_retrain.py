@@ -87,5 +87,5 @@ def test_open_requests_are_those_of_the_checkpoints(monkeypatch):
             """Nothing to close."""
 
     monkeypatch.setattr(live_report, "read_watches", read_watches)
-    monkeypatch.setattr("redis.asyncio.Redis.from_url", lambda *_, **__: Client())
+    monkeypatch.setattr("streams.redis_client.connect", lambda *_, **__: Client())
     assert retrain._open(surroundings.read_settings()) == {"b": REQUEST}

@@ -1,7 +1,6 @@
 """The pending table in Redis: the dict's twin, and what happens when Redis is slow, full, gone, restarted or answers something else."""
 
 import asyncio
-import itertools
 import os
 import signal
 from typing import Any
@@ -10,39 +9,14 @@ import pytest
 import redis.asyncio as redis
 from conftest import started_redis
 from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from hypothesis.stateful import run_state_machine_as_test
 from support.joins import run
+from support.pending_twins import Twins, exchange, exchange_now, lookup
 
-from detectors.pending import DictTable, Lookups, entries_of
+from detectors.pending import DictTable
 from streams.errors import StoreError, StoreReplyInvalid, StoreUnavailable
-from streams.pending import RedisTable, check_redis
-
-_prefixes = itertools.count()
-
-
-def lookup(key=b"k" * 16, n=0, entry=b"entry", ttl_ms=60_000):
-    return key, n.to_bytes(14, "big"), entry, ttl_ms
-
-
-def asking(lookups):
-    out = Lookups()
-    for each in lookups:
-        out.add(*each)
-    return out
-
-
-def entries(logs):
-    return [None if log is None else entries_of(log) for log in logs]
-
-
-async def exchange(table, lookups):
-    """What a table answers, as entries."""
-    return entries(await table.exchange(asking(lookups)))
-
-
-def exchange_now(table, lookups):
-    return entries(table.exchange_now(asking(lookups)))
+from streams.pending import RedisTable
+from streams.redis_check import check_redis
 
 
 @pytest.fixture
@@ -50,46 +24,6 @@ async def client(redis_url):
     client = redis.Redis.from_url(redis_url)
     yield client
     await client.aclose()
-
-
-class Twins(RuleBasedStateMachine):
-    """The same calls on both tables; any of them may be repeated, and scripts may vanish."""
-
-    url = ""
-
-    @initialize()
-    def begin(self):
-        self.runner = asyncio.Runner()
-        self.client = redis.Redis.from_url(self.url)
-        self.dict = DictTable(max_entries=4, max_bytes=150)
-        self.redis = RedisTable(self.client, f"twins{next(_prefixes)}.", max_entries=4, max_bytes=150)
-        self.calls = []
-
-    lookups = st.tuples(
-        st.sampled_from([bytes([n]) * 16 for n in (0, 1, 16, 255)]),
-        st.integers(0, 5).map(lambda n: n.to_bytes(14, "big")),
-        st.binary(max_size=40) | st.just(b"x" * 135),
-        st.sampled_from([0, 60_000, 90_000]),
-    )
-
-    @rule(lookups=st.lists(lookups, max_size=6))
-    def exchange(self, lookups):
-        self.calls.append(lookups)
-        assert self.runner.run(exchange(self.redis, lookups)) == exchange_now(self.dict, lookups)
-
-    @rule(data=st.data())
-    def repeat(self, data):
-        if self.calls:
-            self.exchange(data.draw(st.sampled_from(self.calls)))
-
-    @rule()
-    def forget_scripts(self):
-        self.runner.run(self.client.script_flush())
-
-    def teardown(self):
-        if hasattr(self, "runner"):
-            self.runner.run(self.client.aclose())
-            self.runner.close()
 
 
 def test_both_tables_answer_alike(redis_url):
@@ -319,28 +253,6 @@ async def test_who_gives_up_waiting_does_not_cut_the_conversation(redis_url):
 def test_a_prefix_must_not_hold_braces():
     with pytest.raises(ValueError, match="without braces"):
         RedisTable(None, "{x}")
-
-
-async def test_works_on_a_cluster():
-    server = started_redis(cluster_enabled="yes")
-    try:
-        node = redis.Redis.from_url(server.url)
-        await node.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-        while (await node.cluster("INFO"))["cluster_state"] != "ok":
-            await asyncio.sleep(0.02)
-        client = redis.RedisCluster.from_url(server.url)
-        lookups = [lookup(bytes([n]) * 16, n) for n in range(40)]
-        table = RedisTable(client)
-        assert await exchange(table, lookups) == exchange_now(DictTable(), lookups)
-        await client.script_flush()
-        assert await exchange(table, lookups) == exchange_now(DictTable(), lookups)
-        slots = {await node.cluster("KEYSLOT", table.key(bytes([n]) * 16)) for n in range(40)}
-        assert len(slots) == 16
-        assert await check_redis(client) == []
-        await client.aclose()
-        await node.aclose()
-    finally:
-        server.close()
 
 
 async def test_what_is_shipped_is_found_in_order(client):

@@ -2,6 +2,7 @@
 # ruff: noqa: S105  made-up secrets
 
 import re
+import traceback
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,10 @@ def test_defaults_need_no_environment() -> None:
         ("GNOMON_KAFKA_PROTOCOL", "SASL_SSL", "GNOMON_KAFKA_USERNAME and GNOMON_KAFKA_PASSWORD"),
         ("GNOMON_IDLE_TIMEOUT_MS", "soon", "a whole number or `never`"),
         ("GNOMON_REDIS", "localhost:6379", "redis://"),
+        ("GNOMON_REDIS", "redis+cluster://a:6379/1", "database 0"),
+        ("GNOMON_REDIS", "redis+cluster://a:6379?db=1", "database 0"),
+        ("GNOMON_REDIS", "redis+cluster://a:6379,", "a node of the cluster"),
+        ("GNOMON_REDIS", "redis://a:6379,b:6379/0", "redis+cluster://"),
         ("GNOMON_KAFKA_PASSWORD_FILE", "/nowhere/at/all", "cannot read its file"),
     ],
 )
@@ -43,6 +48,29 @@ def test_a_secret_comes_from_its_file_or_from_the_folder_of_secrets(tmp_path: Pa
     assert Settings.from_env({"GNOMON_SECRETS_DIR": str(tmp_path), "GNOMON_SECRET_KEY": "given"}).secret_key == "given"
     with pytest.raises(SettingsError, match="both set"):
         Settings.from_env({"GNOMON_SECRET_KEY": "a", "GNOMON_SECRET_KEY_FILE": str(tmp_path / "elsewhere")})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://user:hid/den@host:6379",
+        "rediss+cluster://user:hid#den@host:6379",
+        "redis+cluster://:hidden@host:port",
+        "redis+cluster://:hidden@host/7",
+        "redis+cluster://:hidden@",
+        "redis://:hidden@a,b",
+        "hidden:6379",
+    ],
+)
+def test_what_is_said_of_a_redis_url_holds_nothing_of_its_secrets(url: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_env({"GNOMON_REDIS": url})
+    assert not re.search("hid|den", "".join(traceback.format_exception(caught.value)))
+
+
+def test_a_cluster_has_no_replicas_to_wait_for() -> None:
+    with pytest.raises(SettingsError, match="GNOMON_REDIS_WAIT_REPLICAS is for one server"):
+        Settings.from_env({"GNOMON_REDIS": "redis+cluster://a:6379", "GNOMON_REDIS_WAIT_REPLICAS": "1"})
 
 
 def test_no_secret_shows(tmp_path: Path) -> None:

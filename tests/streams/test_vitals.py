@@ -131,6 +131,7 @@ class Worker:
 def worker(monkeypatch: pytest.MonkeyPatch) -> Worker:
     clock = Clock()
     monkeypatch.setattr(vitals, "time", clock)
+    monkeypatch.setattr("streams.redis_check.time", clock)
     monkeypatch.setattr("streams.metrics.time", clock)
     monkeypatch.setattr("streams.metered.time.perf_counter", clock.monotonic)
     return Worker(clock)
