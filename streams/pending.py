@@ -25,6 +25,9 @@ TAGS = 16  # never to be changed while there is state: it says where a key lies
 _CHUNK = 1_000  # lookups per script: a script blocks the server while it runs
 _FOUND, _FULL = 1, 2  # kinds of answers of the script
 
+Answer = tuple[Ints, Ints, Ints, bytes]  # of one script: its lookups' positions, and what ``_read`` returns
+
+_TORN = (redis_errors.TryAgainError, redis_errors.ClusterError)  # the latter says that redis-py has tried often enough
 _WEATHER = (
     redis_errors.ConnectionError,
     redis_errors.TimeoutError,
@@ -110,10 +113,10 @@ class RedisTable:
 
     async def _exchange(self, lookups: Lookups) -> Logs:
         try:
-            answers = await self._run(lookups)
+            answers = await self._run(lookups, *self._ordered(lookups))
             if answers is None:  # Redis has been restarted, or its scripts flushed
                 await self._client.script_load(SCRIPT)
-                answers = await self._run(lookups)
+                answers = await self._run(lookups, *self._ordered(lookups))
         except (redis_errors.RedisError, redis_errors.RedisClusterException, OSError, TimeoutError) as error:
             raise _translated(error) from error
         except StoreReplyInvalid:
@@ -121,13 +124,12 @@ class RedisTable:
             raise
         if answers is None:
             raise StoreUnavailable("expected the script that was just loaded to be there, got NOSCRIPT; is something flushing scripts?")
-        return answers
+        return _answers(lookups, answers)
 
-    async def _run(self, lookups: Lookups) -> Logs | None:
-        """Return the answers, or None where the script has to be loaded first."""
+    async def _run(self, lookups: Lookups, order: Ints, chunks: list[slice]) -> list[Answer] | None:
+        """Return the answers to parts of an order, or None where the script has to be loaded first."""
         calls: list[tuple[bytes, Ints]] = []
         pipeline = self._client.pipeline(transaction=False)
-        order, chunks = self._ordered(lookups)
         keys, frames = self._named(lookups, order), [lookups.frames[i] for i in order.tolist()]
         ttls = lookups.ttls_ms if len(set(lookups.ttls_ms)) > 1 else []
         one = _ttls(lookups.ttls_ms[:1])
@@ -146,8 +148,9 @@ class RedisTable:
         replies = await pipeline.execute(raise_on_error=False) if calls else []
         if any(isinstance(reply, redis_errors.NoScriptError) for reply in replies):
             return None
+        torn = [positions for (_, positions), reply in zip(calls, replies, strict=False) if _is_torn(lookups, positions, reply)]
         for reply in replies:
-            if isinstance(reply, Exception):
+            if isinstance(reply, Exception) and not (torn and type(reply) in _TORN):
                 raise reply
         if replicas and calls:
             *replies, reached = replies
@@ -155,8 +158,12 @@ class RedisTable:
                 raise StoreUnavailable(f"expected {replicas} replicas to have the write within {wait_ms} ms, got {reached}")
         if len(replies) != len(calls):
             raise StoreReplyInvalid(f"expected {len(calls)} replies, got {len(replies)}")
-        read = [(positions, *_read(reply, echo, len(positions))) for (echo, positions), reply in zip(calls, replies, strict=True)]
-        return _answers(lookups, read)
+        whole = [(call, reply) for call, reply in zip(calls, replies, strict=True) if not isinstance(reply, Exception)]
+        read = [(positions, *_read(reply, echo, len(positions))) for (echo, positions), reply in whole]
+        if torn:
+            apart = await self._run(lookups, *_by_key(lookups, np.concatenate(torn)))
+            return None if apart is None else read + apart
+        return read
 
     def _ordered(self, lookups: Lookups) -> tuple[Ints, list[slice]]:
         """Return an order of lookups, those of one key as they were, and parts of it that may share a script: of one hash tag each."""
@@ -183,6 +190,23 @@ class RedisTable:
             await self._client.aclose()  # a cluster's client connects anew by itself
 
 
+def _is_torn(lookups: Lookups, positions: Ints, reply: Any) -> bool:
+    """Whether lookups of several keys were refused since their slot is on its way from one node of a cluster to another.
+
+    Some keys are here then and some there, and new ones only there: each can be had by itself.
+    """
+    return type(reply) in _TORN and len({lookups.keys[i] for i in positions.tolist()}) > 1
+
+
+def _by_key(lookups: Lookups, positions: Ints) -> tuple[Ints, list[slice]]:
+    """Return an order of some lookups, those of one key as they were, and the part of each key."""
+    _, keys = np.unique(_bytes(lookups)[positions], axis=0, return_inverse=True)
+    keys = keys.ravel()
+    order = np.argsort(keys, kind="stable")
+    bounds = np.searchsorted(keys[order], np.arange(keys.max() + 2)).tolist()
+    return positions[order], [slice(start, stop) for start, stop in itertools.pairwise(bounds)]
+
+
 def _bytes(lookups: Lookups) -> npt.NDArray[np.uint8]:
     """Return the bytes of keys, shape (n, 16)."""
     return np.frombuffer(b"".join(lookups.keys), np.uint8).reshape(len(lookups), KEY_BYTES)
@@ -206,7 +230,7 @@ def _read(reply: Any, echo: bytes, n: int) -> tuple[Ints, Ints, bytes]:
     return told & 0xFF, sizes, reply[2]
 
 
-def _answers(lookups: Lookups, parts: Sequence[tuple[Ints, Ints, Ints, bytes]]) -> Logs:
+def _answers(lookups: Lookups, parts: Sequence[Answer]) -> Logs:
     """Return the answers to lookups: of each script its lookups' positions, and what ``_read`` returns."""
     text = b"".join([logs for *_, logs in parts])
     starts, sizes = np.zeros(len(lookups), dtype=np.int64), np.full(len(lookups), FULL)

@@ -64,6 +64,10 @@ class _Asked:
 class Cluster(RedisCluster):  # type: ignore[misc]  # redis is untyped here
     """redis-py's client of a cluster, which follows a slot that is moving, also to a node that has none yet."""
 
+    RedisClusterRequestTTL = (
+        6  # how often a command is sent on; a script with keys here and there is refused at both nodes, again and again
+    )
+
     def get_node(self, host: str | None = None, port: int | None = None, node_name: str | None = None) -> Any:
         """Return a node that is known; by name, as redis-py asks when a slot is moving, any."""
         if node_name is None:

@@ -1,5 +1,7 @@
 """The pending table on a Redis Cluster of three nodes: the dict's twin there too, while slots move and nodes die."""
 
+import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -10,6 +12,7 @@ from support.pending_twins import Lookup, Twins, exchange, exchange_now, lookup
 from support.redis_cluster import RedisCluster
 
 from detectors.pending import DictTable
+from streams.errors import StoreUnavailable
 from streams.pending import RedisTable
 from streams.redis_check import check_redis
 from streams.redis_client import PackingConnection, connect
@@ -40,3 +43,83 @@ async def test_the_keys_lie_on_every_node(own_cluster: RedisCluster, client: Any
     assert all(held)
     assert {node.connection_class for node in client.get_nodes()} == {PackingConnection}
     assert await check_redis(client) == []
+
+
+class Pair:
+    """A table on the cluster and its twin in a dict, which are told the same; every entry is another."""
+
+    def __init__(self, client: Any, prefix: str = "gnomon.") -> None:
+        self.table, self.twin = RedisTable(client, prefix, max_entries=10_000), DictTable(max_entries=10_000)
+        self.count, self.keys = 0, set[bytes]()
+
+    async def tell(self, *keys: bytes, patient: bool = False) -> None:
+        """Append an entry to each log; whoever is patient asks until it is answered, as workers do."""
+        lookups = [lookup(key, self.count + i, b"%d" % (self.count + i)) for i, key in enumerate(keys)]
+        self.count += len(keys)
+        self.keys.update(keys)
+        wanted = exchange_now(self.twin, lookups)
+        while True:
+            try:
+                assert await exchange(self.table, lookups) == wanted
+            except StoreUnavailable:
+                if not patient:
+                    raise
+                await asyncio.sleep(0.02)
+            else:
+                return
+
+
+def of_one_tag(*numbers: int) -> list[bytes]:
+    return [b"\0" * 14 + number.to_bytes(2, "big") for number in numbers]
+
+
+async def test_a_slot_moves_while_lookups_go_on(own_cluster: RedisCluster, client: Any) -> None:
+    """To a node that had none; between its keys, one at a time, come lookups of each kind: of keys moved, not moved, and new."""
+    pair, old = Pair(client), of_one_tag(*range(6))
+    await pair.tell(*old)
+    late = connect(own_cluster.url)
+    assert await exchange(RedisTable(late, "elsewhere."), many(40)) == exchange_now(DictTable(), many(40))
+    target = own_cluster.add()
+    for moved in own_cluster.moving(client.keyslot(pair.table.key(old[0])), target):
+        for node in client.get_nodes():  # two connections to each: a command must not miss the one that is allowed to ask
+            await asyncio.gather(*(client.ping(target_nodes=node) for _ in range(2)))
+        for key in old:
+            await pair.tell(key)
+        await pair.tell(*of_one_tag(100 + moved))
+        await pair.tell(*old)
+        new, another = of_one_tag(200 + moved, 300 + moved)
+        await pair.tell(*old, new, *reversed(old), another, new)
+    await pair.tell(*old, *of_one_tag(400))
+    assert own_cluster.ask(target, "DBSIZE") == len(pair.keys)
+    assert sum(own_cluster.ask(server, "DBSIZE") for server in own_cluster.servers) == len(pair.keys) + 40
+    pair.table = RedisTable(late, max_entries=10_000)  # this client has not heard of it
+    await pair.tell(*old)
+    await late.aclose()
+
+
+async def test_slots_move_to_and_fro_under_several_workers(own_cluster: RedisCluster, client: Any) -> None:
+    clients = [client, connect(own_cluster.url), connect(own_cluster.url)]
+    pairs = [Pair(clients[i % 3], f"{i}.") for i in range(6)]
+    keys = [bytes([tag, i]) * 8 for tag in range(16) for i in range(3)]
+
+    async def work(pair: Pair, moved: asyncio.Task[None]) -> None:
+        for n in itertools.count():
+            done = moved.done()
+            await pair.tell(*keys, *(bytes([tag, 100]) + n.to_bytes(14, "big") for tag in range(16)), *keys, patient=True)
+            if done:
+                return
+
+    def move() -> None:
+        slots = [client.keyslot(pair.table.key(key)) for pair in pairs[:2] for key in keys[::12]]
+        for slot in slots + slots:
+            target = own_cluster.servers[(own_cluster.servers.index(own_cluster.owner(slot)) + 1) % 3]
+            for _ in own_cluster.moving(slot, target, keys_at_once=2):
+                pass
+
+    await pairs[0].tell(*keys)
+    moved = asyncio.create_task(asyncio.to_thread(move))
+    await asyncio.gather(*(work(pair, moved) for pair in pairs))
+    await moved
+    assert sum(own_cluster.ask(server, "DBSIZE") for server in own_cluster.servers) == sum(len(pair.keys) for pair in pairs)
+    for each in clients[1:]:
+        await each.aclose()
