@@ -2,7 +2,8 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -12,8 +13,11 @@ from support.pending_twins import Lookup, Twins, exchange, exchange_now, lookup
 from support.redis_cluster import RedisCluster
 
 from detectors.pending import DictTable
+from streams.checkpoint import RedisCheckpoints
 from streams.errors import StoreUnavailable
+from streams.guard import RedisMemory
 from streams.pending import RedisTable
+from streams.policy_follow import InForce, RedisPolicies
 from streams.redis_check import check_redis
 from streams.redis_client import PackingConnection, connect
 
@@ -123,3 +127,51 @@ async def test_slots_move_to_and_fro_under_several_workers(own_cluster: RedisClu
     assert sum(own_cluster.ask(server, "DBSIZE") for server in own_cluster.servers) == sum(len(pair.keys) for pair in pairs)
     for each in clients[1:]:
         await each.aclose()
+
+
+async def unavailable(call: Callable[[], Awaitable[object]]) -> str:
+    """Call until it says that the store is away; returns what it says."""
+    while True:
+        try:
+            await call()
+        except StoreUnavailable as error:
+            assert error.retriable
+            return str(error)
+        await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("dead", [1, 3])
+async def test_nodes_that_die_and_return_lose_nothing(own_cluster: RedisCluster, client: Any, dead: int) -> None:
+    pair, keys = Pair(client), [bytes([n]) * 16 for n in range(40)]
+    checkpoints, policies, memory = RedisCheckpoints(client, "x."), RedisPolicies(client, "x."), RedisMemory(client, "x.")
+    policy, partitions = InForce("t", 1, "", "ada", 0), range(8)
+    await pair.tell(*keys)
+    for partition in partitions:
+        await checkpoints.write(partition, await checkpoints.take(partition), {b"f": b"%d" % partition})
+    await policies.note(policy)
+    await memory.remember({"scored": "fact"})
+    for server in own_cluster.servers[-dead:]:
+        server.kill()
+    with pytest.raises(StoreUnavailable):
+        await pair.tell(*keys)
+    pair = Pair(client)
+    for call in (
+        lambda: exchange(RedisTable(client, "new."), many(40)),
+        lambda: checkpoints.read(partitions[0]),
+        policies.read,
+        policies.digest,
+        memory.recall,
+        lambda: check_redis(client),
+    ):
+        await unavailable(call)  # where a node is silent for long, the others stop too
+    async with aclosing(connect(own_cluster.url)) as late:
+        await unavailable(lambda: check_redis(late))
+    for server in own_cluster.servers[-dead:]:
+        server.start()
+    await asyncio.to_thread(own_cluster.wait)
+    await pair.tell(*keys, patient=True)  # as at first
+    await pair.tell(*keys)
+    assert await policies.read() == policy
+    assert await memory.recall() == {"scored": "fact"}
+    assert [(await checkpoints.read(partition))[b"f"] for partition in partitions] == [b"%d" % partition for partition in partitions]
+    assert await check_redis(client) == []
