@@ -79,6 +79,15 @@ class Cluster(RedisCluster):  # type: ignore[misc]  # redis is untyped here
             nodes.set_nodes(nodes.nodes_cache, {node_name: node})
         return _Asked(nodes.nodes_cache[node_name])
 
+    async def aclose(self) -> None:
+        """Close all connections; redis-py keeps those of a client that is about to learn the layout anew."""
+        await super().aclose()
+        if self._lock is not None:
+            async with self._lock:
+                if self._initialize:
+                    await self.nodes_manager.aclose()
+                    await self.nodes_manager.aclose("startup_nodes")
+
 
 def connect(url: str, **options: Any) -> Any:
     """Return a client of the Redis that a setting names, ``redis.asyncio.Redis`` or ``RedisCluster``; nothing is connected yet.

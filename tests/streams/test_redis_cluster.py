@@ -10,16 +10,19 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 from support.pending_twins import Lookup, Twins, exchange, exchange_now, lookup
-from support.redis_cluster import RedisCluster
+from support.redis_cluster import WAIT_S, RedisCluster
+from support.redis_server import RedisServer
 
 from detectors.pending import DictTable
 from streams.checkpoint import RedisCheckpoints
-from streams.errors import StoreUnavailable
+from streams.doctor import Finding, Level, redis_findings
+from streams.errors import StoreError, StoreUnavailable
 from streams.guard import RedisMemory
 from streams.pending import RedisTable
 from streams.policy_follow import InForce, RedisPolicies
 from streams.redis_check import check_redis
 from streams.redis_client import PackingConnection, connect
+from streams.settings import Settings
 
 
 @pytest.fixture
@@ -62,15 +65,16 @@ class Pair:
         self.count += len(keys)
         self.keys.update(keys)
         wanted = exchange_now(self.twin, lookups)
-        while True:
-            try:
-                assert await exchange(self.table, lookups) == wanted
-            except StoreUnavailable:
-                if not patient:
-                    raise
-                await asyncio.sleep(0.02)
-            else:
-                return
+        async with asyncio.timeout(WAIT_S):
+            while True:
+                try:
+                    assert await exchange(self.table, lookups) == wanted
+                except StoreUnavailable:
+                    if not patient:
+                        raise
+                    await asyncio.sleep(0.02)
+                else:
+                    return
 
 
 def of_one_tag(*numbers: int) -> list[bytes]:
@@ -175,3 +179,69 @@ async def test_nodes_that_die_and_return_lose_nothing(own_cluster: RedisCluster,
     assert await memory.recall() == {"scored": "fact"}
     assert [(await checkpoints.read(partition))[b"f"] for partition in partitions] == [b"%d" % partition for partition in partitions]
     assert await check_redis(client) == []
+
+
+async def test_a_replica_takes_over(own_cluster: RedisCluster, client: Any) -> None:
+    pair, keys, primary = Pair(client), [bytes([n]) * 16 for n in range(40)], own_cluster.servers[0]
+    replica = await asyncio.to_thread(own_cluster.add_replica, primary)
+    await pair.tell(*keys)
+    await asyncio.to_thread(own_cluster.wait_for_replica, primary, replica)
+    primary.kill()
+    await pair.tell(*keys, patient=True)
+    await pair.tell(*keys)
+    assert {node.port for node in client.get_primaries()} == {server.port for server in own_cluster.servers} - {primary.port}
+    assert await check_redis(client) == []
+
+
+async def test_what_cannot_be_entered_is_for_good(own_redis: RedisServer) -> None:
+    """As opposed to nodes that do not answer: a server that is in no cluster, and a wrong password."""
+    for url in (own_redis.url.replace("redis:", "redis+cluster:"), f"redis+cluster://ada:hidden@127.0.0.1:{own_redis.port}"):
+        client = connect(url)
+        for call in (check_redis(client), exchange(RedisTable(client), many(1))):
+            with pytest.raises(StoreError) as caught:
+                await call
+            assert not caught.value.retriable
+            assert "hidden" not in str(caught.value)
+
+
+def bad(found: list[Finding]) -> list[tuple[str, str]]:
+    return [(finding.level, finding.text) for finding in found if finding.level != Level.OK]
+
+
+async def test_what_doctor_says_of_a_cluster(own_cluster: RedisCluster, client: Any) -> None:
+    first, second, third = (f"127.0.0.1:{server.port}" for server in own_cluster.servers)
+    await RedisMemory(client, "gnomon.").remember({"scored": "fact"})
+    found, remembered = await redis_findings(client, Settings())
+    assert bad(found) == []
+    assert remembered == {"scored": "fact"}
+    for name in (first, second, third):  # its settings, its memory, its clock
+        assert [finding.about for finding in found if finding.text.startswith(f"{name}: ")] == ["redis", "redis", "clocks"]
+
+    for server in own_cluster.servers[:2]:
+        own_cluster.ask(server, "CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    own_cluster.ask(own_cluster.servers[2], "CONFIG", "SET", "appendfsync", "no")
+    ((evicts, _), (fsync, _)) = both = [(str(finding), finding.fatal) for finding in await check_redis(client)]
+    assert [fatal for _, fatal in both] == [True, False]
+    assert evicts.endswith(f"(at {first}, {second})")
+    assert fsync.endswith(f"(at {third})")
+    found, _ = await redis_findings(client, Settings())
+    assert [text.split(": ")[0] for _, text in bad(found)] == [first, second, third]
+
+    own_cluster.servers[2].kill()
+    await unavailable(lambda: check_redis(client))
+    texts = ""
+    while texts.count("got fail") < 2:  # until the others are sure
+        found, _ = await redis_findings(client, Settings())
+        texts = "\n".join(f"{level} {text}" for level, text in bad(found))
+    assert f"error {third}: cannot be asked" in texts
+    for name in (first, second):
+        assert f"error {name}: expected cluster_state ok and 16384 slots served, got fail and 10922" in texts
+    assert "what workers noted cannot be read" in texts
+
+
+async def test_slots_that_are_nobodys_are_told(own_cluster: RedisCluster) -> None:
+    for server in own_cluster.servers:
+        own_cluster.ask(server, "CLUSTER", "DELSLOTS", 7)
+    async with aclosing(connect(own_cluster.url)) as client:
+        with pytest.raises(StoreUnavailable, match="16383 of 16384 covered"):
+            await redis_findings(client, Settings())

@@ -1,6 +1,7 @@
 """What probes are told of a worker: unready in bad weather, unlive only where a restart helps."""
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import faust
@@ -88,6 +89,30 @@ class Redis:
 
     async def config_get(self, name: str) -> dict[str, str]:
         return {name: "always"}
+
+
+class Cluster(Redis):
+    """Three nodes; the second is the fullest, and its clock is right."""
+
+    state = "ok"
+
+    async def initialize(self) -> None:
+        """It knows its nodes."""
+
+    def get_primaries(self) -> list[SimpleNamespace]:
+        return [SimpleNamespace(name=f"secret-host-{n}:6379", n=n) for n in range(3)]
+
+    async def info(self, *_: str, target_nodes: SimpleNamespace) -> dict[str, object]:
+        return await super().info() | {"used_memory": (50, 90, 80)[target_nodes.n]}
+
+    async def time(self, target_nodes: SimpleNamespace) -> tuple[int, int]:
+        return (1001, 1000, 998)[target_nodes.n], 0
+
+    async def config_get(self, name: str, target_nodes: SimpleNamespace) -> dict[str, str]:
+        return {name: "always"}
+
+    async def cluster_info(self, target_nodes: SimpleNamespace) -> dict[str, str]:
+        return {"cluster_state": self.state, "cluster_slots_ok": "16384" if self.state == "ok" else "10922"}
 
 
 class Guard:
@@ -237,6 +262,28 @@ async def test_what_redis_said_is_good_for_a_second_and_a_slow_redis_is_asked_on
 async def test_the_skew_of_the_clock_of_redis_is_told(worker: Worker) -> None:
     await worker.vitals.ready()
     assert 'gnomon_clock_skew_seconds{dep="redis"} 3.5' in worker.metrics.text().decode()
+
+
+async def test_of_a_cluster_the_fullest_node_and_the_clock_that_is_furthest_off_are_told(worker: Worker) -> None:
+    worker.vitals.uses(Cluster())
+    assert await worker.ready() == []
+    text = worker.metrics.text().decode()
+    assert "gnomon_redis_memory_bytes 90.0" in text
+    assert "gnomon_redis_maxmemory_bytes 100.0" in text
+    assert 'gnomon_clock_skew_seconds{dep="redis"} -3.5' in text  # the clock of the test has gone on by a second and a half
+
+
+async def test_a_cluster_that_is_not_well_makes_a_worker_unready_and_is_weather(worker: Worker) -> None:
+    cluster = Cluster()
+    worker.vitals.uses(cluster)
+    cluster.state = "fail"
+    assert await worker.ready() == ["redis is away"]
+    await worker.after(1_000)
+    assert await worker.live() == []
+    cluster.state, cluster.policy = "ok", "allkeys-lru"
+    (reason,) = await worker.ready()
+    assert "noeviction" in reason
+    assert "secret-host" not in reason
 
 
 async def test_wrong_topics_make_a_worker_unready(worker: Worker) -> None:

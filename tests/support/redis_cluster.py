@@ -45,6 +45,21 @@ class RedisCluster:
         self.wait()
         return server
 
+    def add_replica(self, primary: RedisServer) -> RedisServer:
+        """Add a replica of a primary."""
+        server = self.add()
+        self.ask(server, "CLUSTER", "REPLICATE", self.ask(primary, "CLUSTER", "MYID").decode())
+        self.wait_for_replica(primary, server)
+        return server
+
+    def wait_for_replica(self, primary: RedisServer, replica: RedisServer) -> None:
+        """Wait until a replica has what its primary has now."""
+        deadline, written = time.monotonic() + WAIT_S, self.ask(primary, "INFO")["master_repl_offset"]
+        while self.ask(replica, "INFO").get("slave_repl_offset", -1) < written or self.ask(replica, "INFO")["master_link_status"] != "up":
+            if time.monotonic() > deadline:
+                raise TimeoutError("the replica does not follow")
+            time.sleep(0.05)
+
     def wait(self) -> None:
         """Wait until every node knows every other, and finds the cluster well."""
         deadline = time.monotonic() + WAIT_S
