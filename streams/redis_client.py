@@ -79,6 +79,12 @@ class Cluster(RedisCluster):  # type: ignore[misc]  # redis is untyped here
             nodes.set_nodes(nodes.nodes_cache, {node_name: node})
         return _Asked(nodes.nodes_cache[node_name])
 
+    async def _determine_slot(self, command: str, *args: Any) -> int:
+        # redis-py looks at each key of a script, twice, and would cost twice as much. The server refuses keys of several slots.
+        if command == "EVALSHA":
+            return int(self.keyslot(args[2]))
+        return int(await super()._determine_slot(command, *args))
+
     async def aclose(self) -> None:
         """Close all connections; redis-py keeps those of a client that is about to learn the layout anew."""
         await super().aclose()
