@@ -245,3 +245,14 @@ async def test_slots_that_are_nobodys_are_told(own_cluster: RedisCluster) -> Non
     async with aclosing(connect(own_cluster.url)) as client:
         with pytest.raises(StoreUnavailable, match="16383 of 16384 covered"):
             await redis_findings(client, Settings())
+
+
+async def test_a_replica_that_takes_over_by_hand_has_everything(own_cluster: RedisCluster, client: Any) -> None:
+    pair, keys, primary = Pair(client), [bytes([n]) * 16 for n in range(40)], own_cluster.servers[0]
+    replica = await asyncio.to_thread(own_cluster.add_replica, primary)
+    await pair.tell(*keys)
+    own_cluster.ask(replica, "CLUSTER", "FAILOVER")
+    while own_cluster.ask(replica, "INFO")["role"] != "master":
+        await pair.tell(*keys, patient=True)
+    primary.kill()
+    await pair.tell(*keys, patient=True)
