@@ -2,11 +2,15 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import missing
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 from support.pending_twins import Lookup, Twins, exchange, exchange_now, lookup
@@ -21,7 +25,7 @@ from streams.guard import RedisMemory
 from streams.pending import RedisTable
 from streams.policy_follow import InForce, RedisPolicies
 from streams.redis_check import check_redis
-from streams.redis_client import PackingConnection, connect
+from streams.redis_client import PackingConnection, PackingSSLConnection, connect
 from streams.settings import Settings
 
 
@@ -256,3 +260,37 @@ async def test_a_replica_that_takes_over_by_hand_has_everything(own_cluster: Red
         await pair.tell(*keys, patient=True)
     primary.kill()
     await pair.tell(*keys, patient=True)
+
+
+@pytest.fixture
+def tls_cluster(tmp_path: Path) -> Iterator[RedisCluster]:
+    """A cluster that speaks TLS, with a user of its own."""
+    if shutil.which("openssl") is None:
+        missing("no openssl on the path: it makes the certificate")
+    whole, command = tmp_path / "whole.pem", ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    made = [tmp_path / "key.pem", tmp_path / "cert.pem"]
+    subjects = ["-subj", "/CN=redis", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([*command, "-keyout", made[0], "-out", made[1], *subjects], check=True, capture_output=True)
+    whole.write_bytes(b"".join(path.read_bytes() for path in made))
+    cluster = RedisCluster(certificate=whole)
+    try:
+        cluster.start()
+        for server in cluster.servers:
+            cluster.ask(server, "ACL", "SETUSER", "ada", "on", ">pass/w@rd", "~*", "&*", "+@all")
+        yield cluster
+    finally:
+        cluster.close()
+
+
+async def test_over_tls_with_a_user(tls_cluster: RedisCluster, tmp_path: Path) -> None:
+    hosts = tls_cluster.url.removeprefix("rediss+cluster://")
+    url = f"rediss+cluster://ada:pass%2Fw%40rd@{hosts}/0?ssl_ca_certs={tmp_path / 'cert.pem'}"
+    Settings(redis=url).check()
+    async with aclosing(connect(url, socket_timeout=5)) as client:
+        await Pair(client).tell(*(bytes([n]) * 16 for n in range(40)))
+        assert {node.connection_class for node in client.get_nodes()} == {PackingSSLConnection}
+    for wrong in (url.replace("pass", "hidden"), f"rediss+cluster://ada:hidden@{hosts}"):  # a password, and a certificate that nobody knows
+        async with aclosing(connect(wrong, socket_timeout=5)) as client:
+            with pytest.raises(StoreError) as caught:
+                await exchange(RedisTable(client), many(1))
+            assert "hidden" not in str(caught.value)

@@ -3,9 +3,11 @@
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import redis
+from support.ports import free_port
 from support.redis_server import RedisServer
 
 SLOTS = 16_384
@@ -14,16 +16,23 @@ WAIT_S = 30.0
 
 
 class RedisCluster:
-    """A cluster of primaries that has all slots. ``options`` go to every server."""
+    """A cluster of primaries that has all slots. ``options`` go to every server; with a certificate all speak TLS, to each other too."""
 
-    def __init__(self, primaries: int = 3, **options: str) -> None:
+    def __init__(self, primaries: int = 3, *, certificate: Path | None = None, **options: str) -> None:
         self._options = {"cluster-enabled": "yes", "cluster-node-timeout": NODE_TIMEOUT_MS} | options
-        self.servers = [RedisServer(**self._options) for _ in range(primaries)]
+        if certificate is not None:
+            self._options |= {"tls-cert-file": str(certificate), "tls-key-file": str(certificate), "tls-ca-cert-file": str(certificate)}
+            self._options |= {"tls-cluster": "yes", "tls-auth-clients": "no"}
+        self._tls = certificate is not None
+        self.servers, self._ports = list[RedisServer](), dict[int, int]()  # the port that nodes know each other by, by the plain one
+        for _ in range(primaries):
+            self._new()
 
     @property
     def url(self) -> str:
         """What GNOMON_REDIS is."""
-        return f"redis+cluster://{','.join(f'127.0.0.1:{server.port}' for server in self.servers)}"
+        nodes = ",".join(f"127.0.0.1:{self._ports[server.port]}" for server in self.servers)
+        return f"redis{'s' * self._tls}+cluster://{nodes}"
 
     def start(self) -> "RedisCluster":
         """Start the servers, let them meet, and share out the slots; each node has one end of the range."""
@@ -33,15 +42,14 @@ class RedisCluster:
         for server, first, stop in zip(self.servers, bounds, bounds[1:], strict=False):
             self.ask(server, "CLUSTER", "SET-CONFIG-EPOCH", self.servers.index(server) + 1)
             self.ask(server, "CLUSTER", "ADDSLOTSRANGE", first, stop - 1)
-            self.ask(server, "CLUSTER", "MEET", "127.0.0.1", self.servers[0].port)
+            self.ask(server, "CLUSTER", "MEET", "127.0.0.1", self._ports[self.servers[0].port])
         self.wait()
         return self
 
     def add(self) -> RedisServer:
         """Add a primary without slots."""
-        server = RedisServer(**self._options).start()
-        self.servers.append(server)
-        self.ask(server, "CLUSTER", "MEET", "127.0.0.1", self.servers[0].port)
+        server = self._new().start()
+        self.ask(server, "CLUSTER", "MEET", "127.0.0.1", self._ports[self.servers[0].port])
         self.wait()
         return server
 
@@ -101,6 +109,13 @@ class RedisCluster:
         """Kill all, and remove what they wrote."""
         for server in self.servers:
             server.close()
+
+    def _new(self) -> RedisServer:
+        tls = free_port() if self._tls else None
+        server = RedisServer(**self._options, **({"tls-port": str(tls)} if tls else {}))
+        self._ports[server.port] = tls or server.port
+        self.servers.append(server)
+        return server
 
     def _well(self, server: RedisServer) -> bool:
         info = self.ask(server, "CLUSTER INFO")
