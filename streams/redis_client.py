@@ -8,6 +8,7 @@ from typing import Any
 import hiredis
 from redis.asyncio import Connection, ConnectionPool, Redis, RedisCluster, SSLConnection
 from redis.asyncio.cluster import ClusterNode, PipelineCommand
+from redis.exceptions import ConnectionError
 
 from streams.redis_url import read
 
@@ -34,7 +35,35 @@ class PackingSSLConnection(_Packing, SSLConnection):  # type: ignore[misc]  # re
     """A connection over TLS."""
 
 
-_PACKING = {Connection: PackingConnection, SSLConnection: PackingSSLConnection}
+class _Cut:
+    """Of a connection to a cluster's node: redis-py closes them all when it is to learn the layout anew, those that others use included."""
+
+    async def send_packed_command(self, *args: Any, **options: Any) -> None:
+        """Send a command; one that was closed meanwhile has no writer any more."""
+        try:
+            await super().send_packed_command(*args, **options)  # type: ignore[misc]  # of redis-py
+        except AttributeError as error:
+            raise ConnectionError(_CLOSED) from error
+
+    async def read_response(self, *args: Any, **options: Any) -> Any:
+        """Read an answer; one that was closed meanwhile has no reader any more."""
+        try:
+            return await super().read_response(*args, **options)  # type: ignore[misc]  # of redis-py
+        except AttributeError as error:
+            raise ConnectionError(_CLOSED) from error
+
+
+class NodeConnection(_Cut, PackingConnection):
+    """A plain connection to a node."""
+
+
+class NodeSSLConnection(_Cut, PackingSSLConnection):
+    """A connection to a node over TLS."""
+
+
+_CLOSED = "closed while it was in use"
+_OF_SERVER = {Connection: PackingConnection, SSLConnection: PackingSSLConnection}
+_OF_NODE = {Connection: NodeConnection, SSLConnection: NodeSSLConnection}
 
 
 class _Asked:
@@ -109,8 +138,8 @@ def connect(url: str, **options: Any) -> Any:
         # The layout is asked of the nodes of the setting, not of those found: these may all come back under other addresses.
         client = Cluster.from_url(place.url, startup_nodes=nodes, dynamic_startup_nodes=False, **options)
         kinds = client.nodes_manager.connection_kwargs
-        kinds["connection_class"] = _PACKING[kinds["connection_class"]]
+        kinds["connection_class"] = _OF_NODE[kinds["connection_class"]]
         return client
     pool = ConnectionPool.from_url(url, **options)
-    pool.connection_class = _PACKING.get(pool.connection_class, pool.connection_class)
+    pool.connection_class = _OF_SERVER.get(pool.connection_class, pool.connection_class)
     return Redis.from_pool(pool)

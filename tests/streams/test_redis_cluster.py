@@ -25,7 +25,7 @@ from streams.guard import RedisMemory
 from streams.pending import RedisTable
 from streams.policy_follow import InForce, RedisPolicies
 from streams.redis_check import check_redis
-from streams.redis_client import PackingConnection, PackingSSLConnection, connect
+from streams.redis_client import NodeConnection, NodeSSLConnection, connect
 from streams.settings import Settings
 
 
@@ -52,7 +52,7 @@ async def test_the_keys_lie_on_every_node(own_cluster: RedisCluster, client: Any
     held = [own_cluster.ask(server, "DBSIZE") for server in own_cluster.servers]
     assert sum(held) == 40
     assert all(held)
-    assert {node.connection_class for node in client.get_nodes()} == {PackingConnection}
+    assert {node.connection_class for node in client.get_nodes()} == {NodeConnection}
     assert await check_redis(client) == []
 
 
@@ -109,7 +109,7 @@ async def test_a_slot_moves_while_lookups_go_on(own_cluster: RedisCluster, clien
     await late.aclose()
 
 
-async def test_slots_move_to_and_fro_under_several_workers(own_cluster: RedisCluster, client: Any) -> None:
+async def test_slots_move_to_and_fro_and_nodes_die_under_several_workers(own_cluster: RedisCluster, client: Any) -> None:
     clients = [client, connect(own_cluster.url), connect(own_cluster.url)]
     pairs = [Pair(clients[i % 3], f"{i}.") for i in range(6)]
     keys = [bytes([tag, i]) * 8 for tag in range(16) for i in range(3)]
@@ -123,7 +123,12 @@ async def test_slots_move_to_and_fro_under_several_workers(own_cluster: RedisClu
 
     def move() -> None:
         slots = [client.keyslot(pair.table.key(key)) for pair in pairs[:2] for key in keys[::12]]
-        for slot in slots + slots:
+        for n, slot in enumerate(slots + slots):
+            if n % 6 == 5:
+                server = own_cluster.servers[n % 3]
+                server.kill()
+                server.start()
+                own_cluster.wait()
             target = own_cluster.servers[(own_cluster.servers.index(own_cluster.owner(slot)) + 1) % 3]
             for _ in own_cluster.moving(slot, target, keys_at_once=2):
                 pass
@@ -262,6 +267,23 @@ async def test_a_replica_that_takes_over_by_hand_has_everything(own_cluster: Red
     await pair.tell(*keys, patient=True)
 
 
+async def test_a_connection_that_is_closed_under_its_user_is_weather(client: Any) -> None:
+    """As redis-py does with all of them, whoever uses them, when one of several calls finds a node dead."""
+    await client.initialize()
+    (node, *_), told = client.get_primaries(), set[str]()
+    for n in range(200):
+        asked = asyncio.gather(*(node.execute_command("PING") for _ in range(2)), return_exceptions=True)
+        for _ in range(n % 20):
+            await asyncio.sleep(0)
+        closed = asyncio.gather(*(node.disconnect() for _ in range(2)), return_exceptions=True)
+        for _ in range(n % 7):
+            await asyncio.sleep(0)
+        asked_again = asyncio.gather(*(node.execute_command("PING") for _ in range(2)), return_exceptions=True)
+        told |= {type(outcome).__name__ for outcome in [*await asked, *await asked_again]}
+        await closed
+    assert told == {"bool", "ConnectionError"}
+
+
 @pytest.fixture
 def tls_cluster(tmp_path: Path) -> Iterator[RedisCluster]:
     """A cluster that speaks TLS, with a user of its own."""
@@ -288,7 +310,7 @@ async def test_over_tls_with_a_user(tls_cluster: RedisCluster, tmp_path: Path) -
     Settings(redis=url).check()
     async with aclosing(connect(url, socket_timeout=5)) as client:
         await Pair(client).tell(*(bytes([n]) * 16 for n in range(40)))
-        assert {node.connection_class for node in client.get_nodes()} == {PackingSSLConnection}
+        assert {node.connection_class for node in client.get_nodes()} == {NodeSSLConnection}
     for wrong in (url.replace("pass", "hidden"), f"rediss+cluster://ada:hidden@{hosts}"):  # a password, and a certificate that nobody knows
         async with aclosing(connect(wrong, socket_timeout=5)) as client:
             with pytest.raises(StoreError) as caught:
