@@ -35,6 +35,9 @@ from schemas.scored import Status
 
 _PREDICTION, _JOINED, _WAITING = map(int, (Status.PREDICTION, Status.JOINED, Status.WAITING))
 _HEADED = FRAME_BYTES + PREDICTION_HEAD.itemsize
+_BYTES = np.arange(256)
+_PREDICTIONS = (_BYTES & FORMS == PREDICTION_FORM) | (_BYTES & FORMS == FEATURED_FORM)
+_LABELS = _BYTES & 0xFE == LABEL_FORM
 
 
 class Unusual(NamedTuple):
@@ -96,25 +99,22 @@ def add_met_prediction(packed: Frames, met: Ints, made: Made, contexts: Contexts
         _add(builder, packed, met, _label_rows(made, packed.arrivals.at_ms[met], packed.label[met], contexts))
 
 
-Form = tuple[tuple[int, ...], int]
-
-
-def _met_alone(logs: Logs, where: Ints, head: np.dtype[Any], form: Form) -> tuple[Ints, Column]:
+def _met_alone(logs: Logs, where: Ints, head: np.dtype[Any], forms: Column) -> tuple[Ints, Column]:
     """Return which of some arrivals meet one frame and nothing else, and the head of the entry that they meet.
 
-    ``form`` is what the first byte of that entry may be, and which of its bits count.
+    ``forms`` says for each byte whether it may be the first of that entry.
     """
     usual = where[logs.sizes[where] >= FRAME_BYTES + head.itemsize]
     text, at = np.frombuffer(logs.text, np.uint8), logs.starts[usual]
     first = FRAME_BYTES + text[at].astype(np.int64) + (text[at + 1].astype(np.int64) << 8)
-    usual = usual[(first == logs.sizes[usual]) & np.isin(text[at + FRAME_BYTES] & form[1], form[0])]
-    anywhere: Column = np.ndarray(max(0, len(text) - head.itemsize + 1), head, text, strides=(1,))  # a head that begins at each byte
-    return usual, anywhere[logs.starts[usual] + FRAME_BYTES]
+    usual = usual[(first == logs.sizes[usual]) & forms[text[at + FRAME_BYTES]]]
+    anywhere: Column = np.ndarray(max(0, len(text) - head.itemsize + 1), f"V{head.itemsize}", text, strides=(1,))  # one begins at each byte
+    return usual, anywhere[logs.starts[usual] + FRAME_BYTES].view(head)
 
 
 def _with_prediction(logs: Logs, where: Ints, contexts: Contexts) -> tuple[Ints, Made]:
     """Return which of some outcomes meet nothing but a prediction, and those predictions."""
-    met, head = _met_alone(logs, where, PREDICTION_HEAD, ((PREDICTION_FORM, FEATURED_FORM), FORMS))
+    met, head = _met_alone(logs, where, PREDICTION_HEAD, _PREDICTIONS)
     starts, text = logs.starts[met] + _HEADED, logs.text
     for i in np.flatnonzero(head["form"] & FORMS == FEATURED_FORM).tolist():
         starts[i] = tail_at(text, int(starts[i]))
@@ -128,7 +128,7 @@ def _with_prediction(logs: Logs, where: Ints, contexts: Contexts) -> tuple[Ints,
 
 def _with_label(logs: Logs, where: Ints) -> tuple[Ints, tuple[Ints, Ints]]:
     """Return which of some predictions meet nothing but a label; since when it is known, and the label."""
-    met, head = _met_alone(logs, where, LABEL_HEAD, ((LABEL_FORM,), 0xFE))
+    met, head = _met_alone(logs, where, LABEL_HEAD, _LABELS)
     return met, (read_48(head, "at"), head["form"].astype(np.int64) & 1)
 
 
