@@ -1,9 +1,9 @@
 """How the CPU per pair grows with models, groups and source partitions.
 
 Run: ``python -m benchmarks.growth [--pairs N]``. Each case has a process of its own; the pending table is a dict. Stages: ``join``,
-messages to encoded scored records; ``known``, the same once more through the same joiner, with an empty table: it has met every combination
-of model, version and subgroups, while in ``join`` each is new once; ``rows``, those records into the watch's sums; ``tick``, the watermark's
-steps and the statistics events.
+messages to encoded scored records; ``known``, the same once more through the same joiner with an empty table: every combination of model,
+version and subgroups has been met, while in ``join`` each is new once; ``rows``, those records into the watch's sums; ``tick``, the
+watermark's steps and the statistics events.
 """
 
 import argparse
