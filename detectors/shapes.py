@@ -24,7 +24,13 @@ _decode_subgroups = msgspec.json.Decoder(Subgroups | None).decode
 
 
 class Shapes(dict[tuple[str, str], "_Version"]):
-    """Everything about a prediction that repeats, numbered: by model and version, then subgroups as JSON and what else some have."""
+    """Everything about a prediction that repeats, numbered: by model and version, then subgroups as JSON and what else some have.
+
+    >>> shapes = Shapes(lambda model: (ModelPolicy(), 0))
+    >>> codes = shapes.numbers(["m", "m"], ["1", "1"], [b'{"site": "a"}', b'{"site":"a"}'], [])
+    >>> codes.tolist(), shapes.column("context", codes).tolist()
+    ([0, 1], [0, 0])
+    """
 
     def __init__(self, held: Held) -> None:
         super().__init__()
@@ -78,8 +84,10 @@ class Shapes(dict[tuple[str, str], "_Version"]):
         return made
 
     def _learn(self) -> None:
-        """Learn what is to be known of the shapes that were met since the last time."""
-        contexts, tails, rows = self.contexts, self.tails, []
+        """Learn what is to be known of the shapes that were met since the last time: of all or, if it fails, of none."""
+        contexts = self.contexts
+        tails: list[bytes] = []
+        rows: list[tuple[int, int]] = []
         for common, key in self._new:
             subgroups, more = key if isinstance(key, tuple) else (key, None)
             group = common.groups[subgroups]
@@ -98,6 +106,7 @@ class Shapes(dict[tuple[str, str], "_Version"]):
                 context = contexts.know(tail, made)
             tails.append(tail)
             rows.append((common.kept, context))
+        self.tails += tails
         self._rows.extend(rows)
         self._new.clear()
 

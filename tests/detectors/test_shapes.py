@@ -4,6 +4,7 @@ import json
 
 import msgspec
 import numpy as np
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -41,6 +42,17 @@ def test_what_is_known_of_a_shape_is_what_its_tail_says(batches):
     again = Contexts()
     for tail, number in shapes.contexts.items():
         assert _said(shapes.contexts, number) == _said(again, again[tail])
+
+
+def test_what_failed_to_be_learnt_is_learnt_later(monkeypatch):
+    batch = [("plain", "1", b'{"a": "1"}', None), ("mapped", "1", b'{"a": "1"}', None)]
+    models, versions, subgroups, _ = zip(*batch, strict=True)
+    shapes = Shapes(POLICIES.__getitem__)
+    with monkeypatch.context() as patch:
+        patch.setattr("detectors.shapes.encode_tail", lambda tail: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            shapes.numbers(models, versions, subgroups, [])
+    assert _known(shapes, batch, shapes.numbers(models, versions, subgroups, [])) == [_packed(shape) for shape in batch]
 
 
 def _packed(shape):
