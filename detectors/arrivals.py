@@ -1,4 +1,8 @@
-"""Readable records of one kind and where they stood: one by one, and by columns, each of which is made once."""
+"""Readable records of one kind and where they stood, with the columns that more than one step reads.
+
+A column is a list of a record's field, written out where it is an ordinary one: ``getattr`` takes three times as long, and a tuple of each
+record's fields would wake Python's collector of cycles.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +10,6 @@ from functools import cached_property
 from itertools import repeat
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from detectors.fixed import Ints
@@ -46,24 +49,19 @@ class Arrivals:
         """Return which fields may hold something in some of the records."""
         return held_by(self.kinds, names)
 
-    def column(self, name: str) -> Sequence[Any]:
+    def column(self, name: str) -> list[Any]:
         """Return a field of all records, n values."""
-        values = self._columns.get(name)
-        if values is None:
-            values = self._columns[name] = [getattr(record, name) for record in self.records]
-        return values
+        return [getattr(record, name) for record in self.records]
 
     @cached_property
-    def _columns(self) -> dict[str, Sequence[Any]]:
-        if len(self.kinds) > 1 or not self.records:
-            return {}
-        [kind] = self.kinds  # all fields in one go take a third of the time of one after another
-        return dict(zip(kind.__struct_fields__, zip(*map(msgspec.structs.astuple, self.records), strict=True), strict=True))
+    def scores(self) -> list[float | None]:
+        """The scores of predictions, n values."""
+        return [record.score for record in self.records]
 
     @cached_property
     def at_ms(self) -> Ints:
         """The event times, epoch ms, shape (n,)."""
-        times = self.column("timestamp")
+        times = [record.timestamp for record in self.records]
         try:
             return np.array(times, dtype=np.int64)
         except TypeError:  # some are RFC 3339
@@ -72,7 +70,8 @@ class Arrivals:
     @cached_property
     def labels(self) -> Ints:
         """The labels of outcomes that are a label 0 or 1 and nothing else; -1 of others. Shape (n,)."""
-        labels = np.fromiter(map(_LABELS.get, self.column("true_label"), repeat(-1)), np.int64, len(self.records))
+        given = [record.true_label for record in self.records]
+        labels = np.fromiter(map(_LABELS.get, given, repeat(-1)), np.int64, len(given))
         for name in self.held(_BESIDE):
             column = self.column(name)
             if column.count(None) < len(column):

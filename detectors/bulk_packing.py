@@ -102,13 +102,14 @@ def shaped(arrivals: Arrivals, held: Held, shapes: Shapes) -> Shaped:
             more[i] = (label, *particulars(records[i]))
             claims[i] = score, flags
         features = _features(records, held, more)
-    codes = shapes.numbers(arrivals.column("model_id"), arrivals.column("model_version"), _subgroups(arrivals), more)
+    models, versions = [record.model_id for record in records], [record.model_version for record in records]
+    codes = shapes.numbers(models, versions, _subgroups(arrivals), more)
     return Shaped(codes, claims, features)
 
 
 def _subgroups(arrivals: Arrivals) -> list[bytes]:
     """Return the subgroups of predictions as JSON, no bytes for none."""
-    given = arrivals.column("subgroups")
+    given = [record.subgroups for record in arrivals.records]
     if Prediction not in arrivals.kinds:  # lean twins have them as JSON, in which no NUL can stand
         json = b"\0".join(given).split(b"\0")
         if len(json) == len(given):
@@ -136,7 +137,7 @@ def _features(records: Sequence[Any], held: Held, more: list[Any]) -> list[bytes
 def pack_predictions(arrivals: Arrivals, sources: npt.NDArray[Any], what: Shaped, shapes: Shapes) -> Frames:
     """Return the frames of predictions; ``sources`` is what stands for each batch's source partition, see ``pending.origin_prefix``."""
     records, codes = arrivals.records, what.codes
-    score = np.array(arrivals.column("score"), dtype=np.float64)  # None becomes NaN
+    score = np.array(arrivals.scores, dtype=np.float64)  # None becomes NaN
     flags = shapes.column("flags", codes)
     flags |= np.where(score >= shapes.column("threshold", codes), POSITIVE, 0)
     for i, (said, flag) in what.claims.items():
@@ -145,11 +146,11 @@ def pack_predictions(arrivals: Arrivals, sources: npt.NDArray[Any], what: Shaped
     if arrivals.held(["abstained"]):
         flags |= np.where(arrivals.column("abstained"), ABSTAINED, 0)
     alerted = flags & (BINARY | POSITIVE | ABSTAINED) == BINARY | POSITIVE
-    stated = arrivals.column("alerted")
+    stated = [record.alerted for record in records]
     if stated.count(None) < len(stated):
         alerted = np.array([at if said is None else said for at, said in zip(alerted.tolist(), stated, strict=True)])
     flags |= np.where(alerted, ALERTED, 0)
-    amounts = arrivals.column("amount")
+    amounts = [record.amount for record in records]
     amount = np.zeros(len(records), dtype=np.int64)
     if amounts.count(None) < len(amounts):
         amount = np.rint(np.nan_to_num(np.array(amounts, dtype=np.float64)) * MONEY).astype(np.int64)

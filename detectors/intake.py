@@ -112,7 +112,7 @@ class Intake:
     def _doubtful(self, arrivals: Arrivals, kind: type[Any]) -> list[int]:
         """Return which lean records need the checks across fields that a whole one makes."""
         plain = not arrivals.held([name for name in kind.__struct_fields__ if name not in USUAL[kind]])
-        if plain and (None not in arrivals.column("score") if kind is Prediction else bool((arrivals.labels >= 0).all())):
+        if plain and (None not in arrivals.scores if kind is Prediction else bool((arrivals.labels >= 0).all())):
             return []
         records = arrivals.records
         lean = [i for i, record in enumerate(records) if type(record) is not Fault and type(record) is not kind]

@@ -244,7 +244,7 @@ class Joiner:
             packed = pack_predictions(arrivals, sources, what, self._shapes)
         prepared.packed.append(packed)
         rows = arrivals.column("row") if arrivals.held(["row"]) else ()
-        prepared.lookups.keys += self._key.many(arrivals.column("request_id"), rows)
+        prepared.lookups.keys += self._key.many([record.request_id for record in arrivals.records], rows)
         prepared.lookups.frames += packed.frames
         prepared.lookups.ttls_ms += packed.ttls_ms
         starts = np.flatnonzero(np.concatenate(([True], arrivals.batch[1:] != arrivals.batch[:-1])))
