@@ -15,7 +15,11 @@ def band_of(amount: Ints) -> Ints:
     >>> band_of(np.array([0, 5_000, 10_000, 99_999, 123_456_789_0000])).tolist()
     [-1, 0, 1, 1, 9]
     """
-    return np.where(amount == 0, NONE, np.searchsorted(_EDGES, amount, side="right")).astype(np.int64)
+    band = np.zeros(amount.shape, dtype=np.int64)
+    for edge in _EDGES[: int(np.searchsorted(_EDGES, amount.max(initial=0), side="right"))].tolist():  # few: quicker than to look each up
+        band += amount >= edge
+    band[amount == 0] = NONE
+    return band
 
 
 def ends(band: int) -> tuple[float, float | None]:

@@ -20,6 +20,8 @@ from schemas.scored import Kind, Rows
 STATE_VERSION = 1
 LAYOUT = Layout(counts=CONFUSION, sums={f"amount_{cell}": MONEY_UNIT for cell in CONFUSION})
 _CELL = np.array([[CONFUSION.index("tn"), CONFUSION.index("fn")], [CONFUSION.index("fp"), CONFUSION.index("tp")]])  # by predicted, true
+_LOW_BITS = 24
+_LOW = (1 << _LOW_BITS) - 1
 
 
 class Amounts(Tally):
@@ -46,10 +48,16 @@ class Amounts(Tally):
     def _add(self, name: str, rows: Rows, where: Ints) -> None:
         predicted, label = (rows.column(column)[where] != 0 for column in ("predicted", "label"))
         amount, sign = (rows.column(column)[where].astype(np.int64) for column in ("amount", "sign"))
-        sums, each, cell = LAYOUT.zeros(len(where)), np.arange(len(where)), _CELL[predicted.astype(np.int64), label.astype(np.int64)]
-        sums[each, cell] = sign
-        sums[each, len(CONFUSION) + 2 * cell + 1] = sign * amount
-        self.versions.setdefault(name, SumTable(LAYOUT)).add(band_of(amount), sums)
+        band, cell = band_of(amount), _CELL[predicted.astype(np.int64), label.astype(np.int64)]
+        n, low, high = (
+            np.rint(np.bincount(band * len(CONFUSION) + cell, weights=sign * each, minlength=BANDS * len(CONFUSION))).astype(np.int64)
+            for each in (1, amount & _LOW, amount >> _LOW_BITS)  # so that floats hold the sums to the unit
+        )
+        sums = LAYOUT.zeros(BANDS)
+        sums[:, : len(CONFUSION)] = n.reshape(BANDS, -1)
+        sums[:, len(CONFUSION) + 1 :: 2] = (low + (high << _LOW_BITS)).reshape(BANDS, -1)
+        there = np.flatnonzero(np.bincount(band, minlength=BANDS))
+        self.versions.setdefault(name, SumTable(LAYOUT)).merge(there, sums[there])
 
     def report(self, version: ModelVersion) -> list[AmountBand] | None:
         """Return the bands of a version that hold a label."""

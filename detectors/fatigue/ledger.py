@@ -82,7 +82,8 @@ class Ledger:
             where = where[rows.column("probe")[where] == 0]
         kind, sign = rows.column("kind")[where], rows.column("sign")[where].astype(np.int64)
         made = kind == Kind.PREDICTION
-        self.hours.add(rows.column("predicted_at")[where[made]] // HOUR_MS, sign[made, np.newaxis])
+        if made.any():
+            _add_hours(self.hours, rows.column("predicted_at")[where[made]], sign[made])
         if not made.all():
             self.known_ms = max(self.known_ms, int(rows.column("known_at")[where[~made]].max()))
         if "alerted" not in rows.columns:
@@ -132,7 +133,7 @@ class Ledger:
         worth = named & (rows.column("costed")[where] != 0)
         self.values.add(units[worth] << 1 | acted[worth], moment_rows(money[worth], sign[worth]))
         if self.disposed_ms is None:
-            self.arrivals.add(known_at // HOUR_MS, sign[:, np.newaxis])
+            _add_hours(self.arrivals, known_at, sign)
 
     def _start(self, ms: Ints) -> Ints:
         """Return where the sums of an alert stand: in its hour, its week, or with those of long ago."""
@@ -220,3 +221,12 @@ class Ledger:
         self.values = SumTable.from_state(MOMENTS, state["values"])
         self.hours, self.arrivals = SumTable.from_state(_N, state["hours"]), SumTable.from_state(_N, state["arrivals"])
         self.disposed_ms, self.known_ms, self.merged_ms = state["disposed_ms"], state["known_ms"], state["merged_ms"]
+
+
+def _add_hours(table: SumTable, ms: Ints, sign: Ints) -> None:
+    """Count events by the hour; those of a message lie in one, as a rule."""
+    first, last = int(ms.min()) // HOUR_MS, int(ms.max()) // HOUR_MS
+    if first == last:
+        table.merge(np.array([first]), sign.sum(keepdims=True)[:, np.newaxis])
+    else:
+        table.add(ms // HOUR_MS, sign[:, np.newaxis])

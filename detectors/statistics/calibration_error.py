@@ -43,7 +43,7 @@ def calibration_error(norm: str, n: npt.ArrayLike, positive: npt.ArrayLike, scor
 
     """
     n = np.asarray(n, dtype=np.float64)
-    gap = np.abs(np.nan_to_num(ratio(np.asarray(score) - np.asarray(positive), n)))
+    gap = np.abs(ratio(np.asarray(score) - np.asarray(positive), n, otherwise=0.0))
     total = n.sum(axis=-1)
     if norm == "ece":
         return ratio((n * gap).sum(axis=-1), total)

@@ -25,8 +25,8 @@ def debiased_rms(n: npt.ArrayLike, positive: npt.ArrayLike, score: npt.ArrayLike
     """
     n, positive = np.asarray(n, dtype=np.float64), np.asarray(positive, dtype=np.float64)
     used = n >= 2
-    share = np.nan_to_num(ratio(positive, n))
-    gap = np.nan_to_num(ratio(np.asarray(score) - positive, n))
+    share = ratio(positive, n, otherwise=0.0)
+    gap = ratio(np.asarray(score) - positive, n, otherwise=0.0)
     noise = share * (1 - share) / np.where(used, n - 1, 1)
     weight = np.where(used, n, 0.0)
     return np.sqrt(np.maximum(ratio((weight * (gap * gap - noise)).sum(axis=-1), weight.sum(axis=-1)), 0.0))

@@ -84,13 +84,13 @@ def equal_mass_ece(n: npt.ArrayLike, positive: npt.ArrayLike, score: npt.ArrayLi
 def binned_ece(mass: Floats, hits: Floats, claimed: Floats) -> EqualMass:
     """Return the ECE with its interval of bins: events, positives and sums of scores, shape (..., bins)."""
     total = mass.sum(axis=-1)
-    weight = np.nan_to_num(ratio(mass, total[..., np.newaxis]))
-    gap = np.abs(np.nan_to_num(ratio(claimed - hits, mass)))
+    weight = ratio(mass, total[..., np.newaxis], otherwise=0.0)
+    gap = np.abs(ratio(claimed - hits, mass, otherwise=0.0))
     share = (hits + 0.5) / (mass + 1.0)
     noise = share * (1 - share) / np.maximum(mass, 1.0)
     seen = (weight * gap).sum(axis=-1)
     pattern = np.sqrt(gap * gap + noise)
-    pattern = np.nan_to_num(ratio(pattern, (weight * pattern).sum(axis=-1)[..., np.newaxis]))
+    pattern = ratio(pattern, (weight * pattern).sum(axis=-1)[..., np.newaxis], otherwise=0.0)
     z = np.array([0.0, _Z, -_Z]).reshape(3, *(1 for _ in seen.shape))
     return EqualMass(*np.where(total > 0, _error_that_shows(seen, weight, pattern, noise, z), np.nan))
 

@@ -295,7 +295,10 @@ class ScoreCounts:
         else:
             keys, rows = self._waiting[0]
         self._waiting, self._n_waiting = [], 0
-        self._sums.add(keys, rows)
+        if (keys[1:] > keys[:-1]).all():  # as one update leaves them
+            self._sums.merge(keys, rows)
+        else:
+            self._sums.add(keys, rows)
         kept = self._sums.rows.any(axis=1)
         if not kept.all():
             self._sums.keys, self._sums.rows = self._sums.keys[kept], self._sums.rows[kept]
