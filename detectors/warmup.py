@@ -33,9 +33,13 @@ class WarmUp:
         """Feed the aggregate's observations, shape (families, width); return whom pagers have called out, and what watches have noted."""
         crossings: list[Crossing] = []
         notes: list[Note] = []
+        sizes: list[float] = []
         for i, tracks in enumerate(panel.tracks_of):
             track, standing = panel.tracks[tracks[0]], _standing(panel, tracks[0])
-            if not _runs(panel.bet, track, standing=standing) or not panel.bet.size(obs[i]) > 0:
+            if not _runs(panel.bet, track, standing=standing):
+                continue
+            sizes = sizes or panel.bet.size(obs).tolist()
+            if not sizes[i] > 0:
                 continue
             if not self._feed((track.family.name, panel.rung), panel.bet, obs[i], track):
                 continue

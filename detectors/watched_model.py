@@ -74,6 +74,7 @@ class WatchedModel:
         self._versions: dict[str, ModelVersion] = {}
         self._companions = ModelCompanions(model_id, policy)
         self._waiting = Waiting()
+        self._told = False  # whether the companions have counted the first of those that wait
         self._counted = Waiting()  # by the versions, and not by the companions yet
         self.stirred = False  # since it was last asked for baselines: one may have been estimated; never part of the state
         self._watermark_ms = BEGINNING  # that came, and that nothing was due at
@@ -119,10 +120,14 @@ class WatchedModel:
             code = rows.column("version")[where]
             used = np.unique(code).tolist()
         versions = [self._versions[rows.versions[number]] for number in used]
-        if not (whole and len(used) == len(rows.versions) and is_plain(rows) and not self._companions.mind(rows)):
+        if not (whole and len(used) == len(rows.versions) and is_plain(rows)):
             self.wake()
             self._add(rows, where)
         else:
+            if self._companions.mind(rows):
+                self.wake()
+                self._companions.add(rows, where)
+                self._told = True
             passed_ms = max(self._watermark_ms, self._beside_ms)
             late = int(rows.column("predicted_at").min()) < passed_ms - LATE_MS  # time has passed before it came, not after
             if late or not self._waiting.fits(rows):
@@ -168,25 +173,29 @@ class WatchedModel:
     def _count(self) -> None:
         """Let the versions count the rows that wait."""
         if self._waiting.n:
+            messages = self._waiting.messages
             rows, where = self._waiting.take()
             self._add_to_versions(rows, where)
-            self._let_wait_beside(rows)
+            self._let_wait_beside(messages if self._told else [rows])
 
     def lend(self, watermark_ms: int | None = None) -> list[Lot]:
         """Give what waits to who counts it together with that of other models, if it is little; at a watermark, if anything is due."""
         if watermark_ms is not None and not self._is_due(watermark_ms):
             return []
         messages, lots = self._waiting.take_lots()
-        for rows in messages:
-            self._let_wait_beside(rows)
+        if messages:
+            self._let_wait_beside(messages)
         return lots
 
-    def _let_wait_beside(self, rows: Rows) -> None:
-        if not self._counted.fits(rows):
-            self._count_beside()
-        self._counted.add(rows)
-        if self._counted.n >= MOST_BESIDE:
-            self._count_beside()
+    def _let_wait_beside(self, messages: Sequence[Rows]) -> None:
+        """Let the companions wait with messages that the versions have counted; the first one they may have counted already."""
+        told, self._told = self._told, False
+        for rows in messages[told:]:
+            if not self._counted.fits(rows):
+                self._count_beside()
+            self._counted.add(rows)
+            if self._counted.n >= MOST_BESIDE:
+                self._count_beside()
 
     def _count_beside(self) -> None:
         """Let the companions count what the versions have."""

@@ -182,13 +182,14 @@ class RiverWatch(base.DriftDetector):  # type: ignore[misc]  # River's classes a
             self._detector.update(step)
             return 0 if self._detector.drift_detected else None
         n, ones, skip = step
-        values = np.diff(np.arange(n + 1, dtype=np.int64) * ones // n)
-        if self._kind.flipped:
-            values = 1 - values
-        for at, value in enumerate(values[skip:].tolist(), start=skip):
-            self._detector.update(value)
-            if self._detector.drift_detected:
+        detector, flipped = self._detector, self._kind.flipped
+        before = skip * ones // n
+        for at in range(skip, n):
+            upto = (at + 1) * ones // n
+            detector.update(1 - upto + before if flipped else upto - before)
+            if detector.drift_detected:
                 return at
+            before = upto
         return None
 
     def _restart(self, log: list[_Step]) -> None:

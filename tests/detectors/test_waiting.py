@@ -331,6 +331,25 @@ def test_no_more_origins_wait_together_than_a_byte_can_tell_apart() -> None:
     assert not waiting.fits(message(100, 256))
 
 
+@pytest.mark.parametrize("lent", [False, True])
+def test_what_the_companions_mind_they_see_at_once_and_once(lent: bool) -> None:
+    """The first alert of a model; the version counts it with what comes next."""
+
+    def message(offset: int) -> Rows:
+        columns = {"kind": b"\x01", "alerted": b"\x01", "offset": np.array([offset]).tobytes(), "score": np.array([0.5]).tobytes()}
+        return Rows("m", [PREDICTIONS], 1, columns, ["1"])
+
+    model = WatchedModel("m", Policy().for_model("m"), 64)
+    _, companions = model.unsettled()
+    for offset, (waiting, seen) in enumerate([(1, 1), (2, 1), (3, 1)]):
+        model.add(message(offset), np.array([0]), whole=True)
+        assert (model._waiting.n, int(companions.members["fatigue"].ledger.tables["made"].rows.sum(axis=0)[0])) == (waiting, seen)
+    if lent:
+        add_lots(model.lend())
+    assert int(model.versions["1"].sums.tables["total_made"].rows[0, 0]) == 3
+    assert int(model.companions.members["fatigue"].ledger.tables["made"].rows.sum(axis=0)[0]) == 3
+
+
 def test_classes_of_versions_past_the_cap_are_numbered_in_the_order_of_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("detectors.watched_model.MAX_VERSIONS", 1)
     texts = ["", *(f"class {i}" for i in range(40))]
