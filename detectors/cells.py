@@ -40,6 +40,11 @@ class Layout:
         """The columns that are low limbs."""
         return np.array([self.at[name] + 1 for name in self.sums], dtype=np.intp)
 
+    @cached_property
+    def nothing(self) -> Ints:
+        """No rows, shape (0, width)."""
+        return self.zeros(0)
+
     def zeros(self, n: int) -> Ints:
         """Return ``n`` empty rows, shape (n, width)."""
         return np.zeros((n, self.width), dtype=np.int64)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from detectors.cell_sums import BELOW, LAYOUTS, is_known, is_made, known_cells, labelled_scores, made_cells
 from detectors.crowds import NONE, Cells, Crowds
@@ -35,7 +36,7 @@ class Lot(NamedTuple):
     version: ModelVersion
     rows: Rows
     where: Ints  # positions in the message, shape (k,)
-    members: Ints  # the segments of each, the aggregate first, NONE for none; shape (k, 1 + dimensions)
+    members: npt.NDArray[np.int32]  # the segments of each, the aggregate first, NONE for none; shape (k, 1 + dimensions)
 
 
 def add_lots(lots: Sequence[Lot]) -> None:
@@ -46,7 +47,7 @@ def add_lots(lots: Sequence[Lot]) -> None:
     >>> from schemas.scored import Origin
     >>> rows = Rows("m", [Origin("predictions", "x", 0)], 1, {"kind": b"\x01", "score": np.array([0.7]).tobytes()}, versions=["1"])
     >>> one, other = (ModelVersion("m", name, ModelPolicy(), 64) for name in "12")
-    >>> add_lots([Lot(version, rows, np.array([0]), np.array([[0]])) for version in (one, other, other)])
+    >>> add_lots([Lot(version, rows, np.array([0]), np.zeros((1, 1), "i4")) for version in (one, other, other)])
     >>> [int(version.sums.tables["total_made"].rows[0, 0]) for version in (one, other)]
     [1, 2]
     """
@@ -145,7 +146,7 @@ class _Together:
         at, segments = self.where[of], self.local[of]
         label, sign = self.rows.column("label")[at], self.rows.column("sign")[at].astype(np.int64)
         for version, each in self._by_version(self.version[of]):
-            version.sums.note_scores(segments[each].copy(), score[each].copy(), label[each].copy(), sign[each].copy())
+            version.sums.note_scores(segments[each].astype(np.int64), score[each].copy(), label[each].copy(), sign[each].copy())
 
     def _note_spans(self, of: Ints) -> None:
         at = self.where[of]
@@ -162,11 +163,11 @@ def _joined(messages: Sequence[Rows]) -> Rows:
     return Rows("", [], sum(rows.n for rows in messages), columns)
 
 
-def _stacked(members: Sequence[Ints], n: int) -> Ints:
+def _stacked(members: Sequence[npt.NDArray[np.int32]], n: int) -> npt.NDArray[np.int32]:
     """Return the segments of the rows of all, NONE where there are fewer."""
     if len({each.shape[1] for each in members}) == 1:
         return np.concatenate(members)
-    out = np.full((n, max(each.shape[1] for each in members)), NONE, dtype=np.int64)
+    out = np.full((n, max(each.shape[1] for each in members)), NONE, dtype=np.int32)
     begin = 0
     for each in members:
         out[begin : begin + len(each), : each.shape[1]] = each

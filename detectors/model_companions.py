@@ -28,9 +28,9 @@ class ModelCompanions:
 
     def __init__(self, model_id: str, policy: ModelPolicy) -> None:
         self.members: dict[str, Companion] = {name: companion(model_id, policy) for name, companion in discover().items()}
-        self._filling, self._minding, self._weighing = (
+        self._filling, self._minding, self._weighing, self._learning = (
             [each for each in self.members.values() if getattr(type(each), name) is not getattr(Companion, name)]
-            for name in ("figures", "minds", "weight")
+            for name in ("figures", "minds", "weight", "baselines")
         )
         self._next_ms: dict[str, int] = {}  # by member: nothing is due before it; not there: anything may be
 
@@ -69,7 +69,7 @@ class ModelCompanions:
 
     def baselines(self) -> list[Baseline]:
         """Return the baselines that were estimated since this was asked last."""
-        return [each for member in self.members.values() for each in member.baselines()]
+        return [each for member in self._learning for each in member.baselines()]
 
     def moved(self) -> bool:
         """Say whether a state has been changed by ``advance`` since this was asked last."""

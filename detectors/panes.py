@@ -25,6 +25,7 @@ BIN_BITS = 5
 FEW = 512  # codes: to sort them costs less than to make a sparse matrix
 MAX_CLASS = (1 << CLASS_BITS) - 1
 MOST_DEPOSITS = 64  # of a table; then they are merged, whether anybody looks or not
+_NO_KEYS: Ints = np.zeros(0, dtype=np.int64)
 
 
 class SumTable:
@@ -48,8 +49,8 @@ class SumTable:
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         self._n = 0
-        self._keys: Ints = np.zeros(0, dtype=np.int64)  # with room for more, so that what is kept by time is not copied at every step
-        self._rows: Ints = layout.zeros(0)
+        self._keys = _NO_KEYS  # with room for more, so that what is kept by time is not copied at every step
+        self._rows = layout.nothing
         self._deposits: list[tuple[Ints, Ints]] = []
 
     @property

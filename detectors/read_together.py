@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
     from detectors.model_version import ModelVersion
 
-_AT_ONCE = 256  # versions
+MOST = 50_000  # segments of panes that are read ahead: two kilobytes each
+_MOST_OF_ONE = 5_000  # of one version: what is more is not dearer alone
 
 
 def read_together(due: Sequence[tuple[ModelVersion, int]]) -> None:
@@ -21,24 +22,27 @@ def read_together(due: Sequence[tuple[ModelVersion, int]]) -> None:
     >>> from schemas.policy_models import ModelPolicy
     >>> read_together([(ModelVersion("m", "1", ModelPolicy(), 64), 0)])  # nothing is due to it
     """
-    for begin in range(0, len(due), _AT_ONCE):
-        plans: list[tuple[ModelVersion, int, list[Step], dict[int, Iterator[Pane]]]] = []
-        by_rung: dict[int, list[tuple[dict[int, Iterator[Pane]], Asked]]] = {}
-        for version, watermark_ms in due[begin : begin + _AT_ONCE]:
-            until_ms, mine = version.due_first(watermark_ms)
-            of_rung: dict[int, list[Step]] = {}
-            for step in mine:
-                of_rung.setdefault(step.rung, []).append(step)
-            if mine and max(map(len, of_rung.values())) <= AHEAD:
-                read: dict[int, Iterator[Pane]] = {}
-                plans.append((version, until_ms, mine, read))
-                for rung, those in of_rung.items():
-                    by_rung.setdefault(rung, []).append((read, _asked(version, those)))
-        for rung, asked in by_rung.items():
-            for (read, _), panes in zip(asked, read_many([each for _, each in asked], rung), strict=True):
-                read[rung] = iter(panes)
-        for version, until_ms, mine, read in plans:
-            version.expect(until_ms, [(step, next(read[step.rung])) for step in mine])
+    plans: list[tuple[ModelVersion, int, list[Step], dict[int, Iterator[Pane]]]] = []
+    by_rung: dict[int, list[tuple[dict[int, Iterator[Pane]], Asked]]] = {}
+    total = 0
+    for version, watermark_ms in due:
+        until_ms, mine = version.due_first(watermark_ms)
+        size = len(mine) * len(version.sums.segments)
+        of_rung: dict[int, list[Step]] = {}
+        for step in mine:
+            of_rung.setdefault(step.rung, []).append(step)
+        if not mine or size > min(_MOST_OF_ONE, MOST - total) or max(map(len, of_rung.values())) > AHEAD:
+            continue
+        total += size
+        read: dict[int, Iterator[Pane]] = {}
+        plans.append((version, until_ms, mine, read))
+        for rung, those in of_rung.items():
+            by_rung.setdefault(rung, []).append((read, _asked(version, those)))
+    for rung, asked in by_rung.items():
+        for (read, _), panes in zip(asked, read_many([each for _, each in asked], rung), strict=True):
+            read[rung] = iter(panes)
+    for version, until_ms, mine, read in plans:
+        version.expect(until_ms, [(step, next(read[step.rung])) for step in mine])
 
 
 def _asked(version: ModelVersion, steps: Sequence[Step]) -> Asked:

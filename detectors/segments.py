@@ -112,7 +112,7 @@ class Segments:
         synthetic = [number for (dimension, _), number in self._numbers.items() if dimension == PROBE]
         return ~np.isin(numbers, synthetic)
 
-    def meet(self, rows: Rows, where: Ints) -> Ints | None:
+    def meet(self, rows: Rows, where: Ints) -> npt.NDArray[np.int32] | None:
         """Give the segments of picked rows of real traffic their numbers, which go by the order of the log, as ``crowds`` does.
 
         Returns them where there are few rows: the aggregate first, then by dimension, NONE for none; shape (k, 1 + dimensions).
@@ -122,7 +122,7 @@ class Segments:
             for name in names:
                 self._numbered(name, distinct(rows.dimension(name)[where])[0], rows.texts)
             return None
-        members = np.zeros((len(where), 1 + len(names)), dtype=np.int64)
+        members = np.zeros((len(where), 1 + len(names)), dtype=np.int32)
         for i, name in enumerate(names, 1):
             codes = rows.dimension(name)[where].tolist()
             number = {code: self.number(name, rows.texts[code]) if code else NONE for code in sorted(set(codes))}

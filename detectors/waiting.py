@@ -42,7 +42,7 @@ class Waiting:
 
     def __init__(self) -> None:
         self.messages: list[Rows] = []
-        self.lots: list[Lot] | None = []  # of the messages; None: one is too long for that
+        self.lots: list[Lot] | None = []  # of the messages; None: one is too long for that, or all are
         self.n = 0
         self._origins: set[Origin] = set()
 
@@ -57,11 +57,11 @@ class Waiting:
     def add(self, rows: Rows, lots: Sequence[Lot] | None = None) -> None:
         """Let a message wait, as what it is cut into; all of its rows are new."""
         self.messages.append(rows)
-        if self.lots is not None and lots is not None:
+        self.n += rows.n
+        if self.lots is not None and lots is not None and self.n <= MOST_TOGETHER:
             self.lots += lots
         else:
             self.lots = None
-        self.n += rows.n
         self._origins.update(rows.origins)
 
     def take(self) -> tuple[Rows, Ints]:
@@ -71,8 +71,8 @@ class Waiting:
         return rows, np.flatnonzero(rows.column("kind") != Kind.COUNT)
 
     def take_lots(self) -> tuple[list[Rows], list[Lot]]:
-        """Return the messages that wait, and what they are cut into; none where one is too long, or all are. Nothing waits then."""
-        if self.lots is None or self.n > MOST_TOGETHER:
+        """Return the messages that wait, and what they are cut into; nothing where they are too many. Nothing waits then."""
+        if self.lots is None:
             return [], []
         taken = self.messages, self.lots
         self._clear()

@@ -37,6 +37,7 @@ STATE_VERSION = 10
 LIVE_SCORES = 4_096  # distinct scores that the AUC counts exactly
 REPLAY_SCORES = 65_536
 MAX_MODELS = 1_000  # in a scored partition
+AT_ONCE = 256  # models that are counted and read together
 MAX_REFERENCES = 32  # that wait for their version
 
 
@@ -161,11 +162,13 @@ class Watch:
     def _advance(self, time_ms: int | None) -> list[Event]:
         found: list[Event] = []
         watermarks = [END if time_ms is None else time_ms - model.policy.lateness_ms for model in self._ordered]
-        due = list(zip(self._ordered, watermarks, strict=True))
-        add_lots([lot for model, watermark_ms in due for lot in model.lend(watermark_ms)])
-        read_together([each for model, watermark_ms in due for each in model.stepping(watermark_ms)])
-        for model, watermark_ms in due:
-            found += model.advance(watermark_ms)
+        every = list(zip(self._ordered, watermarks, strict=True))
+        for begin in range(0, len(every), AT_ONCE):
+            some = every[begin : begin + AT_ONCE]
+            add_lots([lot for model, watermark_ms in some for lot in model.lend(watermark_ms)])
+            read_together([each for model, watermark_ms in some for each in model.stepping(watermark_ms)])
+            for model, watermark_ms in some:
+                found += model.advance(watermark_ms)
         return sorted(found, key=lambda event: event.time_ms)  # however far the watermark has jumped
 
     def _control(self, forwarded: Forwarded) -> list[Event]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support.stories import DAY_MS, OUTCOMES, PREDICTIONS, START_MS
 
-from detectors import many_sums
+from detectors import many_sums, read_together
 from detectors.many_sums import Lot, add_lots
 from detectors.model_version import ModelVersion
 from detectors.pane_reader import Asked, read_many, read_panes
@@ -109,6 +109,21 @@ def test_what_is_told_of_deposits_that_nobody_has_looked_at_is_all_of_them() -> 
                 assert members is not None
                 add_lots([Lot(many, rows, where, members)])
         assert read(alone) == read(many)
+
+
+def test_no_more_is_read_ahead_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two versions with eleven panes due to each, of one segment."""
+    versions = [ModelVersion("m", name, Policy().for_model("m"), 64) for name in "12"]
+    columns = {"kind": bytes([Kind.PREDICTION] * 11), "predicted_at": np.arange(0, 110_000, 10_000, "<i8").tobytes()}
+    for version in versions:
+        version.add(Rows("m", [PREDICTIONS], 11, columns, [version.name]), np.arange(11))
+    monkeypatch.setattr(read_together, "MOST", 21)
+    read_together.read_together([(version, 110_000) for version in versions])
+    assert [version._ready and len(version._ready.panes) for version in versions] == [11, None]
+    for version in versions:
+        version.advance(110_000, lambda due_ms: 1.0)
+        assert version._ready is None
+    assert versions[0].to_state() == versions[1].to_state()
 
 
 @pytest.mark.parametrize("top_class", [0, 1, 3])
