@@ -112,9 +112,10 @@ class Bank:
             crossings, moved, news = panel.step(reading, obs, slots, self.budget, lambda slot: context.outcome_days(self.segments[slot]))
             signals += moved
             crossings += self._river(panel, obs, reading, signals)
-            signals += raise_alarms(
-                panel, crossings, reading, guard=guard, segments=self.segments, budget=self.budget, describe=self.describe
-            )
+            if crossings:
+                signals += raise_alarms(
+                    panel, crossings, reading, guard=guard, segments=self.segments, budget=self.budget, describe=self.describe
+                )
             for row, fit, first in news:
                 signals += self._armed(panel, row, fit, reading.due_ms, first=first)
         return signals

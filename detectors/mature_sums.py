@@ -51,16 +51,16 @@ class MatureSums:
             Those of predicted numbers by row, layout ``error_cells.ERRORS``, shape (k, 32, width); empty where there are none.
 
         """
-        self.made.add(segments, made)
-        self.known.add(segments, known)
+        self.made.merge(segments, made)
+        self.known.merge(segments, known)
         if weeks_since_ms is not None and len(segments) and segments[0] == 0:
-            self.weeks.add(np.array([max(start_ms - weeks_since_ms, 0) // WEEK_MS]), known[:1])
+            self.weeks.merge(np.array([max(start_ms - weeks_since_ms, 0) // WEEK_MS]), known[:1])
         cells = known_bins.shape[1]
-        self.bins.add((segments[:, np.newaxis] * cells + np.arange(cells)).ravel(), known_bins.reshape(-1, BIN.width))
+        self.bins.merge((segments[:, np.newaxis] * cells + np.arange(cells)).ravel(), known_bins.reshape(-1, BIN.width))
         if len(errors):
             keys, rows = (segments[:, np.newaxis] << BIN_BITS | np.arange(ROWS)).ravel(), errors.reshape(-1, ERRORS.width)
             held = rows.any(axis=1)  # errors of a model are of few sizes
-            self.errors.add(keys[held], rows[held])
+            self.errors.merge(keys[held], rows[held])
 
     def to_state(self) -> dict[str, Any]:
         """Return the state as plain values and bytes."""

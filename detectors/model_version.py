@@ -111,6 +111,8 @@ class ModelVersion:
 
     def _note(self, signals: list[Signal]) -> None:
         notes = [signal for signal in signals if isinstance(signal, Note)]
+        if not notes:
+            return
         self.notes = (self.notes + [note for note in notes if note.what != REFINED])[-MAX_NOTES:]
         self.learnt.add(notes, self.sums.segments.name, self.ladder.age_ms)
 
