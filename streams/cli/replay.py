@@ -114,7 +114,7 @@ def _run(predictions: Path, outcomes: Path, policy: Path | None, control: Path |
 
 @contextmanager
 def _progress() -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on standard error where a person watches it."""
+    """Show a bar on standard error where a person watches it, once the logs are read: its thread would keep the replay in one process."""
     if not on_terminal():
         yield lambda done, total: None
         return
@@ -122,9 +122,17 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("replay"), BarColumn(), MofNCompleteColumn(), TextColumn("records"), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("replay", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    task = bar.add_task("replay", total=None)
+
+    def tell(done: int, total: int) -> None:
+        bar.start()
+        bar.update(task, completed=done, total=total)
+
+    try:
+        yield tell
+    finally:
+        bar.stop()
 
 
 def _write(replayed: "Replayed", report: Path | None, events: Path | None, dead_letters: Path | None) -> None:

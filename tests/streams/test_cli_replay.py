@@ -4,6 +4,7 @@ import gzip
 import json
 import subprocess
 import sys
+import threading
 
 import msgspec
 import pytest
@@ -11,6 +12,7 @@ from support.logs import START_MS, gnomon, outcome, prediction, story, write_lin
 
 from schemas.findings import from_json
 from schemas.report import Report
+from streams.cli import replay as command
 
 POLICY = '[defaults]\nages = ["1d"]\nbaseline = { days = 6, labels = 100, failures = 10 }\n'
 
@@ -140,6 +142,16 @@ def test_what_a_record_says_cannot_steer_the_terminal(tmp_path):
     assert result.exit_code == 0
     assert "?[2J[bold]m?m 1" in result.stdout
     assert not {"\x1b", "\x07", "\u202e"} & set(result.stdout)
+
+
+def test_the_bar_has_no_thread_until_the_logs_are_read(monkeypatch):
+    monkeypatch.setattr(command, "on_terminal", lambda: True)
+    before = threading.active_count()
+    with command._progress() as tell:
+        assert threading.active_count() == before  # a replay may still become two processes
+        tell(0, 5)
+        tell(5, 5)
+        assert threading.active_count() == before + 1
 
 
 def test_no_progress_bar_is_drawn_where_nobody_watches(small):
