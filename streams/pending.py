@@ -1,4 +1,4 @@
-"""The pending table in Redis: one script per batch and hash tag, all of them in one round trip.
+"""The pending table in Redis: a script for each thousand lookups, in a cluster for each hash tag, all of them in one round trip.
 
 The logs and their semantics are those of ``detectors.pending``; the script is ``pending.lua``. A call may be repeated at any time, and must
 be when it failed: what was appended is found again. Works on one server and on a cluster, whose slots the tags share out.
@@ -76,6 +76,7 @@ class RedisTable:
         if "{" in prefix or "}" in prefix:
             raise ValueError(f"expected a prefix without braces, got {prefix!r}: they delimit Redis's hash tags")
         self._client = client
+        self._in_cluster = hasattr(client, "get_primaries")
         self._keys = [f"{{{prefix}p:{tag:x}}}".encode() for tag in range(TAGS)]
         self._tags = np.frombuffer(b"".join(self._keys), np.uint8).reshape(TAGS, -1)
         self._limits = (max_entries, max_bytes)
@@ -166,8 +167,8 @@ class RedisTable:
         return read
 
     def _ordered(self, lookups: Lookups) -> tuple[Ints, list[slice]]:
-        """Return an order of lookups, those of one key as they were, and parts of it that may share a script: of one hash tag each."""
-        tags = _bytes(lookups)[:, 0] % TAGS
+        """Return an order of lookups, those of one key as they were, and parts of it that may share a script: in a cluster of one hash tag."""
+        tags = _bytes(lookups)[:, 0] % TAGS if self._in_cluster else np.zeros(len(lookups), dtype=np.uint8)
         sizes = np.fromiter(map(len, lookups.frames), np.int64, len(lookups))
         tags[sizes > LARGEST_FRAME] = TAGS  # no log can hold it: as good as full
         order = np.argsort(tags, kind="stable")
