@@ -1,7 +1,7 @@
 """A checkpoint's fields: what a watch's state is as bytes, and of it only what has changed since the last one.
 
-Fields: ``head``, the position and all of the state but the model versions; ``v:`` + model + NUL + version, each a model version without its
-long runs of bytes (tables, the arrays of monitors); ``p:`` + model + NUL + version + NUL + path and number, each a piece of one of these.
+Fields: ``head``, the position and all of the state but the model versions; ``v:`` + (model, version) in msgpack, each a model version
+without its long runs of bytes (tables, the arrays of monitors); ``p:`` + the same + path and number, each a piece of one of these.
 Tables are sorted by time, so what is added to one changes its last pieces, and the others are not written again.
 """
 
@@ -70,7 +70,7 @@ class Packer:
         self._packed = {}
         watch.count()
         for model_id, name in sorted(watch.changed):
-            version = f"{model_id}\0{name}".encode()
+            version = msgspec.msgpack.encode((model_id, name))
             known, now = self._known.get(version, {}), {}
             for field, value in _fields(version, watch.state_of(model_id, name)):
                 now[field] = digest = xxh3_128_digest(value)
@@ -114,7 +114,7 @@ def unpack(fields: Mapping[bytes, bytes]) -> Saved | None:
             if field.startswith(VERSION):
                 version, whole = field.removeprefix(VERSION), _unpacked(value)
                 packer.stands(version, field, whole)
-                model_id, _, name = version.decode().partition("\0")
+                model_id, name = msgspec.msgpack.decode(version, type=tuple[str, str])
                 versions[model_id, name] = _whole(version, whole, fields, packer)
         watch = Watch()
         watch.load(head["watch"], dict(sorted(versions.items())))
@@ -173,7 +173,7 @@ def _whole(version: bytes, main: bytes, fields: Mapping[bytes, bytes], packer: P
 
 
 def _piece(version: bytes, path: str, i: int) -> bytes:
-    return b"%b%b\0%b.%d" % (PIECE, version, path.encode(), i)
+    return b"%b%b%b.%d" % (PIECE, version, path.encode(), i)
 
 
 def _count(value: bytes) -> int:

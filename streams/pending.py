@@ -1,7 +1,8 @@
 """The pending table in Redis: a script for each thousand lookups, in a cluster for each hash tag, all of them in one round trip.
 
 The logs and their semantics are those of ``detectors.pending``; the script is ``pending.lua``. A call may be repeated at any time, and must
-be when it failed: what was appended is found again. Works on one server and on a cluster, whose slots the tags share out.
+be when it failed: what was appended is found again. Works on one server and on a cluster, whose slots the tags share out; while a slot
+moves there, lookups of one key may be stored in another order than they were asked in, which the rule does not mind.
 """
 
 import asyncio
@@ -149,14 +150,17 @@ class RedisTable:
         replies = await pipeline.execute(raise_on_error=False) if calls else []
         if any(isinstance(reply, redis_errors.NoScriptError) for reply in replies):
             return None
-        torn = [positions for (_, positions), reply in zip(calls, replies, strict=False) if _is_torn(lookups, positions, reply)]
-        for reply in replies:
-            if isinstance(reply, Exception) and not (torn and type(reply) in _TORN):
+        reached = replies.pop() if replicas and calls else replicas
+        if isinstance(reached, Exception):
+            raise reached
+        torn = []
+        for (_, positions), reply in zip(calls, replies, strict=False):
+            if _is_torn(lookups, positions, reply):
+                torn.append(positions)
+            elif isinstance(reply, Exception):
                 raise reply
-        if replicas and calls:
-            *replies, reached = replies
-            if reached < replicas:
-                raise StoreUnavailable(f"expected {replicas} replicas to have the write within {wait_ms} ms, got {reached}")
+        if reached < replicas:
+            raise StoreUnavailable(f"expected {replicas} replicas to have the write within {wait_ms} ms, got {reached}")
         if len(replies) != len(calls):
             raise StoreReplyInvalid(f"expected {len(calls)} replies, got {len(replies)}")
         whole = [(call, reply) for call, reply in zip(calls, replies, strict=True) if not isinstance(reply, Exception)]
@@ -167,7 +171,7 @@ class RedisTable:
         return read
 
     def _ordered(self, lookups: Lookups) -> tuple[Ints, list[slice]]:
-        """Return an order of lookups, those of one key as they were, and parts of it that may share a script: in a cluster of one hash tag."""
+        """Return an order of lookups, those of one key as they were, and parts that may share a script: in a cluster of one hash tag."""
         tags = _bytes(lookups)[:, 0] % TAGS if self._in_cluster else np.zeros(len(lookups), dtype=np.uint8)
         sizes = np.fromiter(map(len, lookups.frames), np.int64, len(lookups))
         tags[sizes > LARGEST_FRAME] = TAGS  # no log can hold it: as good as full
@@ -235,11 +239,13 @@ def _answers(lookups: Lookups, parts: Sequence[Answer]) -> Logs:
     """Return the answers to lookups: of each script its lookups' positions, and what ``_read`` returns."""
     text = b"".join([logs for *_, logs in parts])
     starts, sizes = np.zeros(len(lookups), dtype=np.int64), np.full(len(lookups), FULL)
+    told = np.fromiter(map(len, lookups.frames), np.int64, len(lookups)) > LARGEST_FRAME  # those are not asked
     stored: dict[int, bytes] = {}
     begin = 0
     for positions, kinds, lengths, logs in parts:
         starts[positions] = begin + np.cumsum(lengths) - lengths
         sizes[positions] = np.where(kinds == _FULL, FULL, lengths)
+        told[positions] = True
         begin += len(logs)
         for i in positions[kinds == _FOUND].tolist():
             log, frame = text[starts[i] : starts[i] + sizes[i]], lookups.frames[i]
@@ -247,6 +253,8 @@ def _answers(lookups: Lookups, parts: Sequence[Answer]) -> Logs:
                 sizes[i] -= len(frame)
             else:
                 stored[i], sizes[i] = log, STORED
+    if not told.all():
+        raise StoreReplyInvalid(f"expected an answer to each of {len(lookups)} lookups, got none to {np.count_nonzero(~told)}")
     return Logs(text, starts, sizes, lookups.frames, stored)
 
 

@@ -14,7 +14,7 @@ from detectors.joiner import Joiner
 from detectors.pending import DictTable
 from detectors.watch import Watch
 from schemas.findings import Event, EventType, to_json
-from schemas.policy import encode_policy, parse_policy
+from schemas.policy import Policy, encode_policy, parse_policy
 from schemas.scored import Origin, Scored
 from streams.checkpoint_pack import (
     GONE,
@@ -216,8 +216,8 @@ def test_pieces_that_are_not_needed_any_more_are_deleted() -> None:
     packer.written()
     state["long"] = bytes(PIECE_BYTES)
     second = packer.pack(watch, Position("t", 1, 2))
-    version, path = b"m\x001", b".long"
-    gone = {PIECE + version + b"\0" + path + b".%d" % i for i in (1, 2)}
+    version, path = msgspec.msgpack.encode(("m", "1")), b".long"
+    gone = {PIECE + version + path + b".%d" % i for i in (1, 2)}
     assert {field for field, value in second.items() if value == GONE} == gone
     assert second.keys() - gone == {HEAD, VERSION + version}
 
@@ -232,3 +232,19 @@ def test_who_takes_a_checkpoint_knows_what_stands_there(monkeypatch: pytest.Monk
     again = store.load().watch
     again.changed.update((model, name) for model, versions in again.models.items() for name in versions)
     assert store.save(again, 2).keys() == {HEAD}
+
+
+def test_names_may_hold_any_character() -> None:
+    joiner, table, watch, store = Joiner(Policy(), b"s"), DictTable(), Watch(), Store()
+    names = [("a\0b", "c"), ("a", "b\0c"), ("a", ""), ("", "a")]
+    made = {"timestamp": 5, "score": 0.5}
+    records = [
+        {"request_id": str(i), "model_id": model or "m", "model_version": name or "\0", **made} for i, (model, name) in enumerate(names)
+    ]
+    values = [json.dumps(record).encode() for record in records]
+    prepared = joiner.prepare([SourceBatch(PREDICTIONS, range(len(values)), [9] * len(values), values)])
+    for rows in joiner.finish(prepared, table.exchange_now(prepared.lookups)).rows:
+        watch.apply(rows)
+    store.save(watch, 1)
+    assert state(store.load().watch) == state(watch)
+    assert len(state(watch)[1]) == len(names)

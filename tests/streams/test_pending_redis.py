@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import redis.asyncio as redis
+import redis.exceptions as redis_errors
 from conftest import started_redis
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
@@ -230,6 +231,35 @@ async def test_a_wrong_reply_is_never_taken(answers):
     assert caught.value.retriable
     assert client.closed
     assert await exchange(RedisTable(Liar([b"1", NONE, b""])), [lookup()]) == [[b"entry"]]
+
+
+class Torn(Liar):
+    """A cluster of which a slot moves: at first it refuses scripts of several keys, and those of one for another reason."""
+
+    async def execute(self, raise_on_error: bool) -> list[Any]:
+        asked, self.asked = self.asked, []
+        self.rounds += 1
+        if self.rounds == 1:
+            return [redis_errors.ClusterError("TTL exhausted.") if n == 1 else redis_errors.TryAgainError("moving") for _, n in asked]
+        return [[echo, NONE * n, b""] for echo, n in asked]
+
+    def execute_command(self, *arguments: Any) -> None:
+        n = arguments[2]
+        self.asked.append((arguments[3 + n], n))
+
+    def get_primaries(self) -> None: ...
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[tuple[bytes, int]] = []
+        self.rounds = 0
+
+
+async def test_what_redis_has_not_answered_is_never_a_full_log():
+    lookups = [lookup(bytes(15) + bytes([n]), n) for n in range(3)]
+    with pytest.raises(StoreUnavailable, match="TTL exhausted"):
+        await exchange(RedisTable(Torn()), [*lookups, lookup(b"\1" * 16, 9)])
+    assert await exchange(RedisTable(Torn()), lookups) == [[b"entry"]] * 3
 
 
 async def test_who_gives_up_waiting_does_not_cut_the_conversation(redis_url):
