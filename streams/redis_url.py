@@ -40,6 +40,9 @@ def read(url: str) -> Place:
     try:
         split = urlsplit(url)
         user, at, hosts = split.netloc.rpartition("@")
+        # a password with a "/", "?" or "#" of its own would be read as a host, and told in errors
+        if scheme != "unix" and ("@" in split.path + split.query + split.fragment or (scheme.endswith(_CLUSTER) and "@" in user)):
+            raise ValueError("@")  # noqa: TRY301  told below as all that is wrong here
         nodes = tuple(_node(host) for host in hosts.split(",")) if scheme not in {"unix", "memory"} else ()
     except ValueError:
         what = "expected host:port after the scheme; what is special in a user's name or password is written as %40 and the like"

@@ -59,6 +59,10 @@ def test_a_secret_comes_from_its_file_or_from_the_folder_of_secrets(tmp_path: Pa
         "redis+cluster://:hidden@host/7",
         "redis+cluster://:hidden@",
         "redis://:hidden@a,b",
+        "redis://user:12/hidden@host:6379",
+        "redis://user:12?hidden@host:6379",
+        "redis+cluster://user:12#hidden@host:6379",
+        "redis+cluster://a:hid@host,b:den@other:6379",
         "hidden:6379",
     ],
 )
