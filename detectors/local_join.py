@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from detectors.bulk_packing import Frames, Made
+from detectors.bulk_packing import LABEL_FRAME, Frames, Made
 from detectors.contexts import Contexts
 from detectors.entries import LEAST_48, MOST_48, VALUED
 from detectors.fixed import Ints
 from detectors.intake import SourceBatch
 from detectors.join_columns import Unusual, add_first, add_met_label, add_met_prediction
 from detectors.joiner import Joined, Joiner
-from detectors.pending import LARGEST_FRAME, DictTable, Lookups
+from detectors.pending import LARGEST_FRAME, MAX_BYTES, DictTable, Lookups
 from detectors.scored_rows import RowsBuilder
 from schemas.policy import Policy
 
@@ -116,9 +116,11 @@ class LocalJoin:
         for name, values in kept.items():
             self._columns[name][begin:end] = values
         large: Bools = np.zeros(end - begin, dtype=np.bool_)
-        if max(map(len, packed.frames), default=0) > LARGEST_FRAME:
-            large = np.array([len(frame) > LARGEST_FRAME for frame in packed.frames])
-            self._columns["kind"][begin:end][large] = _OTHER
+        longest, usual = min(LARGEST_FRAME, MAX_BYTES), MAX_BYTES - LABEL_FRAME.itemsize  # with a longer one no label has room
+        if max(map(len, packed.frames), default=0) > min(longest, usual):
+            sizes = np.array([len(frame) for frame in packed.frames])
+            self._columns["kind"][begin:end][(sizes > longest) | (sizes > usual)] = _OTHER
+            large = sizes > longest
         return large
 
     def _pairs(self, first: Ints, number: Ints) -> Ints:

@@ -12,7 +12,7 @@ from detectors.contexts import Contexts
 from detectors.intake import SourceBatch
 from detectors.joiner import Joiner
 from detectors.local_join import LocalJoin
-from detectors.pending import DictTable
+from detectors.pending import MAX_ENTRIES, DictTable
 from schemas.codec import encode as encode_record
 from schemas.scored import Origin, encode
 
@@ -69,6 +69,8 @@ def test_it_gives_what_the_join_with_a_table_gives(policy, seed, monkeypatch):
     if seed % 3 == 0:
         for module in (local_join, pending):
             monkeypatch.setattr(module, "LARGEST_FRAME", 120)
+    if seed % 4 == 1:
+        limited(monkeypatch, 110)
     if seed % 2:  # all that repeats is forgotten between batches
         monkeypatch.setattr(Contexts, "full", lambda _: True)
     monkeypatch.setattr(local_join, "_ROOM", 16)  # it must grow
@@ -76,6 +78,32 @@ def test_it_gives_what_the_join_with_a_table_gives(policy, seed, monkeypatch):
     for chunk in batches(r, records):
         prepared = joining.prepare(chunk)
         assert told(local.join(chunk)) == told(joining.finish(prepared, table.exchange_now(prepared.lookups)))
+
+
+def limited(monkeypatch, max_bytes):
+    """Let all logs hold so many bytes."""
+    monkeypatch.setattr(local_join, "MAX_BYTES", max_bytes, raising=False)
+    monkeypatch.setattr(DictTable.__init__, "__defaults__", (MAX_ENTRIES, max_bytes))
+
+
+@pytest.mark.parametrize("first", ["predictions", "outcomes"])
+def test_a_log_is_as_full_as_that_of_the_join_with_a_table(first, monkeypatch):
+    made = b'{"request_id": "a", "model_id": "A", "model_version": "1", "timestamp": 5, "score": 0.9}'
+    known = b'{"request_id": "a", "timestamp": 9, "true_label": 1}'
+    sent = [("predictions", made), ("outcomes", known)]
+    chunks = [[SourceBatch(Origin(topic, "x", 0), [0], [2**51], [value])] for topic, value in sorted(sent, reverse=first == "predictions")]
+    joining = Joiner(OTHER_POLICY, None)
+    sizes = [len(joining.prepare(chunk).lookups.frames[0]) for chunk in chunks]
+    refused = set()
+    for max_bytes in range(min(sizes) - 1, sum(sizes) + 1):
+        limited(monkeypatch, max_bytes)
+        joining, table, local = Joiner(OTHER_POLICY, None), DictTable(), LocalJoin(OTHER_POLICY)
+        for chunk in chunks:
+            prepared = joining.prepare(chunk)
+            joined = joining.finish(prepared, table.exchange_now(prepared.lookups))
+            assert told(local.join(chunk)) == told(joined)
+        refused.add(len(joined.dead_letters))
+    assert refused == {0, 1}
 
 
 def test_usual_pairs_need_no_log(monkeypatch):
