@@ -201,7 +201,7 @@ def _block_times(text: memoryview, begins: Ints, ends: Ints) -> Ints:
             records = _decode_lines(text[begins[0] : ends[-1]])
             if len(records) == len(begins):
                 times = np.array([record.timestamp for record in records], dtype=np.int64)
-                if (np.abs(times) < _READABLE).all():
+                if ((times > -_READABLE) & (times < _READABLE)).all():
                     return times
         except (msgspec.MsgspecError, RecursionError, ValueError, TypeError, OverflowError):
             pass  # one of them cannot be read, or its time is no number

@@ -46,7 +46,11 @@ def test_the_time_of_an_array_is_its_earliest_record(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "line", [b"{", b"[" * 100_000, b'{"timestamp": true}', b'{"timestamp": 1e400}', b"\xff", b'{"timestamp": "2026-01-02T03:04"}']
+    "line",
+    [
+        *(b"{", b"[" * 100_000, b'{"timestamp": true}', b'{"timestamp": 1e400}', b"\xff", b'{"timestamp": "2026-01-02T03:04"}'),
+        *(b'{"timestamp": %d}' % at for at in (2**62, -(2**62), -(2**63))),
+    ],
 )
 def test_a_line_without_a_time_sorts_first(tmp_path, line):
     log = read_log(write_lines(tmp_path / "p.jsonl", [{"timestamp": 1}, line])).ordered(ties="bytes")
@@ -163,6 +167,7 @@ ODD_LINES = [
     b"{}",
     b'{"timestamp": %d}' % 2**62,
     b'{"timestamp": %d}' % 2**64,
+    b'{"timestamp": %d}' % -(2**63),
     b'{"timestamp": 3} ',
     b'[{"timestamp": 9}, {"timestamp": 4}]',
     b"[]",
