@@ -10,8 +10,9 @@ from detectors.fixed import Ints
 from detectors.growing import Growing
 
 UNREADABLE = -1
-MOST = 100_000  # distinct tails; then whoever holds them begins anew
+MOST = 100_000  # distinct tails, or pairs of a dimension and its value; then whoever holds them begins anew
 MOST_NAMES = 4 * MOST  # likewise: outcomes bring names of their own, as of actions and checks
+MOST_BYTES = 64 << 20  # likewise: of tails, and of what they were made of
 
 # columns of ``Contexts``, numbers of ``Names`` but for the last five; those of ``MORE`` are 0 in most tails
 FIELDS = ("model", "version", "subgroups")
@@ -49,12 +50,13 @@ class Names:
         self.members = Growing("<i8")
         self.pairs = Growing([("dimension", "<i8"), ("value", "<i8")])
         self.feature_names: list[list[str]] = [[]]
+        self._features = 0  # names in them
         self._pairs: dict[tuple[str, str], int] = {}
         self._blobs = {b"": self.add_subgroups(())}
         self._feature_blobs = {b"": 0}
 
     def __len__(self) -> int:
-        return len(self.texts) + len(self.subgroups) + len(self._feature_blobs)
+        return len(self.texts) + len(self.subgroups) + len(self._feature_blobs) + self._features
 
     def subgroups_number(self, blob: bytes) -> int:
         """Return the number of packed subgroups, new or known; see ``entries.subgroup_texts``."""
@@ -79,6 +81,7 @@ class Names:
         number = self._feature_blobs.setdefault(blob, len(self.feature_names))
         if number == len(self.feature_names):
             self.feature_names.append(unpack_names(blob))
+            self._features += len(self.feature_names[-1])
         return number
 
 
@@ -96,6 +99,7 @@ class Contexts(dict[bytes, int]):
     def __init__(self) -> None:
         super().__init__()
         self.names = Names()
+        self.bytes = 0  # of what repeats, as it came: whoever keeps more than the tails adds that
         self._table = Growing([(name, "<i8") for name in (*FIELDS, "more")])
         self._more = Growing([(name, "<i8") for name in MORE])
         self._numbers = {(0,) * len(MORE): 0}  # of the rows of ``_more``
@@ -115,12 +119,11 @@ class Contexts(dict[bytes, int]):
         try:
             return self._add(raw, decode_tail(raw))
         except (msgspec.MsgspecError, ValueError):
-            self[raw] = UNREADABLE
-            return UNREADABLE
+            return self._keep(raw, UNREADABLE)
 
     def full(self) -> bool:
         """Say whether to begin anew: a name per record would fill the memory."""
-        return len(self) > MOST or len(self.names) > MOST_NAMES
+        return max(len(self), len(self.names.pairs)) > MOST or len(self.names) > MOST_NAMES or self.bytes > MOST_BYTES
 
     def know(self, raw: bytes, tail: Tail) -> int:
         """Return the number of a tail that was just encoded: it need not be read again."""
@@ -131,7 +134,12 @@ class Contexts(dict[bytes, int]):
         """Return the number of a tail that holds no more than these, numbers of names."""
         number = self.get(raw)
         if number is None:
-            number = self[raw] = self._table.add((model, version, subgroups, 0))
+            number = self._keep(raw, self._table.add((model, version, subgroups, 0)))
+        return number
+
+    def _keep(self, raw: bytes, number: int) -> int:
+        self[raw] = number
+        self.bytes += len(raw)
         return number
 
     def _add(self, raw: bytes, tail: Tail) -> int:
@@ -150,5 +158,4 @@ class Contexts(dict[bytes, int]):
         if which is None:
             which = self._numbers[more] = self._more.add(more)
         row = (number(tail.model), number(tail.version), self.names.subgroups_number(tail.subgroups), which)
-        made = self[raw] = self._table.add(row)
-        return made
+        return self._keep(raw, self._table.add(row))

@@ -91,6 +91,7 @@ class Shapes(dict[tuple[str, str], "_Version"]):
         for common, key in self._new:
             subgroups, more = key if isinstance(key, tuple) else (key, None)
             group = common.groups[subgroups]
+            contexts.bytes += len(subgroups)
             if group is None:
                 tails.append(b"")
                 rows.append((common.kept, UNREADABLE))

@@ -55,6 +55,46 @@ def test_what_failed_to_be_learnt_is_learnt_later(monkeypatch):
     assert _known(shapes, batch, shapes.numbers(models, versions, subgroups, [])) == [_packed(shape) for shape in batch]
 
 
+def _json(n, space=0):
+    return json.dumps({f"d{i}": str(i) for i in range(n)}).encode().replace(b":", b":" + b" " * space)
+
+
+@pytest.mark.parametrize(
+    ("what", "few", "many"),
+    [
+        ("MOST", [_json(20)] * 9, [_json(30)]),  # pairs
+        ("MOST", [b'{"a": "%d"}' % i for i in range(9)], [b'{"a": "%d"}' % i for i in range(30)]),
+        ("MOST_BYTES", [_json(10)] * 9, [_json(10, space=99)]),
+        ("MOST_BYTES", [_json(1, space=20)] * 60, [_json(1, space=i) for i in range(60)]),
+        ("MOST_BYTES", [b"[" + b" " * 500] * 9, [b"[" + b" " * i for i in range(500, 509)]),  # that cannot be read
+    ],
+)
+def test_whoever_holds_much_begins_anew(what, few, many, monkeypatch):
+    monkeypatch.setattr("detectors.contexts." + what, {"MOST": 25, "MOST_BYTES": 900}[what], raising=False)
+    for subgroups, full in ((few, False), (many, True)):
+        shapes = Shapes(POLICIES.__getitem__)
+        for each in subgroups:
+            shapes.numbers(["plain"], ["1"], [each], [])
+        assert shapes.full() == full
+
+
+@pytest.mark.parametrize(
+    ("what", "most", "tails"),
+    [
+        ("MOST_BYTES", 900, [encode_tail(Tail("x" * 250, str(i))) for i in range(4)]),
+        ("MOST_NAMES", 60, [encode_tail(Tail("m", str(n), feature_names=msgspec.msgpack.encode(["x"] * n))) for n in (1, 99)]),
+        ("MOST", 60, [encode_tail(Tail("m", "1", pack_subgroups({f"d{k}": i for k in range(32)}))) for i in range(2)]),
+    ],
+)
+def test_whoever_has_read_much_begins_anew(what, most, tails, monkeypatch):
+    monkeypatch.setattr("detectors.contexts." + what, most, raising=False)
+    contexts = Contexts()
+    assert UNREADABLE not in map(contexts.__getitem__, tails[:-1])
+    assert not contexts.full()
+    assert contexts[tails[-1]] != UNREADABLE
+    assert contexts.full()
+
+
 def _packed(shape):
     """Return flags, time to live and tail of a shape as they are made of one alone; None: its subgroups cannot be read."""
     model, version, subgroups, more = shape
