@@ -130,6 +130,8 @@ class _Common(NamedTuple):
 class _Version(dict[_Key, int]):
     """The numbers of the shapes of a model version."""
 
+    __slots__ = ("_common", "_new", "_numbers")  # there may be one for each prediction
+
     def __init__(self, common: _Common, numbers: Iterator[int], new: list[tuple[_Common, _Key]]) -> None:
         super().__init__()
         self._common, self._numbers, self._new = common, numbers, new
