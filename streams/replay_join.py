@@ -56,8 +56,15 @@ class Files:
     control: Path | None = None
 
     def bytes(self) -> int:
-        """Return how large the two long ones are; a file that is not there is none."""
-        return sum(path.stat().st_size for path in (self.predictions, self.outcomes) if path.is_file())
+        """Return how large the two long ones are; what cannot be looked at counts nothing: to read it says why."""
+        return sum(map(_bytes, (self.predictions, self.outcomes)))
+
+
+def _bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size if path.is_file() else 0
+    except OSError:  # a folder that may not be entered, a name that is too long
+        return 0
 
 
 def join(files: Files, policy: Policy, started_ms: int) -> Iterator[Step]:

@@ -11,7 +11,7 @@ from schemas.control import Control, ControlType
 from schemas.findings import to_json
 from schemas.policy import parse_policy
 from streams import replay_join
-from streams.replay import Replayed, replay
+from streams.replay import Replayed, ReplayError, replay
 
 NOW_MS = START_MS + 400 * DAY_MS
 QUICK = parse_policy('[defaults]\nages = ["1d"]\nbaseline = { days = 6, labels = 100, failures = 10 }')
@@ -166,3 +166,9 @@ def test_progress_ends_at_the_number_of_records(tmp_path, changed):
     run(tmp_path, *changed, progress=lambda done, total: seen.append((done, total)))
     assert seen[0] == (0, 2_400)
     assert seen[-1] == (2_400, 2_400)
+
+
+def test_a_file_that_cannot_be_looked_at_is_named(tmp_path):
+    made = write_lines(tmp_path / "p.jsonl", [])
+    with pytest.raises(ReplayError, match=r"xxx\.jsonl to be JSON lines, gzip or Parquet by its name, got: .*File name too long"):
+        replay(made, tmp_path / ("x" * 300 + ".jsonl"), started_ms=START_MS)
