@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streams.cli.output import FOUND, check_writable, clean, fail, on_terminal, write
+from streams.cli.output import FOUND, TROUBLE, check_writable, clean, fail, on_terminal, write
 from streams.cli.policies import read_policy, read_references
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ def replay(  # noqa: PLR0917  typer passes them by name
 def _run(predictions: Path, outcomes: Path, policy: Path | None, control: Path | None) -> "Replayed":
     parsed = read_policy(policy) if policy is not None else None
     references = read_references(parsed, policy) if parsed is not None and policy is not None else []
+    from streams.apart import ApartError
     from streams.logs import ReplayError
     from streams.replay import replay as run
 
@@ -110,6 +111,8 @@ def _run(predictions: Path, outcomes: Path, policy: Path | None, control: Path |
             )
         except ReplayError as error:
             fail(clean(str(error)))
+        except ApartError as error:
+            fail(str(error), TROUBLE)
 
 
 @contextmanager

@@ -12,6 +12,8 @@ from support.logs import START_MS, gnomon, outcome, prediction, story, write_lin
 
 from schemas.findings import from_json
 from schemas.report import Report
+from streams import replay as replay_module
+from streams.apart import ApartError
 from streams.cli import replay as command
 
 POLICY = '[defaults]\nages = ["1d"]\nbaseline = { days = 6, labels = 100, failures = 10 }\n'
@@ -86,6 +88,15 @@ def test_a_missing_file_is_named(small, tmp_path):
     result = gnomon("replay", small[0], tmp_path / "none.jsonl")
     assert result.exit_code == 2
     assert "none.jsonl" in result.stderr
+
+
+def test_a_replay_whose_other_process_is_killed_says_so(small, monkeypatch):
+    def killed(*_, **__):
+        raise ApartError("the other process was killed before its end\nis there enough memory?")
+
+    monkeypatch.setattr(replay_module, "replay", killed)
+    result = gnomon("replay", *small)
+    assert (result.exit_code, result.stderr) == (1, "gnomon: the other process was killed before its end\nis there enough memory?\n")
 
 
 def test_a_bad_policy_is_told_all_its_faults(small, tmp_path):
