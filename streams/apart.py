@@ -24,6 +24,7 @@ AHEAD = 32  # byte strings that are read before they are asked for; then the oth
 _HEAD = struct.Struct("<cI")  # what follows, and how many bytes of it
 _PART, _EXPECTED, _FAULT, _END = b"p", b"e", b"f", b"."
 _MOST = 2**32 - 1
+_ERRORS = "surrogatepass"  # of the text of an error: a path in it may be no UTF-8
 
 
 class ApartError(RuntimeError):
@@ -84,7 +85,7 @@ def _parts(ahead: "queue.Queue[tuple[bytes, bytes]]", expected: type[Exception])
         if what == _PART:
             yield data
         elif what == _EXPECTED:
-            raise expected(data.decode())
+            raise expected(data.decode(errors=_ERRORS))
         elif what == _FAULT:
             raise ApartError(f"in the other process: {data.decode()}")
         else:
@@ -119,7 +120,7 @@ def _run(make: Callable[[], Iterable[bytes]], expected: type[Exception], writabl
             except BrokenPipeError:
                 pass  # nobody reads any more
             except expected as error:
-                _send(pipe, _EXPECTED, str(error).encode())
+                _send(pipe, _EXPECTED, str(error).encode(errors=_ERRORS))
             except Exception:  # whatever it is, the reader is told
                 _send(pipe, _FAULT, traceback.format_exc().encode(errors="replace"))
     finally:

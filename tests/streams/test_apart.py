@@ -140,6 +140,13 @@ def test_a_replay_says_what_it_cannot_read(tmp_path, two):
         replay(made, tmp_path / "none.jsonl", started_ms=START_MS, two=two)
 
 
+@pytest.mark.parametrize("two", [False, True])
+def test_a_path_that_is_no_text_is_named(tmp_path, two):
+    made, _ = files(tmp_path)
+    with pytest.raises(ReplayError, match=r"\udcff\.jsonl, found no file"):
+        replay(made, tmp_path / os.fsdecode(b"\xff.jsonl"), started_ms=START_MS, two=two)
+
+
 def test_only_large_files_are_read_apart(tmp_path, monkeypatch):
     logs = files(tmp_path)
     sizes = sum(path.stat().st_size for path in logs)
