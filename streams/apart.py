@@ -16,7 +16,7 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import BinaryIO
 
 AHEAD = 32  # byte strings that are read before they are asked for; then the other process waits
@@ -47,6 +47,11 @@ def apart(make: Callable[[], Iterable[bytes]], expected: type[Exception]) -> Ite
     expected
         An error that is raised here as it was there, with its text. Any other there is an ``ApartError`` here.
 
+    Raises
+    ------
+    OSError
+        If no process can be made, at once.
+
     Examples
     --------
     >>> with apart(lambda: [b"a", b"b"], ValueError) as parts:
@@ -54,27 +59,47 @@ def apart(make: Callable[[], Iterable[bytes]], expected: type[Exception]) -> Ite
     [b'a', b'b']
 
     """
+    with ExitStack() as stack:
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        stack.callback(signal.pthread_sigmask, signal.SIG_SETMASK, mask)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # until the process that is made here is sure to be ended
+        process, readable = _fork(make, expected)
+        pipe = os.fdopen(readable, "rb", buffering=1 << 20)
+        ahead: queue.Queue[tuple[bytes, bytes]] = queue.Queue(AHEAD)
+        reader = threading.Thread(target=_read, args=(pipe, ahead), daemon=True)
+        stack.callback(_end, process, pipe, reader, ahead)
+        reader.start()
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        yield _parts(ahead, expected)
+
+
+def _fork(make: Callable[[], Iterable[bytes]], expected: type[Exception]) -> tuple[int, int]:
+    """Start the other process; return its number, and where to read what it sends."""
     readable, writable = os.pipe()
-    with warnings.catch_warnings():  # later Pythons warn of the threads of numpy's library, which knows of forks
-        warnings.simplefilter("ignore", DeprecationWarning)
-        process = os.fork()
+    try:
+        with warnings.catch_warnings():  # later Pythons warn of the threads of numpy's library, which knows of forks
+            warnings.simplefilter("ignore", DeprecationWarning)
+            process = os.fork()
+    except OSError:
+        os.close(readable)
+        os.close(writable)
+        raise
     if not process:
         os.close(readable)
         _run(make, expected, writable)
     os.close(writable)
-    pipe = os.fdopen(readable, "rb", buffering=1 << 20)
-    ahead: queue.Queue[tuple[bytes, bytes]] = queue.Queue(AHEAD)
-    reader = threading.Thread(target=_read, args=(pipe, ahead), daemon=True)
-    reader.start()
-    try:
-        yield _parts(ahead, expected)
-    finally:
-        os.kill(process, signal.SIGKILL)  # of one that has ended, too: it is waited for below
-        while reader.is_alive():  # it may stand before a full queue
-            with contextlib.suppress(queue.Empty):
-                ahead.get(timeout=0.01)
-        pipe.close()
-        os.waitpid(process, 0)
+    return process, readable
+
+
+def _end(process: int, pipe: BinaryIO, reader: threading.Thread, ahead: "queue.Queue[tuple[bytes, bytes]]") -> None:
+    with contextlib.suppress(ChildProcessError, ProcessLookupError):  # whoever ignores SIGCHLD has no ended children
+        if os.waitpid(process, os.WNOHANG) == (0, 0):  # it runs, so the number is still its own
+            os.kill(process, signal.SIGKILL)
+            os.waitpid(process, 0)
+    while reader.is_alive():  # it may stand before a full queue
+        with contextlib.suppress(queue.Empty):
+            ahead.get(timeout=0.01)
+    pipe.close()
 
 
 def _parts(ahead: "queue.Queue[tuple[bytes, bytes]]", expected: type[Exception]) -> Iterator[bytes]:

@@ -6,7 +6,7 @@ file. At the end of the logs the watermark goes to infinity, so every rung is re
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,6 +79,10 @@ def replay(
     ------
     ReplayError
         If a file can't be read at all. A bad line is a dead letter.
+    ApartError
+        If the other process fails otherwise, or is killed.
+    OSError
+        If ``two`` is True and there can be no other process.
 
     """
     policy = policy or Policy()
@@ -112,11 +116,15 @@ def replay(
 
 @contextmanager
 def _steps(files: Files, policy: Policy, started_ms: int, *, two: bool | None) -> Iterator[Iterator[Step]]:
-    if two or (two is None and files.bytes() >= LARGE and possible()):
-        with apart(lambda: map(replay_join.encode, join(files, policy, started_ms)), ReplayError) as parts:
-            yield map(replay_join.decode, parts)
-    else:
-        yield join(files, policy, started_ms)
+    with ExitStack() as stack:
+        parts = None
+        if two or (two is None and files.bytes() >= LARGE and possible()):
+            try:
+                parts = stack.enter_context(apart(lambda: map(replay_join.encode, join(files, policy, started_ms)), ReplayError))
+            except OSError:  # too little memory, or too many processes
+                if two:
+                    raise
+        yield join(files, policy, started_ms) if parts is None else map(replay_join.decode, parts)
 
 
 def _shipped(references: Sequence[tuple[str, Reference]], at_ms: int) -> list[bytes]:

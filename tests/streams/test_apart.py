@@ -1,5 +1,6 @@
 """What runs in a process of its own comes whole, fails as it would here, and ends with its reader."""
 
+import errno
 import mmap
 import os
 import signal
@@ -54,6 +55,52 @@ def test_one_that_is_killed_is_an_error():
 
     with pytest.raises(ApartError, match="memory"), apart(killed, ValueError) as parts:
         list(parts)
+
+
+def python(code, *arguments, **options):
+    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, check=False, **options)
+
+
+@pytest.mark.parametrize("wait_s", [0, 0.5])
+def test_where_ended_children_are_not_waited_for_all_comes_too(wait_s):
+    code = (
+        "import signal, time\nfrom streams.apart import apart\n"
+        "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
+        f"with apart(lambda: [b'a'] * 3, ValueError) as parts:\n    got = list(parts)\n    time.sleep({wait_s})\n"
+        "print(got)"
+    )
+    done = python(code)
+    assert (done.stdout, done.stderr) == (b"[b'a', b'a', b'a']\n", b"")
+
+
+def test_an_interrupt_right_after_the_fork_ends_both():
+    code = (
+        "import itertools, os, signal, sys\nfrom streams.apart import apart\n"
+        "fork = os.fork\n"
+        "def interrupted():\n"
+        "    process = fork()\n"
+        "    if process:\n        os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return process\n"
+        "os.fork = interrupted\n"
+        "try:\n    with apart(lambda: itertools.repeat(b'a'), ValueError):\n        print('begun')\n"
+        "except KeyboardInterrupt:\n"
+        "    try:\n        os.waitpid(-1, os.WNOHANG)\n"
+        "    except ChildProcessError:\n        sys.exit(77 if not signal.pthread_sigmask(signal.SIG_BLOCK, ()) else 1)\n"
+    )
+    done = python(code)
+    assert (done.returncode, done.stdout, done.stderr) == (77, b"", b"")
+
+
+def test_where_no_process_can_be_made_nothing_is_left(monkeypatch):
+    monkeypatch.setattr(module.os, "fork", no_memory)
+    mask, before = signal.pthread_sigmask(signal.SIG_BLOCK, ()), len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(OSError, match="memory"), apart(lambda: [b"a"], ValueError):
+        pass
+    assert (signal.pthread_sigmask(signal.SIG_BLOCK, ()), len(list(Path("/proc/self/fd").iterdir()))) == (mask, before)
+
+
+def no_memory():
+    raise OSError(errno.ENOMEM, "Cannot allocate memory")
 
 
 def test_it_does_not_run_far_ahead():
@@ -145,6 +192,17 @@ def test_a_path_that_is_no_text_is_named(tmp_path, two):
     made, _ = files(tmp_path)
     with pytest.raises(ReplayError, match=r"\udcff\.jsonl, found no file"):
         replay(made, tmp_path / os.fsdecode(b"\xff.jsonl"), started_ms=START_MS, two=two)
+
+
+def test_where_no_process_can_be_made_a_replay_takes_one(tmp_path, monkeypatch):
+    logs = files(tmp_path)
+    alone = replay(*logs, started_ms=START_MS + 10**9, two=False)
+    monkeypatch.setattr(module.os, "fork", no_memory)
+    monkeypatch.setattr(replay_module, "possible", lambda: True)
+    monkeypatch.setattr(replay_module, "LARGE", 1)
+    assert replay(*logs, started_ms=START_MS + 10**9).report == alone.report
+    with pytest.raises(OSError, match="memory"):
+        replay(*logs, started_ms=START_MS + 10**9, two=True)
 
 
 def test_only_large_files_are_read_apart(tmp_path, monkeypatch):
