@@ -50,7 +50,7 @@ def decide(watch: Watch, control: Control) -> list[Event]:
             watch.ledger.decision(model_id, control)
         if control.model_id is None or control.model_id == model_id:
             begin = len(found)
-            for version in watch.models[model_id].values():
+            for _, version in sorted(watch.models[model_id].items()):
                 events, keys = decide_incidents(version.incidents, control, version.segment_text)
                 if control.type == ControlType.BASELINE and control.incident_id is None:
                     keys += sorted(version.bank.outlived())  # their incidents are closed, but what they said stands

@@ -62,6 +62,11 @@ class Asked(NamedTuple):
     spans: Sequence[Span]
 
 
+def held(tables: Mapping[str, SumTable]) -> tuple[bool, bool]:
+    """Say whether tables hold sums of costs, and of errors: versions that do are read apart, since their panes are five times as wide."""
+    return any(len(tables[name].keys) for name in _COSTS), len(tables["error_cells"].keys) > 0
+
+
 def read_panes(tables: Mapping[str, SumTable], segments: Segments, spans: Sequence[Span], top_class: int) -> list[Pane]:
     """Return the panes of spans [start, end) of time, ascending and apart; labels up to an age class."""
     return next(read_many([Asked(tables, segments, spans)], top_class))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from detectors.pane_reader import AHEAD, Asked, Pane, Step, read_many
+from detectors.pane_reader import AHEAD, Asked, Pane, Step, held, read_many
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ def read_together(due: Sequence[tuple[ModelVersion, int]]) -> None:
     >>> read_together([(ModelVersion("m", "1", ModelPolicy(), 64), 0)])  # nothing is due to it
     """
     plans: list[tuple[ModelVersion, int, list[Step], dict[int, Iterator[Pane]]]] = []
-    by_rung: dict[int, list[tuple[dict[int, Iterator[Pane]], Asked]]] = {}
+    alike: dict[tuple[int, tuple[bool, bool]], list[tuple[dict[int, Iterator[Pane]], Asked]]] = {}
     total = 0
     for version, watermark_ms in due:
         until_ms, mine = version.due_first(watermark_ms)
@@ -37,8 +37,8 @@ def read_together(due: Sequence[tuple[ModelVersion, int]]) -> None:
         read: dict[int, Iterator[Pane]] = {}
         plans.append((version, until_ms, mine, read))
         for rung, those in of_rung.items():
-            by_rung.setdefault(rung, []).append((read, _asked(version, those)))
-    for rung, asked in by_rung.items():
+            alike.setdefault((rung, held(version.sums.tables)), []).append((read, _asked(version, those)))
+    for (rung, _), asked in alike.items():
         for (read, _), panes in zip(asked, read_many([each for _, each in asked], rung), strict=True):
             read[rung] = iter(panes)
     for version, until_ms, mine, read in plans:

@@ -153,11 +153,11 @@ class WatchedModel:
 
     def settle(self) -> None:
         """Count the rows that wait, and let the time pass that has passed."""
-        self._beside_ms = max(self._watermark_ms, self._beside_ms)
         self._settle_versions()
         self._settle_companions()
 
     def _settle_versions(self) -> None:
+        self._beside_ms = max(self._watermark_ms, self._beside_ms)  # for the companions it has passed, too
         self._count()
         if self._watermark_ms > BEGINNING:
             for version in self._versions.values():
@@ -312,8 +312,9 @@ class WatchedModel:
 
     def take_back_time(self, name: str, watermark_ms: int) -> None:
         """Let the time pass that had passed for a version, and the companions, when the state was taken."""
-        self._versions[name].take_back_time(watermark_ms)
-        self._companions.take_back_time(watermark_ms)
+        if watermark_ms > BEGINNING:
+            self._versions[name].take_back_time(watermark_ms)
+            self._companions.take_back_time(watermark_ms)
 
 
 def _lots(versions: Sequence[ModelVersion], rows: Rows, wheres: Sequence[Ints]) -> list[Lot] | None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from streams.checkpoint import RedisCheckpoints
+from streams.checkpoint import RedisCheckpoints, Step
 from streams.checkpoint_pack import unpack
 from streams.coordinators import members
 from streams.errors import StreamsError
@@ -85,4 +85,5 @@ async def _forget(checkpoints: RedisCheckpoints, kafka: AdminClient, settings: S
     for partition, epoch, saved in held:
         for name in sources:
             saved.watch.sources.forget(name)
-        await checkpoints.write(partition, epoch, saved.packer.pack(saved.watch, saved.position))
+        step = Step(saved.position.next, saved.position.next)
+        await checkpoints.write(partition, epoch, step, saved.packer.pack(saved.watch, saved.position))

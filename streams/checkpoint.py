@@ -1,14 +1,15 @@
 """The watch's checkpoints: one Redis hash per scored partition, written by one script, so that a state is there whole or not at all.
 
-Its fields are those of ``streams.checkpoint_pack``, and ``epoch``, raised by every worker that takes the partition: a write under an older
-one is refused.
+Its fields are those of ``streams.checkpoint_pack``; ``epoch``, raised by every worker that takes the partition: a write under an older
+one is refused; and ``at``, the offset of the checkpoint: a write that knows of another one is refused, since it leaves out what it takes to
+be there. So what Redis has lost of what it confirmed costs a restart, and is folded again.
 """
 
 import asyncio
 import itertools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from streams.checkpoint_pack import GONE, Fields
 from streams.errors import StoreReplyInvalid, StoreUnavailable, StreamsError
@@ -16,11 +17,22 @@ from streams.guard import REDIS_ERRORS
 from streams.pending import _translated
 
 SCRIPT = Path(__file__).with_suffix(".lua").read_text()
-_EPOCH = b"epoch"
+_EPOCH, _AT = b"epoch", b"at"
+
+
+class Step(NamedTuple):
+    """From which checkpoint to which a write leads: their offsets."""
+
+    before: int | None  # None: there is none
+    after: int
+
+    def follows(self, at: bytes) -> bool:
+        """Whether it may be written where the checkpoint at this offset is; no bytes: none is. It is itself one that it may be put upon."""
+        return at in (b"" if self.before is None else b"%d" % self.before, b"%d" % self.after)
 
 
 class FencedError(StreamsError):
-    """Another worker has taken the partition since: what this one holds of it is out of date. Not retriable."""
+    """Another worker has taken the partition since, or Redis has lost what it had confirmed. Not retriable."""
 
 
 class Checkpoints(Protocol):
@@ -32,8 +44,11 @@ class Checkpoints(Protocol):
     async def read(self, partition: int) -> Fields:
         """Return a checkpoint's fields; empty: there is none."""
 
-    async def write(self, partition: int, epoch: int, fields: Mapping[bytes, bytes]) -> None:
-        """Write fields, all or none, those that are ``GONE`` away; raises ``FencedError`` where another has taken the partition."""
+    async def write(self, partition: int, epoch: int, step: Step, fields: Mapping[bytes, bytes]) -> None:
+        """Write fields, all or none, those that are ``GONE`` away; raises ``FencedError`` where another has taken the partition.
+
+        Likewise where another checkpoint is there than the one that the step begins with.
+        """
 
 
 class DictCheckpoints:
@@ -52,11 +67,17 @@ class DictCheckpoints:
         """Return a checkpoint's fields; empty: there is none."""
         return dict(self.hashes.get(partition, {}))
 
-    async def write(self, partition: int, epoch: int, fields: Mapping[bytes, bytes]) -> None:
-        """Write fields, all or none, those that are ``GONE`` away; raises ``FencedError`` where another has taken the partition."""
+    async def write(self, partition: int, epoch: int, step: Step, fields: Mapping[bytes, bytes]) -> None:
+        """Write fields, all or none, those that are ``GONE`` away; raises ``FencedError`` where another has taken the partition.
+
+        Likewise where another checkpoint is there than the one that the step begins with.
+        """
         if self.epochs.get(partition, 0) != epoch:
             raise _fenced(partition, epoch, self.epochs.get(partition, 0))
-        held = self.hashes.get(partition, {}) | dict(fields)
+        held = self.hashes.get(partition, {})
+        if not step.follows(held.get(_AT, b"")):
+            raise _lost(partition, step, held.get(_AT, b""))
+        held = held | dict(fields) | {_AT: b"%d" % step.after}
         self.hashes[partition] = {field: value for field, value in held.items() if value != GONE}
 
 
@@ -110,33 +131,37 @@ class RedisCheckpoints:
         fields: Fields = await self._call(self._client.hgetall(self.key(partition)))
         return fields
 
-    async def write(self, partition: int, epoch: int, fields: Mapping[bytes, bytes]) -> None:
+    async def write(self, partition: int, epoch: int, step: Step, fields: Mapping[bytes, bytes]) -> None:
         """Write fields, all or none, those that are ``GONE`` away. May be repeated when it failed, and must be.
 
         Raises
         ------
         FencedError
-            If another worker has taken the partition: nothing is written.
+            If another worker has taken the partition, or another checkpoint is there than the one that the step begins with; nothing is
+            written.
         StoreUnavailable, StoreError
             If Redis is away, or refuses for good.
 
         """
         echo = b"%d" % next(self._echoes)
-        flat = [part for field in fields.items() for part in field]
+        before = b"" if step.before is None else step.before
+        given = [echo, epoch, before, step.after, *(part for field in fields.items() for part in field)]
         replicas, wait_ms = self._wait
         if replicas:
             pipeline = self._client.pipeline(transaction=False)
-            pipeline.eval(SCRIPT, 1, self.key(partition), echo, epoch, *flat)
+            pipeline.eval(SCRIPT, 1, self.key(partition), *given)
             pipeline.execute_command("WAIT", replicas, wait_ms)
             reply, reached = await self._call(pipeline.execute())
             if reached < replicas:
                 raise StoreUnavailable(f"expected {replicas} replicas to have the checkpoint within {wait_ms} ms, got {reached}")
         else:
-            reply = await self._call(self._client.eval(SCRIPT, 1, self.key(partition), echo, epoch, *flat))
-        if not isinstance(reply, list) or len(reply) != 2 or reply[0] != echo:
+            reply = await self._call(self._client.eval(SCRIPT, 1, self.key(partition), *given))
+        if not isinstance(reply, list) or len(reply) != 3 or reply[0] != echo:
             raise StoreReplyInvalid(f"expected the reply to call {echo.decode()}, got another's")
         if reply[1] != b"%d" % epoch:
             raise _fenced(partition, epoch, int(reply[1]))
+        if not step.follows(reply[2]):
+            raise _lost(partition, step, reply[2])
 
     async def _call(self, call: Any) -> Any:
         # Whoever waits may be cancelled; a conversation cut in half would leave the connection one answer off.
@@ -150,4 +175,11 @@ def _fenced(partition: int, ours: int, theirs: int) -> FencedError:
     return FencedError(
         f"the checkpoint of scored partition {partition} was taken by another worker (epoch {theirs}, ours is {ours}): "
         "nothing was written; this worker has been out of the group, and its state is out of date"
+    )
+
+
+def _lost(partition: int, step: Step, at: bytes) -> FencedError:
+    return FencedError(
+        f"the checkpoint of scored partition {partition} is that of offset {at.decode() or 'none'}, and was {step.before} when it was "
+        "confirmed: Redis has lost it since; nothing was written, and the next worker goes on from what is there"
     )

@@ -22,7 +22,7 @@ HEAD, VERSION, PIECE = b"head", b"v:", b"p:"
 GONE = b""  # in place of a value: the field is to be deleted
 _LEVEL = 1  # of zstd: a third of the time of zlib, and smaller; higher levels gain little
 _LONG = 64  # a list longer than that holds values of one kind
-_CUT = 1  # code of what stands in place of bytes that are in pieces: how many there are, and the path
+_CUT = 1  # code of what stands in place of bytes that are in pieces: how many there are, the path, and a digest
 
 Fields = dict[bytes, bytes]
 
@@ -150,8 +150,10 @@ def _without(state: Any, path: str, cut: dict[str, bytes]) -> Any:
         plain = len(state) > _LONG and isinstance(state[0], int | float | str | None)  # no bytes in there
         return state if plain else [_without(value, f"{path}.{i}", cut) for i, value in enumerate(state)]
     if isinstance(state, bytes) and len(state) >= PIECE_BYTES:
+        if path in cut:
+            raise ValueError(f"expected one value at {path}, got two")
         cut[path] = state
-        return msgspec.msgpack.Ext(_CUT, msgspec.msgpack.encode((_count(state), path)))
+        return msgspec.msgpack.Ext(_CUT, msgspec.msgpack.encode((_count(state), path, xxh3_128_digest(state))))
     return state
 
 
@@ -161,13 +163,16 @@ def _whole(version: bytes, main: bytes, fields: Mapping[bytes, bytes], packer: P
     def join(code: int, data: memoryview) -> bytes:
         if code != _CUT:
             raise ValueError(f"expected bytes in pieces, got code {code}")
-        count, path = msgspec.msgpack.decode(data, type=tuple[int, str])
+        count, path, digest = msgspec.msgpack.decode(data, type=tuple[int, str, bytes])
         pieces = []
         for i in range(count):
             field = _piece(version, path, i)
             pieces.append(_unpacked(fields[field]))
             packer.stands(version, field, pieces[-1])
-        return b"".join(pieces)
+        value = b"".join(pieces)
+        if xxh3_128_digest(value) != digest:
+            raise ValueError(f"expected the pieces of {path} that belong together, got others")
+        return value
 
     return msgspec.msgpack.decode(main, ext_hook=join)
 

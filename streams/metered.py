@@ -14,7 +14,7 @@ from streams.metrics import Metrics
 from streams.producer import DeliveryError, Message
 
 if TYPE_CHECKING:  # who joins loads no detector
-    from streams.checkpoint import Checkpoints
+    from streams.checkpoint import Checkpoints, Step
     from streams.checkpoint_pack import Fields
 
 T = TypeVar("T")
@@ -78,10 +78,11 @@ class MeteredCheckpoints:
         self._fields[partition] = {name: len(value) for name, value in fields.items()}
         return fields
 
-    async def write(self, partition: int, epoch: int, fields: Mapping[bytes, bytes]) -> None:
-        """Write fields, all or none; raises ``FencedError`` where another has taken the partition."""
-        await redis_call(self._metrics, "write", partial(self._checkpoints.write, partition, epoch, fields))
-        self._fields.setdefault(partition, {}).update((name, len(value)) for name, value in fields.items())
+    async def write(self, partition: int, epoch: int, step: Step, fields: Mapping[bytes, bytes]) -> None:
+        """Write fields, all or none; raises ``FencedError`` as the checkpoints do."""
+        await redis_call(self._metrics, "write", partial(self._checkpoints.write, partition, epoch, step, fields))
+        sizes = self._fields.get(partition, {}) | {name: len(value) for name, value in fields.items()}
+        self._fields[partition] = {name: size for name, size in sizes.items() if size}  # those that are gone have none
 
 
 class MeteredProducer:

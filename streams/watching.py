@@ -17,7 +17,7 @@ from detectors.watch import Watch
 from schemas.findings import Event, to_binary
 from schemas.scored import decode
 from streams.batches import Batch
-from streams.checkpoint import Checkpoints
+from streams.checkpoint import Checkpoints, Step
 from streams.checkpoint_pack import Packer, Position, unpack
 from streams.guard import Facts, RefusedError
 from streams.joining import JSON, Produces
@@ -216,7 +216,8 @@ class Watching:
 
     async def _write(self, partition: int, held: Held) -> None:
         fields = await asyncio.to_thread(held.packer.pack, held.watch, Position(*self._facts, held.next))
-        await retry("checkpoints", lambda: self._checkpoints.write(partition, held.epoch, fields))
+        step = Step(held.saved, held.next)
+        await retry("checkpoints", lambda: self._checkpoints.write(partition, held.epoch, step, fields))
         held.packer.written()
         held.watch.changed.clear()
         held.saved = held.next

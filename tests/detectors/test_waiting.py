@@ -27,7 +27,7 @@ from schemas.control import Control, ControlType
 from schemas.drift import Severity
 from schemas.findings import Event, EventType
 from schemas.policy import Policy, encode_policy, parse_policy
-from schemas.scored import Forwarded, Origin, Rows, Scored, Tick
+from schemas.scored import Forwarded, Kind, Origin, Rows, Scored, Tick
 from streams.scenarios import discover
 
 CONTROL = Origin("control", "c", 0)
@@ -143,6 +143,8 @@ def test_waiting_changes_neither_what_is_found_nor_when_nor_any_state(name: str)
         events = patient.apply(record)
         assert findings(events) == findings(eager.apply(record))
         found += len(events)
+        if looked.random() < 0.1:
+            patient.counted()  # as who makes metrics does, by the clock on the wall
         for model in eager._models.values():
             model.wake()  # so that nothing waits, and every watermark is looked at
         if looked.random() < (0.3 if name in SHORT_NOTICE else 0.01):
@@ -365,3 +367,34 @@ def test_classes_of_versions_past_the_cap_are_numbered_in_the_order_of_the_log(m
     assert models[0]._waiting.n == 3 * len(messages)
     states = [model.companions.to_state()["classes"] for model in models]
     assert states[0] == states[1]
+
+
+def test_who_looks_at_versions_changes_no_state() -> None:
+    """Time that has passed with nothing due has passed for what is watched beside the versions, too: what comes next may take it down."""
+
+    def row(offset: int, at_ms: int, kind: Kind) -> Rows:
+        known = {"known_at": np.array([at_ms + 1]).tobytes(), "label": b"\x01"} if kind == Kind.LABEL else {}
+        columns = {"kind": bytes([kind]), "status": b"\x01", "offset": np.array([offset]).tobytes(), "score": np.array([0.7]).tobytes()}
+        return Rows("m", [PREDICTIONS], 1, columns | {"predicted_at": np.array([at_ms]).tobytes()} | known, versions=["1"])
+
+    def passed(at_ms: int) -> Tick:
+        return Tick({"predictions": 1, "outcomes": 1}, [(PREDICTIONS, at_ms + 5_000), (OUTCOMES, at_ms + 5_000)], at_ms)
+
+    aged = '[defaults]\nages = ["30d"]\n'
+    decay = aged + '[defaults.decay]\nerror = 0.2\n[defaults.retrain]\ndecay_within = "7d"\n'
+    log = [
+        decided(ControlType.POLICY, parse_policy(aged), 0, START_MS),
+        row(0, START_MS, Kind.PREDICTION),
+        row(1, START_MS, Kind.LABEL),
+        passed(START_MS + 6_000),
+        passed(START_MS + 9_000),
+        decided(ControlType.POLICY, parse_policy(decay), 1, START_MS + 9_500),
+        passed(START_MS + 100_000),
+    ]
+    plain, seen = Watch(), Watch()
+    for record in log:
+        plain.apply(record)
+        seen.apply(record)
+        seen.counted()
+    assert plain.state_of("m", "")["retrain"]["since_ms"] == START_MS + 9_000
+    assert state(seen) == state(plain)

@@ -7,15 +7,16 @@ from typing import Any
 
 import msgspec
 import pytest
-from support.stories import DAY_MS, OUTCOMES, PREDICTIONS, START_MS, story, tick
+from support.stories import DAY_MS, OUTCOMES, PREDICTIONS, START_MS, fold, story, tick
 
 from detectors.intake import SourceBatch
 from detectors.joiner import Joiner
 from detectors.pending import DictTable
 from detectors.watch import Watch
+from schemas.control import Control, ControlType
 from schemas.findings import Event, EventType, to_json
 from schemas.policy import Policy, encode_policy, parse_policy
-from schemas.scored import Origin, Scored
+from schemas.scored import Forwarded, Origin, Scored, Tick
 from streams.checkpoint_pack import (
     GONE,
     HEAD,
@@ -248,3 +249,46 @@ def test_names_may_hold_any_character() -> None:
     store.save(watch, 1)
     assert state(store.load().watch) == state(watch)
     assert len(state(watch)[1]) == len(names)
+
+
+def test_pieces_of_different_checkpoints_are_refused(monkeypatch: pytest.MonkeyPatch, log: list[Scored]) -> None:
+    monkeypatch.setattr("streams.checkpoint_pack.PIECE_BYTES", 512)
+    monkeypatch.setattr("streams.checkpoint_pack.WHOLE_BYTES", 0)
+    watch, store = Watch(), Store()
+    for record in log[:-20]:
+        watch.apply(record)
+    first = store.save(watch, 1)
+    for record in log[-20:]:
+        watch.apply(record)
+    second = store.save(watch, 2)
+    lost = next(field for field in second if field.startswith(PIECE) and field in first)
+    with pytest.raises(CheckpointError, match="that belong together"):
+        unpack(store.fields | {lost: first[lost]})
+
+
+def test_decisions_end_incidents_of_versions_in_the_same_order_after_a_restart() -> None:
+    two, one = (story(seed=seed, days=50, per_day=40, change_day=30, version=name) for seed, name in ((1, "2"), (2, "1")))
+    records = [*two, *one]
+    records.sort(key=lambda record: record[0])
+    assert records[0][2]["model_version"] == "2"  # it comes first, and its name is the later one
+    policy = parse_policy('[defaults]\nages = ["1d"]\nbaseline = { days = 14, labels = 200, failures = 10 }\n')
+    watch, _ = fold(records, policy=policy, close=False)
+    store = Store()
+    store.save(watch, 1)
+    accept = Control(type=ControlType.BASELINE, at=START_MS + 50 * DAY_MS, by="a", model_id="m", body={"decision": "accept"})
+    decision = Forwarded(CONTROL, 1, 0, msgspec.json.encode(accept))
+    live, again = watch.apply(decision), store.load().watch.apply(decision)
+    assert len(live) > 1
+    assert [to_json(event) for event in again] == [to_json(event) for event in live]
+
+
+def test_a_checkpoint_before_any_time_has_passed_comes_back_as_it_was(log: list[Scored]) -> None:
+    watch, store = Watch(), Store()
+    for record in log:
+        if isinstance(record, Tick):
+            break
+        watch.apply(record)
+    store.save(watch, 1)
+    again = store.load().watch
+    for model_id in watch.models:
+        assert again.state_of(model_id, "") == watch.state_of(model_id, "")

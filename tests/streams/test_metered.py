@@ -8,7 +8,7 @@ from confluent_kafka import KafkaError
 from support.metric_samples import by, value
 
 from detectors.pending import DictTable, Lookups
-from streams.checkpoint import DictCheckpoints, FencedError
+from streams.checkpoint import DictCheckpoints, FencedError, Step
 from streams.errors import StoreError, StoreUnavailable
 from streams.metered import MeteredCheckpoints, MeteredProducer, MeteredTable, redis_call
 from streams.metrics import Metrics
@@ -66,8 +66,8 @@ async def test_checkpoints_know_the_size_of_what_was_read_and_written() -> None:
     checkpoints, metrics = DictCheckpoints(), Metrics("watch", Settings())
     metered = MeteredCheckpoints(checkpoints, metrics)
     epoch = await metered.take(3)
-    await metered.write(3, epoch, {b"head": b"12345", b"v:a": b"123"})
-    await metered.write(3, epoch, {b"head": b"1234567"})
+    await metered.write(3, epoch, Step(None, 1), {b"head": b"12345", b"v:a": b"123"})
+    await metered.write(3, epoch, Step(None, 1), {b"head": b"1234567"})
     assert metered.size(3) == 10 == sum(map(len, checkpoints.hashes[3].values()))
     again = MeteredCheckpoints(checkpoints, metrics)
     assert again.size(3) == 0
@@ -75,7 +75,7 @@ async def test_checkpoints_know_the_size_of_what_was_read_and_written() -> None:
     await again.read(3)
     assert again.size(3) == 10
     with pytest.raises(FencedError):
-        await metered.write(3, epoch, {b"head": b""})
+        await metered.write(3, epoch, Step(None, 1), {b"head": b""})
     assert metered.size(3) == 10
 
 

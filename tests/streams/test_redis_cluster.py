@@ -18,7 +18,7 @@ from support.redis_cluster import WAIT_S, RedisCluster
 from support.redis_server import RedisServer
 
 from detectors.pending import DictTable
-from streams.checkpoint import RedisCheckpoints
+from streams.checkpoint import RedisCheckpoints, Step
 from streams.doctor import Finding, Level, redis_findings
 from streams.errors import StoreError, StoreUnavailable
 from streams.guard import RedisMemory
@@ -160,7 +160,7 @@ async def test_nodes_that_die_and_return_lose_nothing(own_cluster: RedisCluster,
     policy, partitions = InForce("t", 1, "", "ada", 0), range(8)
     await pair.tell(*keys)
     for partition in partitions:
-        await checkpoints.write(partition, await checkpoints.take(partition), {b"f": b"%d" % partition})
+        await checkpoints.write(partition, await checkpoints.take(partition), Step(None, 1), {b"f": b"%d" % partition})
     await policies.note(policy)
     await memory.remember({"scored": "fact"})
     for server in own_cluster.servers[-dead:]:
