@@ -12,6 +12,8 @@ import math
 
 import numpy as np
 
+from streams.pending import TAGS
+
 STEP_S = 0.01
 SECONDS = 60.0
 PEAK = 1.5  # of the mean
@@ -52,22 +54,25 @@ def p99_wait_s(servers: int, rate: float, cost_us: float, step_us: float, partit
 
 
 def servers(rate: float, cost_us: float, step_us: float, partitions: int) -> tuple[int, float]:
-    """Return the least number of servers that keeps up with the peak, and the wait at the 99th percentile with so many."""
+    """Return the least number of servers that keeps up with the peak, and the wait at the 99th percentile with so many.
+
+    No server has less than a partition: infinity is the wait where even that is too much.
+    """
     count = max(1, math.ceil(rate * cost_us * 1e-6 / FULL))
-    while (wait := p99_wait_s(count, rate, cost_us, step_us, partitions)) > P99_S:
+    while count <= partitions and (wait := p99_wait_s(count, rate, cost_us, step_us, partitions)) > P99_S:
         count += max(1, count // 20)
-    return count, wait
+    return (count, wait) if count <= partitions else (partitions, math.inf)
 
 
 def main() -> None:
     """Print what is needed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rate", type=float, nargs="+", default=[1e3, 1e4, 1e5, 1e6], help="predictions a second, mean")
-    parser.add_argument("--join-us", type=float, default=10.4, help="CPU of the join worker a pair")
-    parser.add_argument("--watch-us", type=float, default=9.5, help="CPU of the watch worker a pair")
-    parser.add_argument("--redis-us", type=float, default=9.2, help="CPU of Redis a pair")
+    parser.add_argument("--join-us", type=float, default=4.8, help="CPU of the join worker a pair")
+    parser.add_argument("--watch-us", type=float, default=3.3, help="CPU of the watch worker a pair")
+    parser.add_argument("--redis-us", type=float, default=6.5, help="CPU of Redis a pair")
     parser.add_argument("--step-us", type=float, default=2_000, help="CPU of a worker's step, whatever it holds")
-    parser.add_argument("--pair-bytes", type=float, default=264, help="Redis memory of a joined pair until it expires")
+    parser.add_argument("--pair-bytes", type=float, default=251, help="Redis memory of a joined pair until it expires")
     parser.add_argument("--wire-bytes", type=float, nargs=3, default=[243, 92, 45], help="a prediction, an outcome, a pair's scored rows")
     parser.add_argument("--models", type=int, default=200, help="models, of equal traffic; each has one watch partition")
     parser.add_argument("--days", type=float, nargs="+", default=[1, 60], help="how long ids are kept: horizon, lateness, longest outage")
@@ -84,7 +89,7 @@ def main() -> None:
         peak = rate * PEAK
         join, join_wait = servers(peak, given.join_us, given.step_us, 1_024)
         watch, watch_wait = servers(peak, given.watch_us, given.step_us, given.models)
-        shards, redis_wait = servers(peak, given.redis_us, 100, 16_384)
+        shards, redis_wait = servers(peak, given.redis_us, 100, TAGS)
         made, known, rows = given.wire_bytes
         network = peak * (2 * made + 2 * known + 2 * rows) * 8 / 1e9  # in and out of the broker
         print(
@@ -94,7 +99,8 @@ def main() -> None:
         for days in given.days:
             gib = rate * days * 86_400 * given.pair_bytes / 2**30
             by_memory = max(1, math.ceil(gib / (given.redis_gib / 2)))
-            print(f"{'':15} ids kept for {days:g} d: {gib:,.1f} GiB, {by_memory:,} Redis of {given.redis_gib:g} GiB by memory")
+            beyond = f": more than the {TAGS} that share one prefix's ids" if by_memory > TAGS else ""
+            print(f"{'':15} ids kept for {days:g} d: {gib:,.1f} GiB, {by_memory:,} Redis of {given.redis_gib:g} GiB by memory{beyond}")
 
 
 if __name__ == "__main__":

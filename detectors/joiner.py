@@ -1,4 +1,4 @@
-"""The join as one pure object: source batches in, scored rows out. The agents, the replay and the embedded mode all drive this one.
+"""The join as one pure object: source batches in, scored rows out. Agents, embedded mode and reference sets drive it.
 
 It takes two steps, with the pending table between them: ``prepare`` reads, checks and packs; the table says what came before each record;
 ``finish`` applies the rule. Neither knows a clock, and only the table does input and output::

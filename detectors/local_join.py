@@ -65,7 +65,7 @@ class LocalJoin:
         self._epoch = 0  # of the contexts: records of another one are not usual
 
     def join(self, batches: Sequence[SourceBatch]) -> Joined:
-        """Join batches; see ``Joiner.prepare`` and ``Joiner.finish``."""
+        """Join batches; see ``Joiner.prepare`` and ``Joiner.assemble``."""
         prepared = self._joiner.prepare(batches)
         if prepared.contexts is not self._contexts:
             self._contexts, self._epoch = prepared.contexts, self._epoch + 1

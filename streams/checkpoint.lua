@@ -8,7 +8,7 @@
 -- ARGV[5], ARGV[6] and so on  fields and their values; one without a value is deleted
 --
 -- Returns the echo, the epoch in force and the offset of the checkpoint that was there. Nothing is written where the epoch is not the
--- writer's, or the checkpoint another than the one it knows, or this very one: what it does not write again may not be there.
+-- writer's, or where the checkpoint is neither the one it knows nor this very one: what it does not write again may not be there.
 local key = KEYS[1]
 local epoch, at = redis.call('HGET', key, 'epoch') or '0', redis.call('HGET', key, 'at') or ''
 if epoch == ARGV[2] and (at == ARGV[3] or at == ARGV[4]) then

@@ -179,7 +179,8 @@ def _fenced(partition: int, ours: int, theirs: int) -> FencedError:
 
 
 def _lost(partition: int, step: Step, at: bytes) -> FencedError:
+    before = "none" if step.before is None else step.before
     return FencedError(
-        f"the checkpoint of scored partition {partition} is that of offset {at.decode() or 'none'}, and was {step.before} when it was "
+        f"the checkpoint of scored partition {partition} is that of offset {at.decode() or 'none'}, and was {before} when it was "
         "confirmed: Redis has lost it since; nothing was written, and the next worker goes on from what is there"
     )

@@ -1,7 +1,7 @@
 """A checkpoint's fields: what a watch's state is as bytes, and of it only what has changed since the last one.
 
-Fields: ``head``, the position and all of the state but the model versions; ``v:`` + (model, version) in msgpack, each a model version
-without its long runs of bytes (tables, the arrays of monitors); ``p:`` + the same + path and number, each a piece of one of these.
+Fields: ``head``, the position and all of the state but the model versions; ``v:`` + (model, version) in msgpack, each a model version, a
+large one without its long runs of bytes (tables, arrays of monitors); ``p:`` + the same + path and number, each a piece of one of these.
 Tables are sorted by time, so what is added to one changes its last pieces, and the others are not written again.
 """
 
@@ -15,7 +15,7 @@ from xxhash import xxh3_128_digest
 from detectors.watch import Watch
 from streams.errors import StreamsError
 
-FORMAT = 2
+FORMAT = 3
 PIECE_BYTES = 32 << 10
 WHOLE_BYTES = 256 << 10  # a state that is smaller is written as it is
 HEAD, VERSION, PIECE = b"head", b"v:", b"p:"

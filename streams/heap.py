@@ -1,4 +1,4 @@
-"""Memory that was freed, given back to the system: glibc keeps what lies between things that are still in use."""
+"""Memory that was freed, given back to the system: glibc keeps what lies between things still in use. And Python's collector, spared."""
 
 import asyncio
 import ctypes

@@ -1,4 +1,4 @@
-"""The join as a Faust app: ``gnomon worker join``, or ``faust -A streams.join worker``.
+"""The join as a Faust app: ``gnomon worker --join``, or ``faust -A streams.join worker``.
 
 Importing it connects to nothing. Any number of workers share the source partitions; any of them may read any partition.
 """

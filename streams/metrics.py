@@ -152,7 +152,9 @@ class Metrics:
         self.redis_seconds = self.histogram("redis_command_seconds", "calls to Redis, those that fail too", "command")
         self.redis_memory = self.live("redis_memory_bytes", "memory that Redis uses; of a cluster: the fullest node's")
         self.redis_maxmemory = self.live("redis_maxmemory_bytes", "memory that Redis may use, or that node; 0: no limit")
-        self.clock_skew = self.live("clock_skew_seconds", "the clock of a dependency minus this machine's", "dep")
+        self.clock_skew = self.live(
+            "clock_skew_seconds", "the clock of a dependency minus this machine's; of a cluster: the node's that is furthest off", "dep"
+        )
         self.produce_seconds = self.histogram("produce_seconds", "from produce to the confirmation of a whole batch of messages")
         self.outbox = self.gauge("outbox_messages", "messages handed to the producer that Kafka has not confirmed")
         self.produced = self.counter("produced_total", "messages confirmed by Kafka", "topic")

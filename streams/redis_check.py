@@ -116,6 +116,6 @@ def _judge(info: dict[str, Any]) -> Iterator[Finding]:
     if policy != "noeviction":
         yield Finding(True, f"expected maxmemory-policy noeviction, got {policy}: evicted logs are lost joins; set it and start again")
     if int(version.partition(".")[0]) < 7:
-        yield Finding(True, f"expected Redis 7.0 or later, got {version}: PEXPIRE ... GT is missing")
+        yield Finding(True, f"expected Redis 7.0 or later, got {version}: PEXPIRE ... GT and SET ... NX GET are missing")
     if not info.get("aof_enabled"):
         yield Finding(False, "expected appendonly yes, got no: a restart of Redis loses every pending prediction since the last snapshot")

@@ -1,4 +1,4 @@
-"""The watch as a Faust app: ``gnomon worker watch``, or ``faust -A streams.watch worker``.
+"""The watch as a Faust app: ``gnomon worker --watch``, or ``faust -A streams.watch worker``.
 
 Importing it connects to nothing. Each scored partition has one owner, which folds it in order; workers share the partitions out.
 """

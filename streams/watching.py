@@ -195,7 +195,7 @@ class Watching:
         Raises
         ------
         FencedError
-            If another worker has taken one of them.
+            If another worker has taken one of them, or Redis has lost what it confirmed of one.
         StoreError
             If Redis refuses for good.
         RuntimeError

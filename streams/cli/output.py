@@ -11,7 +11,7 @@ import typer
 MISTAKE = 2  # exit status: used wrongly; nothing was done
 FOUND = 3  # exit status: an event that ``--fail-on`` names was raised
 GONE = 141  # exit status: whoever read the output has left, as of a program that SIGPIPE ends: ``gnomon replay ... | head``
-TROUBLE = 1  # exit status: Kafka or Redis are away, or refuse
+TROUBLE = 1  # exit status: Kafka or Redis are away, or refuse; or it went wrong on the way
 
 
 def fail(message: str, code: int = MISTAKE) -> NoReturn:

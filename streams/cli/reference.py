@@ -42,7 +42,7 @@ def cli_page() -> str:
     out = [
         "# Command line",
         NOTE,
-        "`gnomon COMMAND --help` shows the same. Exit status: 0 done, 1 Kafka or Redis are away or a check has failed, "
+        "`gnomon COMMAND --help` shows the same. Exit status: 0 done, 1 Kafka or Redis are away, a check has failed, or it went wrong, "
         "2 a mistake in use, 3 an event that `--fail-on` names was raised, 141 whoever read the output has left (`| head`).",
     ]
     for name, (text, parameters) in commands().items():

@@ -10,7 +10,7 @@ TLS, and model ids can be read there: beyond the loopback address put it where o
 | --- | --- | --- |
 | `/metrics` | always | |
 | `/livez` | a restart would not help. 503: Kafka and Redis answer, yet for `GNOMON_STALL_TIMEOUT_MS` nothing was committed | liveness |
-| `/readyz` | state loaded, no rebalance, topics as they should be, Redis answers and evicts nothing, not told to stop | readiness |
+| `/readyz` | state loaded, no rebalance, topics as they should be, each Redis answers and evicts nothing, not told to stop | readiness |
 | `/startupz` | settings, policy and the version of the state are good, and the state is loaded | startup |
 
 Probes answer with JSON; `reasons` says what is wrong. A broker or a Redis that is away makes a worker unready, never unlive: it waits, and

@@ -48,7 +48,8 @@ def replay(  # noqa: PLR0917  typer passes them by name
 ) -> None:
     """Run logs through the same join and watch as in production: which alarms would there have been, and what are the figures.
 
-    A line that cannot be read is a dead letter, counted once. Exit status: 0; 3 if `--fail-on` has found its event; 2 for a mistake in use.
+    A line that cannot be read is a dead letter, counted once. Exit status: 0; 1 if a file cannot be written, or the
+    process that reads and joins was killed; 3 if `--fail-on` has found its event; 2 for a mistake in use.
 
     Example: `gnomon replay predictions.jsonl.gz outcomes.jsonl.gz --policy policy.toml --fail-on gnomon.drift`
     """
