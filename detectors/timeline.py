@@ -221,7 +221,9 @@ def _sums(sums: VersionSums, name: str, width_ms: int, buckets: Ints, top_class:
     layout = sums.tables[name].layout
     keys, rows = aggregate(sums, name, top_class)
     bits = _bits(layout)
-    at = np.searchsorted(buckets, floor_to(pane_of(keys, bits) * PANE_MS, width_ms))
+    start = floor_to(pane_of(keys, bits) * PANE_MS, width_ms)
+    there = np.isin(start, buckets)  # a label may come before its prediction, by a step of the join
+    keys, rows, at = keys[there], rows[there], np.searchsorted(buckets, start[there])
     at, rows = grouped(at << bits | keys & ((1 << bits) - 1), rows)
     out = layout.zeros(len(buckets) << bits)
     out[at] = carry(rows, layout.lows) if len(rows) else rows

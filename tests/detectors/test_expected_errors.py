@@ -2,12 +2,15 @@
 
 import random
 
+import numpy as np
 import pytest
-from support.stories import DAY_MS, START_MS, Record, fold
+from support.stories import DAY_MS, PREDICTIONS, START_MS, Record, fold
 
 from detectors.timeline import timeline
+from detectors.watch import Watch
 from detectors.watch_report import report
 from schemas.policy import parse_policy
+from schemas.scored import Kind, Rows
 
 POLICY = parse_policy('[models.m]\nages = ["1d"]\n')
 CHANGE = 30
@@ -52,3 +55,21 @@ def test_predictions_without_a_score_say_nothing_of_their_errors() -> None:
     watch, _ = fold(told(20, scored=False), policy=POLICY)
     assert {each.expected for each in report([watch]).models[0].errors} == {None}
     assert "expected_error" not in timeline(watch.models["m"]["1"]).lines
+
+
+def test_a_label_may_come_before_its_prediction():
+    """Steps of the join overlap: a label's row may be produced a step before its prediction's, and a report be asked for in between."""
+
+    def row(offset: int, at_ms: int, kind: Kind) -> Rows:
+        known = {"known_at": np.array([at_ms + 1]).tobytes(), "label": b"\x01"} if kind == Kind.LABEL else {}
+        columns = {"kind": bytes([kind]), "status": b"\x01", "offset": np.array([offset]).tobytes(), "score": np.array([0.7]).tobytes()}
+        return Rows("m", [PREDICTIONS], 1, columns | {"predicted_at": np.array([at_ms]).tobytes()} | known, versions=["1"])
+
+    later_ms = START_MS + 400 * DAY_MS
+    watch = Watch()
+    for record in (row(0, START_MS, Kind.PREDICTION), row(1, START_MS, Kind.LABEL), row(3, later_ms, Kind.LABEL)):
+        watch.apply(record)
+    assert [interval.n_labelled for interval in report([watch]).models[0].errors] == [1]
+    assert timeline(watch.models["m"]["1"]).start_ms.shape == (1,)
+    watch.apply(row(4, later_ms, Kind.PREDICTION))
+    assert [interval.n_labelled for interval in report([watch]).models[0].errors] == [1, 1]
