@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # who joins loads no detector
     from streams.checkpoint_pack import Fields
 
 T = TypeVar("T")
+_OWN = (b"epoch", b"at")  # fields of a checkpoint that are none of the state's
 
 
 async def redis_call(metrics: Metrics, command: str, call: Callable[[], Awaitable[T]]) -> T:
@@ -75,7 +76,7 @@ class MeteredCheckpoints:
     async def read(self, partition: int) -> Fields:
         """Return a checkpoint's fields; empty: there is none."""
         fields = await redis_call(self._metrics, "read", partial(self._checkpoints.read, partition))
-        self._fields[partition] = {name: len(value) for name, value in fields.items()}
+        self._fields[partition] = {name: len(value) for name, value in fields.items() if name not in _OWN}
         return fields
 
     async def write(self, partition: int, epoch: int, step: Step, fields: Mapping[bytes, bytes]) -> None:
