@@ -190,16 +190,26 @@ def test_a_checkpoint_of_another_format_is_refused() -> None:
     assert unpack({b"epoch": b"3"}) is None
 
 
-def test_of_long_tables_only_the_pieces_that_changed_are_written(monkeypatch: pytest.MonkeyPatch, log: list[Scored]) -> None:
+@pytest.fixture
+def in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every state be written in pieces, and small ones."""
     monkeypatch.setattr("streams.checkpoint_pack.PIECE_BYTES", 512)
     monkeypatch.setattr("streams.checkpoint_pack.WHOLE_BYTES", 0)
-    watch, store = Watch(), Store()
-    for record in log[:-2]:
-        watch.apply(record)
-    first = store.save(watch, 1)
-    for record in log[-2:]:
-        watch.apply(record)
-    second = store.save(watch, 2)
+
+
+def saved_twice(log: list[Scored], between: int) -> tuple[Watch, Store, Fields, Fields]:
+    """Save so many records before the end of a log, and at its end."""
+    watch, store, written = Watch(), Store(), []
+    for position, part in enumerate((log[:-between], log[-between:]), 1):
+        for record in part:
+            watch.apply(record)
+        written.append(store.save(watch, position))
+    return watch, store, *written
+
+
+@pytest.mark.usefixtures("in_pieces")
+def test_of_long_tables_only_the_pieces_that_changed_are_written(log: list[Scored]) -> None:
+    watch, store, first, second = saved_twice(log, 2)
     pieces = {field for field in first if field.startswith(PIECE)}
     again = pieces & second.keys()
     assert len(pieces) > 20
@@ -223,9 +233,8 @@ def test_pieces_that_are_not_needed_any_more_are_deleted() -> None:
     assert second.keys() - gone == {HEAD, VERSION + version}
 
 
-def test_who_takes_a_checkpoint_knows_what_stands_there(monkeypatch: pytest.MonkeyPatch, log: list[Scored]) -> None:
-    monkeypatch.setattr("streams.checkpoint_pack.PIECE_BYTES", 512)
-    monkeypatch.setattr("streams.checkpoint_pack.WHOLE_BYTES", 0)
+@pytest.mark.usefixtures("in_pieces")
+def test_who_takes_a_checkpoint_knows_what_stands_there(log: list[Scored]) -> None:
     watch, store = Watch(), Store()
     for record in log:
         watch.apply(record)
@@ -251,16 +260,9 @@ def test_names_may_hold_any_character() -> None:
     assert len(state(watch)[1]) == len(names)
 
 
-def test_pieces_of_different_checkpoints_are_refused(monkeypatch: pytest.MonkeyPatch, log: list[Scored]) -> None:
-    monkeypatch.setattr("streams.checkpoint_pack.PIECE_BYTES", 512)
-    monkeypatch.setattr("streams.checkpoint_pack.WHOLE_BYTES", 0)
-    watch, store = Watch(), Store()
-    for record in log[:-20]:
-        watch.apply(record)
-    first = store.save(watch, 1)
-    for record in log[-20:]:
-        watch.apply(record)
-    second = store.save(watch, 2)
+@pytest.mark.usefixtures("in_pieces")
+def test_pieces_of_different_checkpoints_are_refused(log: list[Scored]) -> None:
+    _, store, first, second = saved_twice(log, 20)
     lost = next(field for field in second if field.startswith(PIECE) and field in first)
     with pytest.raises(CheckpointError, match="that belong together"):
         unpack(store.fields | {lost: first[lost]})
