@@ -36,6 +36,9 @@ async def client(own_cluster: RedisCluster) -> AsyncIterator[Any]:
     await client.aclose()
 
 
+HOUR_MS = 3_600_000  # longer than any test takes
+
+
 def many(n: int, keys: int = 40, first: int = 0) -> list[Lookup]:
     return [lookup(bytes([i % keys]) * 16, first + i, b"%d" % (first + i)) for i in range(n)]
 
@@ -65,7 +68,7 @@ class Pair:
 
     async def tell(self, *keys: bytes, patient: bool = False) -> None:
         """Append an entry to each log; whoever is patient asks until it is answered, as workers do."""
-        lookups = [lookup(key, self.count + i, b"%d" % (self.count + i)) for i, key in enumerate(keys)]
+        lookups = [lookup(key, self.count + i, b"%d" % (self.count + i), HOUR_MS) for i, key in enumerate(keys)]
         self.count += len(keys)
         self.keys.update(keys)
         wanted = exchange_now(self.twin, lookups)
@@ -110,19 +113,20 @@ async def test_a_slot_moves_while_lookups_go_on(own_cluster: RedisCluster, clien
 
 
 async def test_slots_move_to_and_fro_and_nodes_die_under_several_workers(own_cluster: RedisCluster, client: Any) -> None:
-    clients = [client, connect(own_cluster.url), connect(own_cluster.url)]
-    pairs = [Pair(clients[i % 3], f"{i}.") for i in range(6)]
-    keys = [bytes([tag, i]) * 8 for tag in range(16) for i in range(3)]
+    def keys(i: int) -> list[bytes]:  # one of each tag
+        return [bytes([tag]) + i.to_bytes(15, "big") for tag in range(16)]
 
     async def work(pair: Pair, moved: asyncio.Task[None]) -> None:
         for n in itertools.count():
             done = moved.done()
-            await pair.tell(*keys, *(bytes([tag, 100]) + n.to_bytes(14, "big") for tag in range(16)), *keys, patient=True)
+            old, new = keys(n % 5), keys(100 + n // 10)
+            await pair.tell(*old, *new, *old, patient=True)
             if done:
                 return
+            await asyncio.sleep(0.02)  # whoever moves needs the interpreter too
 
     def move() -> None:
-        slots = [client.keyslot(pair.table.key(key)) for pair in pairs[:2] for key in keys[::12]]
+        slots = [client.keyslot(pair.table.key(key)) for pair in pairs[:2] for key in keys(0)[::4]]
         for n, slot in enumerate(slots + slots):
             if n % 6 == 5:
                 server = own_cluster.servers[n % 3]
@@ -130,16 +134,16 @@ async def test_slots_move_to_and_fro_and_nodes_die_under_several_workers(own_clu
                 server.start()
                 own_cluster.wait()
             target = own_cluster.servers[(own_cluster.servers.index(own_cluster.owner(slot)) + 1) % 3]
-            for _ in own_cluster.moving(slot, target, keys_at_once=2):
+            for _ in own_cluster.moving(slot, target, keys_at_once=5):
                 pass
 
-    await pairs[0].tell(*keys)
-    moved = asyncio.create_task(asyncio.to_thread(move))
-    await asyncio.gather(*(work(pair, moved) for pair in pairs))
-    await moved
+    async with aclosing(connect(own_cluster.url)) as second, aclosing(connect(own_cluster.url)) as third:
+        pairs = [Pair((client, second, third)[i % 3], f"{i}.") for i in range(6)]
+        await pairs[0].tell(*keys(0))
+        moved = asyncio.create_task(asyncio.to_thread(move))
+        await asyncio.gather(*(work(pair, moved) for pair in pairs))
+        await moved
     assert sum(own_cluster.ask(server, "DBSIZE") for server in own_cluster.servers) == sum(len(pair.keys) for pair in pairs)
-    for each in clients[1:]:
-        await each.aclose()
 
 
 async def unavailable(call: Callable[[], Awaitable[object]]) -> str:
