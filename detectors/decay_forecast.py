@@ -24,7 +24,7 @@ def looks(version: ModelVersion, since_week: int, until_ms: int) -> list[tuple[i
     A week is due when its last pane has reached the mature age, and not before that age was known.
     """
     ladder, weeks = version.ladder, version.mature_sums.weeks.keys
-    begin = ladder.weeks_since_ms(version.learning.first_ms)
+    begin = ladder.weeks_since_ms(version.schedule.first_ms)
     if begin is None or ladder.mature is None or not len(weeks):
         return []
     waits = ladder.width_ms(ladder.mature) + ladder.age_ms(ladder.mature)
@@ -38,7 +38,7 @@ def foresee(version: ModelVersion, policy: ModelPolicy, week: int, due_ms: int) 
     The slope must point to the limit at both ends of its interval of 99.8 %, over six weeks or more that end with this one. The date is
     the line's own: the interval's early end would come the sooner the less is known.
     """
-    known, begin = version.mature_sums.weeks, version.ladder.weeks_since_ms(version.learning.first_ms)
+    known, begin = version.mature_sums.weeks, version.ladder.weeks_since_ms(version.schedule.first_ms)
     upto = known.keys <= week
     weeks = known.keys[upto]
     if begin is None or len(weeks) < FEWEST_WEEKS or weeks[-1] != week:

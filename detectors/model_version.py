@@ -1,25 +1,25 @@
 """One model version: its sums, the rungs that read them, the evidence, the incidents."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 
 from detectors.bank import Bank, StepContext
-from detectors.cells import MADE
 from detectors.cost_cells import with_timeouts
 from detectors.findings import drift_event, unsaid_event
 from detectors.fixed import Ints
 from detectors.incident import COST
 from detectors.incidents import Incidents
-from detectors.ladder import DAY_MS, LEARN_FROM, Ladder
+from detectors.ladder import DAY_MS, Ladder
 from detectors.mature_sums import MatureSums
 from detectors.pane_reader import Pane, Step, read_ahead
-from detectors.panes import BEGINNING, END, WIDTHS_MS, floor_to, next_end
+from detectors.panes import BEGINNING, END, WIDTHS_MS, floor_to
 from detectors.reading import Reading
 from detectors.reference import Shipped
+from detectors.schedule import Schedule
 from detectors.signals import REFINED, Alarm, Key, Moved, Note, Signal
 from detectors.silence import close_silent
 from detectors.spans import Spans
@@ -33,19 +33,11 @@ from schemas.policy_models import ModelPolicy
 from schemas.reference import Reference
 from schemas.scored import Rows
 
-STATE_VERSION = 7
+STATE_VERSION = 8
 MAX_NOTES = 1_000
 
 Share = Callable[[int], float]  # due time -> part of the model's budget
 Trace = Callable[["ModelVersion", Reading, list[Signal]], None]  # what a rung has read, and what the bank said to it
-
-
-@dataclass
-class Learning:
-    """How far the version's first predictions have been counted."""
-
-    first_ms: int | None = None
-    count: int = 0
 
 
 class _Ready(NamedTuple):
@@ -70,7 +62,7 @@ class ModelVersion:
 
     def __init__(self, model_id: str, name: str, policy: ModelPolicy, distinct_scores: int) -> None:
         self.model_id, self.name, self.policy = model_id, name, policy
-        self.ladder = Ladder(policy.ages_ms, policy.horizon_ms)
+        self.schedule = Schedule(Ladder(policy.ages_ms, policy.horizon_ms))
         self.horizon_ms, self.on_timeout = policy.horizon_ms, policy.on_timeout
         self.sums = VersionSums(distinct_scores, policy.cost, timeouts=policy.on_timeout == "negative" and policy.horizon_ms is not None)
         self.bank = Bank(policy=policy)
@@ -81,12 +73,15 @@ class ModelVersion:
         self.unsaid: list[Event] = []  # what a snooze kept from people on the latest way; never part of the state
         self.watermark_ms = BEGINNING
         self.spans = Spans()
-        self.learning = Learning()
-        self.read_to: dict[int, int] = {0: BEGINNING}  # by rung: panes that begin before it have been read
         self.stepped = False  # since it was last asked: more than the passing of time has changed the state; never part of it
         self.trace: Trace | None = None  # told of every step; never part of the state
         self.mature_sums = MatureSums()
         self._ready: _Ready | None = None  # panes that were read ahead of ``advance``
+
+    @property
+    def ladder(self) -> Ladder:
+        """The rungs."""
+        return self.schedule.ladder
 
     def add(self, rows: Rows, where: Ints) -> None:
         """Add the picked rows, all of this version."""
@@ -134,11 +129,11 @@ class ModelVersion:
                 self.ladder.decide(self.sums.labelled_share(end_ms, len(self.ladder.coverage) + 1), now_ms)
                 events += self._ripen(now_ms)
                 self.stepped = True
-            elif watermark_ms == END and self._learn_at_end():
-                continue
+            elif watermark_ms == END and self.schedule.count_no_more():
+                self.stepped = True
             else:
                 break
-        self._pass(watermark_ms)
+        self.sums.merge(self.schedule.close(watermark_ms))
         return events
 
     def _ripen(self, now_ms: int) -> list[Event]:
@@ -153,17 +148,13 @@ class ModelVersion:
         """Return before which time ``advance`` would only let time pass, now that the watermark is here, whatever is added."""
         if not len(self.sums.tables["made"].keys):
             return BEGINNING
-        ends = [next_end(watermark_ms, self.ladder.width_ms(rung), self.ladder.age_ms(rung)) for rung in self.ladder.rungs()]
-        if self.incidents.open:  # silence closes them: so many whole days after the last prediction, and the oldest age
-            ends.append(next_end(watermark_ms, DAY_MS, self.ladder.oldest_ms(watermark_ms)))
-        decision = self.ladder.next_decision()
-        return min(ends) if decision is None else min(*ends, decision[0])
+        return self.schedule.next_ms(watermark_ms, silence=bool(self.incidents.open))
 
     def take_back_time(self, watermark_ms: int) -> None:
         """Let the time pass that had passed when the state was taken: where nothing was due meanwhile, that is all that has changed."""
         self.watermark_ms = max(watermark_ms, self.watermark_ms)
         if watermark_ms > BEGINNING and len(self.sums.tables["made"].keys):
-            self._pass(watermark_ms)
+            self.sums.merge(self.schedule.close(watermark_ms))
             self.spans.fold_up(watermark_ms)
 
     def due_first(self, watermark_ms: int) -> tuple[int, list[Step]]:
@@ -172,7 +163,7 @@ class ModelVersion:
             return watermark_ms, []
         decision = self.ladder.next_decision()
         until_ms = watermark_ms if decision is None else min(watermark_ms, decision[0])
-        return until_ms, self._due(until_ms)
+        return until_ms, self.schedule.due(until_ms, self.sums.starts)
 
     def expect(self, until_ms: int, panes: list[tuple[Step, Pane]]) -> None:
         """Take the panes of all that is due by a time, read by somebody else; ``advance`` must be the next thing that happens."""
@@ -181,12 +172,15 @@ class ModelVersion:
     def _step_until(self, until_ms: int, share: Share, events: list[Event]) -> bool:
         """Step what is due; return False where the first predictions became complete on the way."""
         ready, self._ready = self._ready, None
-        ahead = ready.panes if ready and ready.until_ms == until_ms else read_ahead(self._due(until_ms), self.span, self.sums.read)
+        if ready and ready.until_ms == until_ms:
+            ahead: Iterable[tuple[Step, Pane]] = ready.panes
+        else:
+            ahead = read_ahead(self.schedule.due(until_ms, self.sums.starts), self.schedule.span, self.sums.read)
         for step, pane in ahead:
             self._close_silent(step.due_ms, events)
             reading = self._reading(step, pane)
             self.stepped = True
-            self.read_to[step.rung] = reading.end_ms
+            self.schedule.read_to[step.rung] = reading.end_ms
             context = StepContext(share=share(step.due_ms), outcome_days=self._outcome_days(step.due_ms), name=self.sums.segments.name)
             signals = self.bank.step(reading, context)
             signals = [self._priced(signal, reading) for signal in signals]
@@ -196,7 +190,7 @@ class ModelVersion:
             if signals or self.incidents.open:
                 events += [drift_event(self, event) for event in self.incidents.apply(signals, step.due_ms, self.segment_text)]
                 self.unsaid += [unsaid_event(self, event) for event in self.incidents.unsaid]
-            if step.rung == 0 and self.ladder.learnt_ms is None and self._learnt(reading):
+            if self.schedule.count(reading):
                 return False
         self._close_silent(until_ms, events)
         return True
@@ -233,35 +227,17 @@ class ModelVersion:
     def _outcome_days(self, due_ms: int) -> Callable[[int], float]:
         return lambda segment: self.sums.outcome_days(segment, due_ms)
 
-    def _due(self, until_ms: int) -> list[Step]:
-        steps = []
-        for rung in self.ladder.rungs():
-            width, age = self.ladder.width_ms(rung), self.ladder.age_ms(rung)
-            since = self.read_to.setdefault(rung, BEGINNING)
-            end = floor_to(until_ms - age, width)
-            if end > since:
-                starts = self.sums.starts(width, since, end)
-                # a rung that was decided late reads what is overdue now, not in the past
-                dues = np.maximum(starts + width + age, self.ladder.enabled_ms[rung - 1] if rung else BEGINNING)
-                steps += [Step(due, rung, start) for due, start in zip(dues.tolist(), starts.tolist(), strict=True)]
-        return sorted(steps)
-
-    def span(self, step: Step) -> tuple[int, int]:
-        """Return the time that a step reads: less than the rung's width where that has just changed."""
-        return max(step.start_ms, self.read_to[step.rung]), step.start_ms + self.ladder.width_ms(step.rung)
-
     def lately(self, rung: int) -> Reading | None:
         """Return what a rung has seen of late, in one: of the last one to two weeks that it has read; None: it has read nothing."""
-        end = self.read_to.get(rung, BEGINNING)
-        if end <= BEGINNING or not len(self.sums.tables["made"].keys):
+        span = self.schedule.lately(rung)
+        if span is None or not len(self.sums.tables["made"].keys):
             return None
-        start = int(floor_to(end - WIDTHS_MS[-1], WIDTHS_MS[-1]))  # however panes have merged
-        return self._seen(rung, (start, end), end + self.ladder.age_ms(rung), self.sums.read([(start, end)], rung)[0])
+        return self._seen(rung, span, span[1] + self.ladder.age_ms(rung), self.sums.read([span], rung)[0])
 
     def _reading(self, step: Step, pane: Pane) -> Reading:
-        seen = self._seen(step.rung, self.span(step), step.due_ms, pane)
+        seen = self._seen(step.rung, self.schedule.span(step), step.due_ms, pane)
         if seen.mature:
-            since_ms = self.ladder.weeks_since_ms(self.learning.first_ms)
+            since_ms = self.ladder.weeks_since_ms(self.schedule.first_ms)
             sums = seen.segments, seen.made, seen.known, seen.known_bins
             self.mature_sums.add(seen.start_ms, *sums, weeks_since_ms=since_ms, errors=seen.errors)
         return seen
@@ -287,43 +263,6 @@ class ModelVersion:
             errors=errors,
         )
 
-    def _learnt(self, reading: Reading) -> bool:
-        if self.learning.first_ms is None:
-            self.learning.first_ms = reading.start_ms
-        if len(reading.segments) and reading.segments[0] == 0:
-            self.learning.count += int(reading.made[0, MADE.at["n"]])
-        if self.learning.count < LEARN_FROM:
-            return False
-        self.ladder.start(self.learning.first_ms, reading.end_ms)
-        return True
-
-    def _learn_at_end(self) -> bool:
-        """Take the predictions there are for the first ones when no more will come."""
-        if self.ladder.learnt_ms is not None or self.learning.first_ms is None:
-            return False
-        self.ladder.start(self.learning.first_ms, self.read_to[0])
-        self.stepped = True
-        return True
-
-    def _pass(self, watermark_ms: int) -> None:
-        """Close what the watermark has passed: later predictions are late there; panes that all rungs have read may merge."""
-        rungs = self.ladder.rungs()
-        for rung in rungs:
-            passed = floor_to(watermark_ms - self.ladder.age_ms(rung), self.ladder.width_ms(rung))
-            self.read_to[rung] = max(self.read_to.get(rung, BEGINNING), passed)
-        open_ended = self.ladder.to_come()
-        if self.ladder.learnt_ms is None:
-            open_ended.append(0)  # read pane by pane until its width is known
-        narrowest = min((self.ladder.width_ms(rung) for rung in open_ended), default=None)
-        frontiers = {}
-        for width in WIDTHS_MS[1:]:
-            if narrowest is not None and width > narrowest:
-                break
-            # a rung whose width has just changed begins within a pane of any width: what it has yet to read must not fall before it
-            unread = [self.read_to[rung] for rung in rungs if self.ladder.width_ms(rung) < width or self.read_to[rung] % width]
-            frontiers[width] = floor_to(min(unread, default=self.read_to[rungs[-1]]), width)
-        self.sums.merge(frontiers)
-
     def segment_text(self, segment: int) -> str:
         """Return a segment as text for people."""
         return ", ".join(f"{dimension} = {value}" for dimension, value in self.sums.segments.name(segment).items()) or "all"
@@ -332,7 +271,7 @@ class ModelVersion:
         """Return the state as plain values and bytes, ready for msgpack; versioned. How far its time has come is kept by the watch."""
         return {
             "version": STATE_VERSION,
-            "ladder": self.ladder.to_state(),
+            "schedule": self.schedule.to_state(),
             "horizon_ms": self.horizon_ms,
             "on_timeout": self.on_timeout,
             "sums": self.sums.to_state(),
@@ -341,8 +280,6 @@ class ModelVersion:
             "notes": [[n.what, list(n.key), n.due_ms, n.text, n.figures] for n in self.notes],
             "said": self.said,
             "spans": self.spans.to_state(),
-            "learning": [self.learning.first_ms, self.learning.count],
-            "read_to": list(self.read_to.items()),
             "mature": self.mature_sums.to_state(),
         }
 
@@ -358,7 +295,7 @@ class ModelVersion:
         """
         expect_version(state, STATE_VERSION, "a state")
         version = cls(model_id, name, policy, distinct_scores)
-        version.ladder = Ladder.from_state(state["ladder"])
+        version.schedule = Schedule.from_state(state["schedule"])
         version.horizon_ms, version.on_timeout = state["horizon_ms"], state["on_timeout"]
         version.sums = VersionSums.from_state(state["sums"], distinct_scores)
         version.bank = Bank.from_state(state["bank"], policy=policy)
@@ -366,7 +303,5 @@ class ModelVersion:
         version.notes = [Note(what=what, key=Key(*key), due_ms=due, text=text, figures=f) for what, key, due, text, f in state["notes"]]
         version.said = state["said"]
         version.spans = Spans.from_state(state["spans"])
-        version.learning = Learning(*state["learning"])
-        version.read_to = dict(state["read_to"])
         version.mature_sums = MatureSums.from_state(state["mature"])
         return version

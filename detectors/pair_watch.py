@@ -241,7 +241,7 @@ def against(policy: ModelPolicy, champion: str) -> ModelPolicy:
 
 def first_of(versions: Mapping[str, ModelVersion], since_ms: int, due_ms: int) -> str:
     """Return the version that predicted first, to ten seconds, of those with predictions since a time; of a tie the lowest name."""
-    seen = [(version.learning.first_ms, name) for name, version in versions.items() if version.learning.first_ms is not None]
+    seen = [(version.schedule.first_ms, name) for name, version in versions.items() if version.schedule.first_ms is not None]
     seen = [(first_ms, name) for first_ms, name in seen if first_ms < due_ms]
     lately = [each for each in seen if versions[each[1]].sums.active(since_ms, due_ms)]
     return min(lately or seen, key=lambda each: (each[0], natural(each[1])), default=(0, ""))[1]

@@ -52,7 +52,7 @@ def _of_panel(version: ModelVersion, panel: Panel, lately: Reading | None, share
         ready_ms = _armed_ms(version, panel, row) if m.state[row] == LEARNING else None
         level = None
         if lately is not None and obs is not None and isinstance(panel.bet, RateBet) and rises and baseline is not None:
-            days = (lately.end_ms - max(lately.start_ms, version.learning.first_ms or lately.start_ms)) / DAY_MS
+            days = (lately.end_ms - max(lately.start_ms, version.schedule.first_ms or lately.start_ms)) / DAY_MS
             level = _shows(version, panel, row, float(obs[i, 0, 0]) / days if days > 0 else 0.0, share)
         yield MonitorState(
             metric=family,
@@ -82,7 +82,7 @@ def _baseline(panel: Panel, row: int) -> Interval | None:
 def _armed_ms(version: ModelVersion, panel: Panel, row: int) -> int | None:
     """Return when a baseline will stand, if all goes on as it has so far; None: there is nothing to go by."""
     m, rule, rung = panel.monitors, panel.learner.rule, panel.rung
-    first, now = int(m.first[row]), version.read_to.get(rung, BEFORE)
+    first, now = int(m.first[row]), version.schedule.read_to.get(rung, BEFORE)
     if first == BEFORE or now <= first:
         return None
     track = panel.tracks[int(m.track[row])]

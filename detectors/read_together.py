@@ -46,4 +46,4 @@ def read_together(due: Sequence[tuple[ModelVersion, int]]) -> None:
 
 
 def _asked(version: ModelVersion, steps: Sequence[Step]) -> Asked:
-    return Asked(version.sums.tables, version.sums.segments, [version.span(step) for step in steps])
+    return Asked(version.sums.tables, version.sums.segments, [version.schedule.span(step) for step in steps])

@@ -29,7 +29,7 @@ def asks(seed: int, *, weeks: int, labels: int, rate: float, limit: float, slope
         name="1",
         mature_sums=SimpleNamespace(weeks=table),
         ladder=SimpleNamespace(weeks_since_ms=lambda _: 0),
-        learning=SimpleNamespace(first_ms=0),
+        schedule=SimpleNamespace(first_ms=0),
     )
     for week in range(weeks):
         due_ms = (week + 1) * WEEK_MS

@@ -45,7 +45,7 @@ class ModelDecay(Companion):
 
     def report(self, version: ModelVersion) -> list[Decay] | None:
         """Return each figure by week, its slope, and when it will cross its limit."""
-        weeks, since_ms = version.mature_sums.weeks, version.ladder.weeks_since_ms(version.learning.first_ms)
+        weeks, since_ms = version.mature_sums.weeks, version.ladder.weeks_since_ms(version.schedule.first_ms)
         if since_ms is None or not len(weeks.keys):
             return None
         figures = weekly(weeks.rows, self.policy.cost)
