@@ -35,10 +35,10 @@ class Layout:
         """How many int64 columns there are."""
         return len(self.counts) + 2 * len(self.sums)
 
-    @cached_property
-    def lows(self) -> npt.NDArray[np.intp]:
-        """The columns that are low limbs."""
-        return np.array([self.at[name] + 1 for name in self.sums], dtype=np.intp)
+    @property
+    def first_high(self) -> int:
+        """The column of the first sum's high limb; from there on high and low limbs take turns."""
+        return len(self.counts)
 
     @cached_property
     def nothing(self) -> Ints:

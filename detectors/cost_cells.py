@@ -88,4 +88,4 @@ def _sums(cost: Ints, sign: Ints) -> tuple[Ints, Ints]:
 
 def with_timeouts(costs: Ints, twins: Ints, binary: npt.NDArray[np.bool_]) -> Ints:
     """Return costs with every unlabelled prediction as a negative, in segments that hold binary ones only; shapes (s, 32, width)."""
-    return carry(costs + twins * binary[:, np.newaxis, np.newaxis], COST.lows)
+    return carry(costs + twins * binary[:, np.newaxis, np.newaxis], COST.first_high)

@@ -87,7 +87,7 @@ def _summed(layout: Layout, share: Floats, sign: Ints) -> Ints:
     out = layout.zeros(len(share))
     for name, value in (("error", share), ("absolute", np.abs(share)), ("squared", np.square(share))):
         out[:, layout.at[name] + 1] = sign * to_fixed(value, SCORE_UNIT)
-    return carry(out, layout.lows)
+    return carry(out, layout.first_high)
 
 
 def quantile(counts: Floats | Ints, share: float) -> float:

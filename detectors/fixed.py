@@ -28,16 +28,17 @@ def to_fixed(values: npt.ArrayLike, unit: float) -> Ints:
     return np.rint(np.asarray(values, dtype=np.float64) / unit).astype(np.int64)
 
 
-def carry(sums: Ints, lows: npt.NDArray[np.intp]) -> Ints:
-    """Bring the low limbs (columns ``lows``; each high limb is the column before it) back into range, in place.
+def carry(sums: Ints, first: int) -> Ints:
+    """Bring the low limbs back into range, in place; from the column ``first`` on high and low limbs take turns.
 
-    >>> carry(np.array([[0, 3 * 2**40 + 5], [0, -1]]), np.array([1])).tolist()
-    [[3, 5], [-1, 1099511627775]]
+    >>> carry(np.array([[7, 0, 3 * 2**40 + 5], [7, 0, -1]]), 1).tolist()
+    [[7, 3, 5], [7, -1, 1099511627775]]
     """
-    low = sums[..., lows]
+    low = sums[..., first + 1 :: 2]
     over = low >> LIMB_BITS
-    sums[..., lows - 1] += over
-    sums[..., lows] = low - (over << LIMB_BITS)
+    if np.count_nonzero(over):
+        sums[..., first::2] += over
+        low &= (1 << LIMB_BITS) - 1
     return sums
 
 

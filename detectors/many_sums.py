@@ -128,7 +128,7 @@ class _Together:
             number = np.searchsorted(self.base, all_keys >> below & ((1 << SEGMENT_BITS) - 1), side="right") - 1
             order = np.argsort(number, kind="stable")
             number = number[order]
-            keys, sums = all_keys[order] - (self.base[number] << below), carry(all_sums[order], LAYOUTS[table].lows)
+            keys, sums = all_keys[order] - (self.base[number] << below), carry(all_sums[order], LAYOUTS[table].first_high)
             for version, each in self._by_version(number):
                 version.sums.tables[table].deposit(keys[each].copy(), sums[each].copy())  # a view would keep those of all in memory
 

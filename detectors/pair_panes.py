@@ -76,7 +76,7 @@ def pair_sizes(sign: Ints, error: Floats, rival_error: Floats) -> tuple[Ints, In
     own, rival = own / ROW_ENDS[row], rival / ROW_ENDS[row]
     for name, share in (("error", own), ("rival_error", rival), ("squares", np.square(own - rival))):
         out[:, SIZES.at[name] + 1] = sign[at] * to_fixed(share, SCORE_UNIT)
-    return at, row, carry(out, SIZES.lows)
+    return at, row, carry(out, SIZES.first_high)
 
 
 class PairPanes:

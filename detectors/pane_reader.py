@@ -158,7 +158,7 @@ def _grouped(tables: Sequence[SumTable], spans: _Spans, top_class: int) -> tuple
         keys, rows, span = keys[kept], rows[kept], span[kept]
     segment = keys >> (CLASS_BITS + bits) & ((1 << SEGMENT_BITS) - 1)
     keys, rows = grouped((span << SEGMENT_BITS | segment) << bits | (keys & ((1 << bits) - 1)), rows)
-    return keys, carry(rows, layout.lows) if len(rows) else rows
+    return keys, carry(rows, layout.first_high) if len(rows) else rows
 
 
 def _cells(keys: Ints, count: int, found: Ints, rows: Ints) -> Ints:

@@ -119,7 +119,7 @@ class SumTable:
         count = np.count_nonzero(known)
         if count:
             touched = at[known]
-            self._rows[touched] = carry(self._rows[touched] + rows[known], self.layout.lows)
+            self._rows[touched] = carry(self._rows[touched] + rows[known], self.layout.first_high)
         if count < len(keys):
             new = ~known
             self._insert(at[new], keys[new], rows[new])
@@ -141,16 +141,16 @@ class SumTable:
             for held in (self._keys, self._rows):
                 held[first:n][old] = held[first : self._n].copy()
             place += first
-            self._keys[place], self._rows[place] = keys, carry(rows, self.layout.lows)
+            self._keys[place], self._rows[place] = keys, carry(rows, self.layout.first_high)
         else:
             self._keys[first:n], self._rows[first:n] = keys, rows
-            carry(self._rows[first:n], self.layout.lows)
+            carry(self._rows[first:n], self.layout.first_high)
         self._n = n
 
     def rekey(self, start: int, stop: int, keys: Ints) -> None:
         """Give the rows ``start:stop`` new keys, ascending within the slice's span, and add up those that now share one."""
         merged, rows = grouped(keys, self.rows[start:stop])
-        parts = [self.rows[:start], carry(rows, self.layout.lows), self.rows[stop:]]
+        parts = [self.rows[:start], carry(rows, self.layout.first_high), self.rows[stop:]]
         self.keys, self.rows = np.concatenate([self.keys[:start], merged, self.keys[stop:]]), np.concatenate(parts)
 
     def span(self, first: int, last: int) -> slice:

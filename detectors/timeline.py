@@ -226,7 +226,7 @@ def _sums(sums: VersionSums, name: str, width_ms: int, buckets: Ints, top_class:
     keys, rows, at = keys[there], rows[there], np.searchsorted(buckets, start[there])
     at, rows = grouped(at << bits | keys & ((1 << bits) - 1), rows)
     out = layout.zeros(len(buckets) << bits)
-    out[at] = carry(rows, layout.lows) if len(rows) else rows
+    out[at] = carry(rows, layout.first_high) if len(rows) else rows
     if layout is not BIN:
         return out
     return out.reshape(len(buckets), 1 << BIN_BITS, BIN.width)[:, :PANE_GRID]

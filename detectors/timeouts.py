@@ -44,7 +44,7 @@ def time_out(made: Ints, known: Ints, made_bins: Ints, known_bins: Ints) -> tupl
     for name in ("n", "score"):
         columns = [BIN.at[name]] if name == "n" else [BIN.at[name], BIN.at[name] + 1]
         bins[:, :, columns] = np.where(binary[:, np.newaxis, np.newaxis], made_bins[:, :, columns], known_bins[:, :, columns])
-    return carry(out, KNOWN.lows), carry(bins, BIN.lows)
+    return carry(out, KNOWN.first_high), carry(bins, BIN.first_high)
 
 
 def all_binary(made: Ints) -> npt.NDArray[np.bool_]:

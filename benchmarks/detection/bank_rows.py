@@ -66,7 +66,7 @@ class _Crowd:
             known[:, KNOWN.at[name]] = by(mask)
         bins = np.zeros((GROUPS + 1, PANE_GRID, BIN.width), dtype=np.int64)
         bins[..., 0], bins[..., BIN.at["score"] + 1] = by(one), by(one * to_fixed(score, SCORE_UNIT)[:, None])
-        carry(bins, BIN.lows)
+        carry(bins, BIN.first_high)
         labelled = bins.copy()
         labelled[..., 1] = by(one * y[:, None])
         kept = total > 0

@@ -47,7 +47,7 @@ def _day(rng: np.random.Generator, day: int, law: str, scale: float, half: float
     start = day * DAY_MS
     return Reading(
         rung=1, age_ms=DAY_MS, start_ms=start, end_ms=start + DAY_MS, due_ms=start + 2 * DAY_MS, mature=True, segments=np.array([0]),
-        made=made, known=known, made_bins=np.zeros_like(bins), known_bins=carry(bins, BIN.lows),
+        made=made, known=known, made_bins=np.zeros_like(bins), known_bins=carry(bins, BIN.first_high),
         errors=np.bincount(error_cell(error), minlength=FINE).reshape(1, ROWS, A_ROW),
     )  # fmt: skip
 

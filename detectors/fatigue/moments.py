@@ -24,7 +24,7 @@ def moment_rows(values: Ints, signs: Ints) -> Ints:
     out[:, 0] = signs
     for name, product in (("x", values), ("high_high", high * high), ("high_low", high * low), ("low_low", low * low)):
         out[:, MOMENTS.at[name] + 1] = signs * product
-    return carry(out, MOMENTS.lows)  # before rows are added up: a batch of low products alone could overflow
+    return carry(out, MOMENTS.first_high)  # before rows are added up: a batch of low products alone could overflow
 
 
 def mean_and_variance(row: Ints) -> tuple[int, float, float]:

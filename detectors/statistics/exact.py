@@ -51,7 +51,7 @@ class ExactSums:
                 self.rows[0] += added[part].sum(axis=0)
             else:
                 np.add.at(self.rows, cell[part], added[part])
-            carry(self.rows, self.layout.lows)
+            carry(self.rows, self.layout.first_high)
 
     def _count(self, name: str) -> Any:
         """Return a count, shape (cells,), or the number itself if there is one cell."""
@@ -76,7 +76,7 @@ class ExactSums:
         """
         if type(other) is not type(self) or other._parameters() != self._parameters():
             raise ValueError(f"expected a {type(self).__name__} with {self._parameters()} to merge, got {other!r}")
-        self.rows = carry(self.rows + other.rows, self.layout.lows)
+        self.rows = carry(self.rows + other.rows, self.layout.first_high)
         return self
 
     def to_state(self) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def reading() -> Callable[..., Reading]:
             bins = np.asarray(bins, dtype=np.float64).reshape(count, PANE_GRID, 3)
             cells[..., :2] = bins[..., :2]
             cells[..., BIN.at["score"] + 1] = to_fixed(bins[..., 2], SCORE_UNIT)
-            carry(cells, BIN.lows)
+            carry(cells, BIN.first_high)
         labelled = sum(
             (np.asarray(known[name]) for name in ("tp", "fp", "tn", "fn") if name in known), start=np.zeros(count, dtype=np.int64)
         )

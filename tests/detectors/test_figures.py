@@ -56,9 +56,9 @@ def sums_of(columns, sign=1, part=slice(None)):
     grid = BIN.zeros(GRID)
     np.add.at(grid, grid_cell(np.nan_to_num(columns["score"])), bin_sums(known).full(BIN))
     return (
-        carry(made_sums(made).full(MADE).sum(axis=0), MADE.lows),
-        carry(known_sums(known).full(KNOWN).sum(axis=0), KNOWN.lows),
-        carry(grid, BIN.lows),
+        carry(made_sums(made).full(MADE).sum(axis=0), MADE.first_high),
+        carry(known_sums(known).full(KNOWN).sum(axis=0), KNOWN.first_high),
+        carry(grid, BIN.first_high),
     )
 
 
@@ -93,7 +93,7 @@ def test_a_correction_leaves_no_trace():
     wrong = e | {"label": ~e["label"]}
     for clean, first, back in zip(sums_of(e), sums_of(wrong), sums_of(wrong, sign=-1), strict=True):
         layout = {MADE.width: MADE, KNOWN.width: KNOWN, BIN.width: BIN}[clean.shape[-1]]
-        assert (carry(clean + first + back, layout.lows) == clean).all()
+        assert (carry(clean + first + back, layout.first_high) == clean).all()
 
 
 def test_a_timed_out_negative_adds_the_twin_of_a_label():
@@ -117,7 +117,7 @@ def test_dispositions_and_costs():
         money=[10, 20, 0, 0, 0, 0, 70_000],
         costed=[1, 1, 1, 0, 0, 0, 0],
     )
-    known = carry(known_sums(part).full(KNOWN).sum(axis=0), KNOWN.lows)
+    known = carry(known_sums(part).full(KNOWN).sum(axis=0), KNOWN.first_high)
     assert [int(KNOWN.count(known, name)) for name in ("disposed", "acted", "reviewed", "review_ms", "realised")] == [4, 1, 2, 1500, -1]
     assert float(KNOWN.total(known, "value")) == pytest.approx(0.003)
     assert float(KNOWN.total(known, "realised_cost")) == pytest.approx(-7)
@@ -152,7 +152,7 @@ def test_costs_and_the_rest_against_plain_python():
     made, known, grid = sums_of(e)
     n = 400
     costs = rows(n, kind=np.where(e["costed"], Kind.COST, Kind.COUNT), money=np.arange(n) * 10_000)
-    known = carry(known + known_sums(costs).full(KNOWN).sum(axis=0), KNOWN.lows)
+    known = carry(known + known_sums(costs).full(KNOWN).sum(axis=0), KNOWN.first_high)
     figures = segment_figures(made, known, known_bins=grid, cost=COST, threshold=0.2)
     total, counted, expected, decided, confident = 0.0, 0, 0.0, 0, 0
     for i in range(n):

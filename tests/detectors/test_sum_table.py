@@ -22,7 +22,7 @@ def test_the_order_and_the_way_in_which_rows_come_change_nothing(looked: float, 
         for key, row in zip(keys.tolist(), rows, strict=True):
             expected[key] = expected[key] + row if key in expected else row
         if rng.random() < 0.5:
-            table.deposit(keys, carry(rows.copy(), BIN.lows))
+            table.deposit(keys, carry(rows.copy(), BIN.first_high))
         else:
             given = rows.copy()
             table.merge(keys, rows)
@@ -32,7 +32,7 @@ def test_the_order_and_the_way_in_which_rows_come_change_nothing(looked: float, 
     saved = SumTable.from_state(BIN, table.to_state())
     for each in (table, saved):
         assert each.keys.tolist() == sorted(expected)
-        np.testing.assert_array_equal(each.rows, carry(np.array([expected[key] for key in sorted(expected)]), BIN.lows))
+        np.testing.assert_array_equal(each.rows, carry(np.array([expected[key] for key in sorted(expected)]), BIN.first_high))
     begin, end = np.searchsorted(table.keys, (300, 900)).tolist()
     keys, rows = table.within(300, 900)
     assert keys.tolist() == table.keys[begin:end].tolist()
