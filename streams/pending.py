@@ -22,7 +22,10 @@ from detectors.pending import FULL, LARGEST_FRAME, MAX_BYTES, MAX_ENTRIES, STORE
 from streams.errors import StoreError, StoreReplyInvalid, StoreUnavailable
 
 SCRIPT = Path(__file__).with_suffix(".lua").read_text()
-TAGS = 16  # never to be changed while there is state: it says where a key lies
+# Never to be changed while there is state: they say where a key lies. Two characters which, by the sums that slots are, put one tag in each
+# sixty-fourth of a cluster's slots, whatever the prefix is; no more, so that with the prefix gnomon. a key fits 32 bytes of memory.
+_TAGS = [first + second for first in "01234567" for second in "defglmno"]
+TAGS = len(_TAGS)
 _CHUNK = 1_000  # lookups per script: a script blocks the server while it runs
 _FOUND, _FULL = 1, 2  # kinds of answers of the script
 
@@ -78,7 +81,7 @@ class RedisTable:
             raise ValueError(f"expected a prefix without braces, got {prefix!r}: they delimit Redis's hash tags")
         self._client = client
         self._in_cluster = hasattr(client, "get_primaries")
-        self._keys = [f"{{{prefix}p:{tag:x}}}".encode() for tag in range(TAGS)]
+        self._keys = [f"{{{prefix}p{tag}}}".encode() for tag in _TAGS]
         self._tags = np.frombuffer(b"".join(self._keys), np.uint8).reshape(TAGS, -1)
         self._limits = (max_entries, max_bytes)
         self._wait = (wait_replicas, wait_ms)

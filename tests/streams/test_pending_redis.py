@@ -9,15 +9,19 @@ import pytest
 import redis.asyncio as redis
 import redis.exceptions as redis_errors
 from conftest import started_redis
-from hypothesis import settings
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
+from redis.cluster import REDIS_CLUSTER_HASH_SLOTS
+from redis.crc import key_slot
 from support.joins import run
 from support.pending_twins import Twins, exchange, exchange_now, lookup
 
 from detectors.pending import DictTable
 from streams.errors import StoreError, StoreReplyInvalid, StoreUnavailable
-from streams.pending import RedisTable
+from streams.pending import TAGS, RedisTable
 from streams.redis_check import check_redis
+from streams.settings import Settings
 
 
 @pytest.fixture
@@ -40,6 +44,18 @@ def test_the_protocol_holds_over_redis(redis_url):
             got, want, _ = run(seed, lambda lookups, table=table: runner.run(table.exchange(lookups)))
             assert got == want
         runner.run(client.aclose())
+
+
+@given(prefix=st.text(st.characters(codec="utf-8", exclude_characters="{}"), max_size=40))
+def test_each_part_of_a_cluster_has_one_tag(prefix):
+    """So primaries with equal ranges of slots have equal shares, whatever the prefix is."""
+    table = RedisTable(None, prefix)
+    assert sorted(key_slot(table.key(bytes([n]) * 16)) * TAGS // REDIS_CLUSTER_HASH_SLOTS for n in range(TAGS)) == list(range(TAGS))
+
+
+def test_a_key_fits_32_bytes():
+    """With the prefix that is the default, and a byte of Redis's on either side: the next larger size of memory is 40 bytes."""
+    assert len(RedisTable(None, Settings().prefix).key(b"k" * 16)) <= 30
 
 
 async def test_large_batches_keep_their_order(client):

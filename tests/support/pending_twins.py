@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from detectors.pending import DictTable, Logs, Lookups, entries_of
-from streams.pending import RedisTable
+from streams.pending import TAGS, RedisTable
 from streams.redis_client import connect
 
 Lookup = tuple[bytes, bytes, bytes, int]  # key, origin, entry, time to live in ms
@@ -58,7 +58,7 @@ class Twins(RuleBasedStateMachine):
         self.calls = []
 
     lookups = st.tuples(
-        st.sampled_from([bytes([n]) * 16 for n in (0, 1, 16, 255)]),
+        st.sampled_from([bytes([n]) * 16 for n in (0, 1, TAGS, 255)]),
         st.integers(0, 5).map(lambda n: n.to_bytes(14, "big")),
         st.binary(max_size=40) | st.just(b"x" * 135),
         st.sampled_from([0, 60_000, 90_000]),
