@@ -294,11 +294,11 @@ def _text(name: str, metadata: Mapping[str, Any], environ: Mapping[str, str], se
     given = environ.get(f"{env}_FILE")
     if given and env in environ:
         raise SettingsError(f"{env} and {env}_FILE are both set: keep one")
-    path = Path(given) if given else secrets / name if secrets and (secrets / name).exists() else None
+    path = Path(given) if given else secrets / name if secrets else None
     if path is None or env in environ:
         return environ.get(env)
     try:
-        return path.read_text().rstrip("\r\n")
+        return path.read_text().rstrip("\r\n") if given or path.exists() else None
     except OSError as error:
         raise SettingsError(f"{env}: cannot read its file {path}: {error.strerror}") from error
 

@@ -33,11 +33,22 @@ def check_writable(path: Path | None, option: str, *, apart_from: Iterable[Path 
     """Exit unless a file can be written there: before the work, not after it."""
     if path is None:
         return
-    if path.is_dir() or not path.parent.is_dir():
-        fail(f"{option}: expected a file in a folder that is there, got {path}; make it: mkdir -p {path.parent}")
-    for other in apart_from:
-        if other is not None and other.exists() and path.exists() and path.samefile(other):
-            fail(f"{option}: {path} is one of the files to read; name another")
+    try:
+        if path.is_dir() or not path.parent.is_dir():
+            fail(f"{option}: expected a file in a folder that is there, got {path}; make it: mkdir -p {path.parent}")
+        if not path.exists() or path.is_file():
+            tempfile.TemporaryFile(dir=path.parent).close()  # as ``write`` makes one there
+    except OSError as error:  # a folder that may not be entered or written to, a name that is too long
+        fail(f"{option}: cannot write {path}: {error.strerror}; see: ls -ld {path.parent}")
+    if any(other is not None and _same(path, other) for other in apart_from):
+        fail(f"{option}: {path} is one of the files to read; name another")
+
+
+def _same(path: Path, other: Path) -> bool:
+    try:
+        return path.samefile(other)
+    except OSError:  # one is not there, or cannot be looked at: to read it says why
+        return False
 
 
 def write(path: Path | None, data: bytes) -> None:
@@ -48,7 +59,7 @@ def write(path: Path | None, data: bytes) -> None:
         path.write_bytes(data)
         return
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".gnomon.", delete=False) as file:
             file.write(data)
         Path(file.name).chmod(0o644)
         Path(file.name).replace(path)

@@ -56,7 +56,7 @@ def _names(policy: "Policy", folder: Path) -> list[str]:
     for path, model in [("defaults", policy.defaults), *((join("models", name), model) for name, model in policy.models.items())]:
         faults += [f"{path}.watch.{family}: {fault}" for family, watch in model.watch.items() if (fault := _detector(family, watch))]
         faults += [f"{path}.metrics: {fault}" for metric in model.metrics if (fault := _metric(metric))]
-        if model.baseline.file is not None and not (folder / model.baseline.file).is_file():
+        if model.baseline.file is not None and not _is_file(folder / model.baseline.file):
             where = (
                 f"{model.baseline.file!r}, seen from the policy's folder"
                 if not Path(model.baseline.file).is_absolute()
@@ -66,6 +66,13 @@ def _names(policy: "Policy", folder: Path) -> list[str]:
         elif model.baseline.file is not None and path == "defaults":
             faults.append("defaults.baseline.file: expected it under the model whose set it is, [models.NAME.baseline]")
     return list(dict.fromkeys(faults))
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a folder that may not be entered, a name that is too long
+        return False
 
 
 def _detector(family: str, watch: "WatchPolicy") -> str | None:

@@ -27,7 +27,8 @@ def schemas(
         from streams.asyncapi import document, to_text
         from streams.cli.surroundings import read_settings
 
-        check_writable(asyncapi, "--asyncapi")
+        if not check:
+            check_writable(asyncapi, "--asyncapi")
         texts = {asyncapi: to_text(document(read_settings()))}
         remake = f"gnomon schemas --asyncapi {asyncapi}"
     else:
@@ -36,7 +37,7 @@ def schemas(
         texts = {folder / name: json_schemas.to_text(schema) for name, schema in json_schemas.schemas().items()}
         remake = f"gnomon schemas {folder}"
     if check:
-        stale = [str(path) for path, text in texts.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
+        stale = [str(path) for path, text in texts.items() if _read(path) != text]
         if stale:
             fail(f"not up to date: {', '.join(stale)}; write anew: {remake}", TROUBLE)
         typer.echo(f"{_files(texts)} up to date")
@@ -49,6 +50,13 @@ def schemas(
     for path, text in texts.items():
         write(path, text.encode())
     typer.echo(f"{_files(texts)} written")
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        return None
 
 
 def _files(texts: Mapping[Path, str]) -> str:

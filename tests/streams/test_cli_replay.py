@@ -2,9 +2,13 @@
 
 import gzip
 import json
+import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -125,6 +129,52 @@ def test_a_folder_that_is_not_there_is_told_before_the_work(small, tmp_path):
     result = gnomon("replay", *small, "--events", tmp_path / "none" / "e.jsonl")
     assert result.exit_code == 2
     assert f"mkdir -p {tmp_path / 'none'}" in result.stderr
+
+
+OUTPUTS = ("--report", "--events", "--dead-letters", "--audit", "--html")
+
+
+@pytest.mark.parametrize("option", OUTPUTS)
+def test_a_name_that_is_too_long_is_told_before_the_work(tmp_path, option):
+    result = gnomon("replay", tmp_path / "none.jsonl", tmp_path / "none.jsonl", option, tmp_path / ("x" * 300))
+    assert result.exit_code == 2
+    assert f"{option}: cannot write {tmp_path}" in result.stderr
+    assert "File name too long" in result.stderr
+
+
+def test_the_longest_name_is_written(small, tmp_path):
+    path = tmp_path / ("x" * 255)
+    assert gnomon("replay", *small, "--report", path).exit_code == 0
+    assert path.stat().st_size
+
+
+def test_a_log_whose_name_is_too_long_is_told(small, tmp_path):
+    result = gnomon("replay", tmp_path / ("x" * 300), small[1], "--report", small[0].with_name("r.json"))
+    assert result.exit_code == 2
+    assert result.stderr.startswith("gnomon: expected")
+    assert "File name too long" in result.stderr
+
+
+@pytest.fixture
+def home_of_nobody():
+    """A folder of a user to whom rights apply, as whom the test runs."""
+    folder, nobody = Path(tempfile.mkdtemp()), 65_534
+    if root := os.geteuid() == 0:
+        os.chown(folder, nobody, -1)
+        os.seteuid(nobody)
+    yield folder
+    if root:
+        os.seteuid(0)
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o555], ids=["not to be entered", "not to be written to"])
+def test_a_locked_folder_is_told_before_the_work(home_of_nobody, mode):
+    folder = home_of_nobody / "locked"
+    folder.mkdir(mode)
+    result = gnomon("replay", "none.jsonl", "none.jsonl", "--events", folder / "e.jsonl")
+    assert result.exit_code == 2
+    assert f"--events: cannot write {folder / 'e.jsonl'}: Permission denied; see: ls -ld {folder}" in result.stderr
 
 
 def test_one_file_for_two_outputs_is_a_mistake(small, tmp_path):

@@ -115,6 +115,13 @@ def test_schemas_are_written_and_checked(tmp_path):
     assert (folder / "outcome.schema.json").read_text() == "{}"
 
 
+def test_a_document_is_checked_without_being_written(tmp_path):
+    for path in (tmp_path / "none" / "asyncapi.json", tmp_path / ("x" * 300)):
+        result = gnomon("schemas", "--asyncapi", path, "--check")
+        assert result.exit_code == 1
+        assert f"not up to date: {path}; write anew" in result.stderr
+
+
 def test_schemas_of_this_tree_are_up_to_date():
     assert gnomon("schemas", "--check").exit_code == 0
 

@@ -159,6 +159,10 @@ def test_a_policy_whose_file_is_missing_is_told_so(tmp_path: Path) -> None:
     result = gnomon("check", policy)
     assert result.exit_code == 2
     assert "models.m.baseline.file: expected a table of predictions with their true_label, found no file at 'none.parquet'" in result.stderr
+    too_long = "x" * 256
+    policy.write_text(f'[models.m]\nbaseline = {{ file = "{too_long}" }}\n')
+    assert f"found no file at '{too_long}'" in gnomon("check", policy).stderr
+    policy.write_text('[models.m]\nbaseline = { file = "none.parquet" }\n')
     written(tmp_path / "none.parquet", [])
     assert gnomon("check", policy).exit_code == 0
     policy.write_text('[defaults]\nbaseline = { file = "none.parquet" }\n')

@@ -46,6 +46,8 @@ def test_a_secret_comes_from_its_file_or_from_the_folder_of_secrets(tmp_path: Pa
     assert Settings.from_env({"GNOMON_SECRETS_DIR": str(tmp_path)}).secret_key == "from-folder"
     assert Settings.from_env({"GNOMON_SECRET_KEY_FILE": str(tmp_path / "elsewhere")}).secret_key == "from-file"
     assert Settings.from_env({"GNOMON_SECRETS_DIR": str(tmp_path), "GNOMON_SECRET_KEY": "given"}).secret_key == "given"
+    with pytest.raises(SettingsError, match=r"^GNOMON_\w+: cannot read its file .*File name too long"):
+        Settings.from_env({"GNOMON_SECRETS_DIR": str(tmp_path / ("x" * 300))})
     with pytest.raises(SettingsError, match="both set"):
         Settings.from_env({"GNOMON_SECRET_KEY": "a", "GNOMON_SECRET_KEY_FILE": str(tmp_path / "elsewhere")})
 
