@@ -11,6 +11,7 @@ from schemas.scored import Forwarded, Origin, Rows, Tick
 SOURCES = ("predictions", "outcomes")  # topics that the watch's time waits for
 
 Mark = tuple[int, int]  # offset, index in the message
+_NOTHING: Mark = (-1, -1)
 _FEW = 64  # rows
 
 
@@ -19,7 +20,10 @@ class SourceRecreatedError(Exception):
 
 
 class Sources:
-    """The marks below which everything has been counted, per model and source partition, and the time of each source partition.
+    """The marks below which everything has been counted, per source partition and model, and the time of each source partition.
+
+    A tick says up to where all rows of a source partition have come. That is one mark for all models, so marks of models are kept only
+    from one tick to the next: however many model ids come, real or made up, they fill no memory.
 
     Examples
     --------
@@ -32,7 +36,8 @@ class Sources:
     """
 
     def __init__(self) -> None:
-        self.marks: dict[tuple[str, Origin], Mark] = {}
+        self.marks: dict[Origin, dict[str, Mark]] = {}  # by model, above the floor
+        self.floors: dict[Origin, Mark] = {}  # of all models
         self.control_marks: dict[Origin, Mark] = {}  # apart: rows that count dead letters of the topic come before what was forwarded
         self.highs: dict[tuple[str, int], int] = {}  # greatest event time by source partition
         self.partitions: dict[str, int] = {}
@@ -50,7 +55,7 @@ class Sources:
         for each in rows.origins:
             self.known(each)
         origin, offset, index = rows.column("origin"), rows.column("offset"), rows.column("index")
-        marks = [self.marks.get((rows.model_id, each), (-1, -1)) for each in rows.origins]
+        marks = [self._mark(rows.model_id, each) for each in rows.origins]
         if rows.n <= _FEW:
             return self._fresh_of_few(rows, marks, zip(origin.tolist(), offset.tolist(), index.tolist(), strict=True))
         old = np.array(marks, dtype=np.int64).reshape(-1, 2)[origin]
@@ -69,7 +74,7 @@ class Sources:
                 if mark > moved.get(origin, marks[origin]):
                     moved[origin] = mark
         for origin in sorted(moved):  # in the order in which ``_move`` goes
-            self.marks[rows.model_id, rows.origins[origin]] = moved[origin]
+            self.marks.setdefault(rows.origins[origin], {})[rows.model_id] = moved[origin]
         return np.array(where, dtype=np.int64)
 
     def _move(self, rows: Rows, origin: Ints, offset: Ints, index: Ints) -> None:
@@ -80,13 +85,29 @@ class Sources:
         np.maximum.at(within, origin[at], index[at])
         for each, *mark in zip(rows.origins, last.tolist(), within.tolist(), strict=True):
             if mark[1] >= 0:
-                self.marks[rows.model_id, each] = mark[0], mark[1]
+                self.marks.setdefault(each, {})[rows.model_id] = mark[0], mark[1]
+
+    def _mark(self, model_id: str, origin: Origin) -> Mark:
+        """Return the mark of a model: what is not above it has been counted."""
+        marks = self.marks.get(origin)
+        mark = None if marks is None else marks.get(model_id)
+        return self.floors.get(origin, _NOTHING) if mark is None else mark
+
+    def _done(self, origin: Origin, offset: int) -> None:
+        """Raise the floor of a source partition over an offset; marks below it say nothing any more."""
+        floor = offset + 1, -1
+        if floor <= self.floors.get(origin, _NOTHING):
+            return
+        self.floors[origin] = floor
+        above = {model_id: mark for model_id, mark in self.marks.pop(origin, {}).items() if mark > floor}
+        if above:
+            self.marks[origin] = above
 
     def is_new(self, forwarded: Forwarded) -> bool:
         """Say whether a control record has not been read before, and move its mark; raises as ``fresh``."""
         self.known(forwarded.origin)
         mark = forwarded.offset, forwarded.index
-        if mark <= self.control_marks.get(forwarded.origin, (-1, -1)):
+        if mark <= self.control_marks.get(forwarded.origin, _NOTHING):
             return False
         self.control_marks[forwarded.origin] = mark
         return True
@@ -99,6 +120,9 @@ class Sources:
             self.known(origin)
             place = origin.topic, origin.partition
             self.highs[place] = max(high, self.highs.get(place, high))
+        for origin, offset in tick.done:
+            self.known(origin)
+            self._done(origin, offset)
 
     def time_ms(self) -> int | None:
         """Return the event time that all source partitions have come to; None: one has said nothing yet."""
@@ -130,7 +154,8 @@ class Sources:
     def to_state(self) -> dict[str, Any]:
         """Return the state as plain values."""
         return {
-            "marks": [[model, *_plain(origin), *mark] for (model, origin), mark in self.marks.items()],
+            "marks": [[*_plain(origin), [[model_id, *mark] for model_id, mark in marks.items()]] for origin, marks in self.marks.items()],
+            "floors": [[*_plain(origin), *mark] for origin, mark in self.floors.items()],
             "control_marks": [[*_plain(origin), *mark] for origin, mark in self.control_marks.items()],
             "highs": [[topic, partition, high] for (topic, partition), high in self.highs.items()],
             "partitions": self.partitions,
@@ -139,7 +164,10 @@ class Sources:
 
     def load(self, state: dict[str, Any]) -> None:
         """Take back what ``to_state`` gave."""
-        self.marks = {(model, Origin(*origin)): (offset, index) for model, *origin, offset, index in state["marks"]}
+        self.marks = {
+            Origin(*origin): {model_id: (offset, index) for model_id, offset, index in marks} for *origin, marks in state["marks"]
+        }
+        self.floors = {Origin(*origin): (offset, index) for *origin, offset, index in state["floors"]}
         self.control_marks = {Origin(*origin): (offset, index) for *origin, offset, index in state["control_marks"]}
         self.highs = {(topic, partition): high for topic, partition, high in state["highs"]}
         self.partitions, self.topic_ids = dict(state["partitions"]), dict(state["topic_ids"])

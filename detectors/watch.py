@@ -33,7 +33,7 @@ from schemas.policy import Policy, parse_policy
 from schemas.reference import Reference, read_reference
 from schemas.scored import Forwarded, Kind, Rows, Scored, Status, Tick
 
-STATE_VERSION = 10
+STATE_VERSION = 11
 LIVE_SCORES = 4_096  # distinct scores that the AUC counts exactly
 REPLAY_SCORES = 65_536
 MAX_MODELS = 1_000  # in a scored partition

@@ -142,12 +142,14 @@ class Tick(msgspec.Struct, frozen=True, tag="tick"):
     """How far event time has come in each source partition that a join worker reads: the greatest event time seen, epoch ms.
 
     ``partitions`` is the number of partitions of each source topic; the watch's time waits for all of them. ``at_ms`` is the writer's
-    clock: it paces what the watch publishes, and decides nothing that it finds.
+    clock: it paces what the watch publishes, and decides nothing that it finds. ``done`` says of source partitions up to which offset all
+    rows came before this tick, whatever their model: what comes again of those has been counted.
     """
 
     partitions: dict[str, int]
     highs: list[tuple[Origin, int]]
     at_ms: int = 0
+    done: list[tuple[Origin, int]] = []
 
 
 class Forwarded(msgspec.Struct, frozen=True, tag="control"):

@@ -133,7 +133,7 @@ class Joining:
         if self._policies is not None and joined.forwarded:
             await self._policies.note(joined.forwarded)
         self._tell_of_the_past(joined.highs)
-        self.highs.produced(joined.highs)
+        self.highs.produced(joined.highs, {self.origin(b.topic, b.partition): int(b.offsets[-1]) for b in batches if len(b.offsets)})
         return joined
 
     def _tell_of_the_past(self, highs: Mapping[Origin, int]) -> None:

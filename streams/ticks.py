@@ -1,4 +1,4 @@
-"""How far event time has come in each source partition that a worker reads: what its watermark ticks say."""
+"""How far event time, and the rows, have come in each source partition that a worker reads: what its watermark ticks say."""
 
 from collections.abc import Iterable, Mapping
 
@@ -8,7 +8,7 @@ FOLLOW_MS = 1_000  # no less than the watch keeps between two publications
 
 
 class Highs:
-    """The greatest event time of each source partition, of records whose rows are produced.
+    """The greatest event time and the last offset of each source partition, of records whose rows are produced.
 
     An idle partition (read to its end for the idle timeout) would hold the watch's clock for ever: its time follows the worker's clock,
     the idle timeout behind, as if its last record had come then.
@@ -40,6 +40,7 @@ class Highs:
         self._owned: frozenset[Origin] = frozenset()
         self._highs: dict[Origin, int] = {}
         self._said: dict[Origin, int] = {}
+        self._done: dict[Origin, int] = {}  # not said yet
         self._end_since: dict[Origin, int] = {}
         self._rows = False  # produced since the last tick
         self._last_ms: int | None = None  # when the last tick was written, if none has followed it
@@ -51,9 +52,10 @@ class Highs:
         self._said.clear()  # the watch may have lost what was said to it
         self._end_since.clear()
 
-    def produced(self, highs: Mapping[Origin, int]) -> None:
-        """Take note of the greatest event times of a step, once its rows are confirmed."""
+    def produced(self, highs: Mapping[Origin, int], done: Mapping[Origin, int]) -> None:
+        """Take note of the greatest event times and the last offsets of a step, once its rows are confirmed, and all those before them."""
         self._rows = True
+        self._done.update(done)
         for origin, high in highs.items():
             self._end_since.pop(origin, None)
             if origin in self._owned and high > self._highs.get(origin, high - 1):
@@ -86,7 +88,8 @@ class Highs:
             self._last_ms = None
         else:
             return None
-        return Tick(dict(partitions), news, now_ms)
+        done, self._done = sorted(self._done.items(), key=_place), {}
+        return Tick(dict(partitions), news, now_ms, done)
 
 
 def _place(item: tuple[Origin, int]) -> tuple[str, int]:

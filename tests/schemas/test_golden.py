@@ -90,6 +90,7 @@ def test_scored_records_are_read(path):
             assert record.dimension("country").tolist() == [1, 0]
         case scored.Tick():
             assert (record.partitions, record.highs) == ({"gnomon.predictions": 4}, [(origin, 1_767_323_045_000)])
+            assert record.done == ([] if ".v1." in path.name else [(origin, 7)])
         case scored.Forwarded():
             assert (record.origin, record.offset, record.index) == (origin, 7, 1)
             assert isinstance(decode_records(record.record, Control)[0][1], Control)

@@ -114,6 +114,14 @@ async def test_what_is_not_delivered_moves_no_clock(topic: str) -> None:
     notes.fail = ""
     await stage.tick()
     assert not [record for _, record in notes.scored() if isinstance(record, Tick)]
+    await stage.step([batch("predictions", claim("b", "m"), first=7)])
+    notes.fail = topic
+    with pytest.raises(DeliveryError):
+        await stage.step([batch("predictions", claim("a", "m"), b"{", first=8)])
+    notes.fail = ""
+    await stage.tick()
+    ticks = [record for _, record in notes.scored() if isinstance(record, Tick)]
+    assert [tick.done for tick in ticks] == [[(Origin("predictions", "p", 0), 7)]] * 4
 
 
 async def test_a_step_that_is_repeated_gives_the_same_rows() -> None:
@@ -140,12 +148,14 @@ async def test_ticks_say_only_what_is_new_and_name_every_source() -> None:
     moved, rows = [(Origin("outcomes", "o", 0), 90), (Origin("predictions", "p", 0), 70)], list[tuple[Origin, int]]()
     assert [tick.highs for tick in ticks] == [moved] * 4 + [rows] * 4  # in each of four partitions; rows are followed, whatever their time
     assert {tuple(tick.partitions.items()) for tick in ticks} == {(("predictions", 2), ("outcomes", 1))}
+    read, more = [(Origin("outcomes", "o", 0), 0), (Origin("predictions", "p", 0), 0)], [(Origin("predictions", "p", 0), 1)]
+    assert [tick.done for tick in ticks] == [read] * 4 + [more] * 4
 
 
 def test_the_last_tick_is_followed_by_one_more_and_no_others() -> None:
     origin, highs = Origin("predictions", "p", 0), Highs(None)
     highs.own([origin])
-    highs.produced({origin: 500})
+    highs.produced({origin: 500}, {})
     said = [(at, highs.tick({}, at)) for at in range(10_000, 20_000, 250)]
     assert [(at, tick.highs) for at, tick in said if tick] == [(10_000, [(origin, 500)]), (11_000, [])]
     assert all(tick.at_ms == at for at, tick in said if tick)
@@ -156,7 +166,7 @@ def test_a_partition_that_was_idle_and_is_not_any_more_waits_anew() -> None:
     highs = Highs(1000)
     highs.own([origin])
     highs.at_end([origin], 10_000)
-    highs.produced({origin: 500})
+    highs.produced({origin: 500}, {})
     highs.at_end([origin], 10_999)  # at its end again, and only now
     assert highs.tick({}, 11_000) == Tick({}, [(origin, 500)], 11_000)
     highs.at_end([], 11_500)
@@ -170,10 +180,10 @@ def test_no_idle_timeout_no_clock_and_lost_partitions_are_forgotten() -> None:
     mine, lost = Origin("predictions", "p", 0), Origin("predictions", "p", 1)
     highs = Highs(None)
     highs.own([mine, lost])
-    highs.produced({mine: 5, lost: 6})
+    highs.produced({mine: 5, lost: 6}, {})
     highs.own([mine])
     highs.at_end([mine], 10**9)
-    highs.produced({lost: 7})
+    highs.produced({lost: 7}, {})
     assert highs.tick({}, 9) == Tick({}, [(mine, 5)], 9)
 
 
