@@ -1,5 +1,6 @@
 """Many messages in one go are what each would be alone."""
 
+import tracemalloc
 from itertools import pairwise
 
 import numpy as np
@@ -7,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detectors import stretches
+from detectors import scored_rows, stretches
+from detectors.contexts import Names
 from detectors.growing import Growing
 from detectors.join_rows import Row
 from detectors.packing import pack_subgroups
@@ -50,8 +52,9 @@ def test_unique_is_that_of_numpy_with_and_without_a_table(dense, numbers):
         assert mine.tolist() == theirs.tolist()
 
 
+@pytest.mark.parametrize("at_once", [1, 8, 1_000])
 @given(st.lists(st.tuples(st.integers(0, 2), st.lists(ROWS, min_size=1, max_size=3)), min_size=1, max_size=12))
-def test_messages_of_many_models_are_those_of_each_alone(records):
+def test_messages_of_many_models_are_those_of_each_alone(at_once, records):
     def built(wanted):
         builder = RowsBuilder(ORIGINS, max_rows=4)
         for order, (origin, rows) in enumerate(records):
@@ -59,7 +62,27 @@ def test_messages_of_many_models_are_those_of_each_alone(records):
         return list(map(encode, builder.build()))
 
     models = sorted({row.model for _, rows in records for row in rows})
-    assert built(models) == [message for model in models for message in built([model])]
+    alone = [message for model in models for message in built([model])]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scored_rows, "_AT_ONCE", at_once)
+        assert built(models) == alone
+
+
+def test_what_many_dimensions_take_while_messages_are_made_does_not_grow_with_the_messages():
+    def taken(messages):
+        """Return bytes beyond those of the rows themselves, before and after."""
+        names, n, width = Names(), messages * 4_000, 64
+        groups = [pack_subgroups({f"d{d}": f"{(i * d) % 7}" for d in range(width)}) for i in range(50)]
+        numbers, row = np.array([names.subgroups_number(each) for each in groups]), np.arange(n)
+        builder = RowsBuilder(ORIGINS, names, max_rows=4_000)
+        builder.add_columns(row, 0 * row, row, 0 * row, {"subgroups": numbers[row % len(numbers)]})
+        tracemalloc.start()
+        assert sum(len(rows.dimensions) for rows in builder.build()) == messages * width
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak - n * (4 * width + 10 * 8)  # four bytes for each dimension, and a few columns
+
+    assert taken(10) < 1.5 * taken(1)
 
 
 def test_texts_beyond_what_a_narrow_column_can_number_are_one():
