@@ -16,7 +16,7 @@ from streams.pending import _translated
 from streams.policy_follow import RedisPolicies
 from streams.provision import Action, plan
 from streams.readers import Reader, ReadError
-from streams.redis_check import Server, check_server, clock_ahead_s, cluster_state, servers
+from streams.redis_check import Server, check_replica, check_server, clock_ahead_s, cluster_state, replicas, servers
 from streams.settings import Settings
 from streams.topics import SCORED, SOURCES, topics
 
@@ -202,6 +202,8 @@ async def redis_findings(client: Any, settings: Settings) -> tuple[list[Finding]
                 raise
             found = [Finding(Level.ERROR, "redis", f"cannot be asked: {error}", "see that this node runs")]
         out += [finding._replace(text=f"{server.name}: {finding.text}") if server.name else finding for finding in found]
+    for server in replicas(client):
+        out += [Finding(Level.WARNING, "redis", f"{server.name}: {text}", fix) for text, fix in await _replica(client, server)]
     try:
         policy = await RedisPolicies(client, settings.prefix).read()
         remembered = await RedisMemory(client, settings.prefix).recall()
@@ -236,6 +238,16 @@ async def _server(client: Any, server: Server, settings: Settings) -> list[Findi
     return out
 
 
+async def _replica(client: Any, server: Server) -> list[tuple[str, str]]:
+    """Return what is to be said of a cluster's replica, and what to do about it."""
+    try:
+        found = await check_replica(client, server)
+    except StoreUnavailable as error:
+        return [(f"a replica that cannot be asked: {error}", "see that this node runs")]
+    by_hand = "redis-cli config set cluster-replica-no-failover yes there, and in redis.conf; CLUSTER FAILOVER hands over all"
+    return [(text, by_hand if "no-failover" in text else "see its log, and that of its primary") for text in found]
+
+
 def _of_redis(fatal: bool, text: str) -> Finding:
     fixes = {
         "maxmemory-policy": "redis-cli config set maxmemory-policy noeviction, and in redis.conf",
@@ -257,12 +269,12 @@ def _store(info: Mapping[str, Any], settings: Settings) -> Iterator[Finding]:
     for name in ("aof_last_write_status", "aof_last_bgrewrite_status", "rdb_last_bgsave_status"):
         if info.get(name, "ok") != "ok":
             yield Finding(Level.ERROR, "redis", f"{name} is {info[name]}: what is written may not last", "see its log; is the disk full?")
-    replicas = int(info.get("connected_slaves", 0))
-    if replicas < settings.redis_wait_replicas:
-        text = f"{replicas} replicas are connected, {settings.redis_wait_replicas} must have each write: every write waits"
+    following = int(info.get("connected_slaves", 0))
+    if following < settings.redis_wait_replicas:
+        text = f"{following} replicas are connected, {settings.redis_wait_replicas} must have each write: every write waits"
         yield Finding(Level.ERROR, "redis", text, "start the replicas, or lower GNOMON_REDIS_WAIT_REPLICAS")
     memory = f"{used / 2**20:.0f} MiB used{f' of {limit / 2**20:.0f}' if limit else ', no limit set'}"
-    yield Finding(Level.OK, "redis", f"version {info.get('redis_version')}, {memory}")
+    yield Finding(Level.OK, "redis", f"version {info.get('redis_version')}, {memory}, replicas: {following}")
 
 
 def own_findings(settings: Settings) -> list[Finding]:

@@ -1,7 +1,7 @@
 """The small HTTP server of a worker: ``/metrics`` for Prometheus, ``/livez``, ``/readyz`` and ``/startupz`` for what runs it.
 
 A server of ours, and not Faust's, which listens everywhere and shows tables. This one answers GET and HEAD only, tells nothing of a
-record, and of an error no more than its kind.
+record, and of an error no more than its kind, and which nodes of a Redis Cluster are away.
 """
 
 import asyncio

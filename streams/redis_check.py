@@ -1,5 +1,6 @@
 """Looking at the servers of a Redis, one or each primary of a cluster: what of their settings would lose state, and how they are."""
 
+import asyncio
 import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ from streams.guard import REDIS_ERRORS
 from streams.pending import _translated
 
 SLOTS = 16_384
+_BY_HAND = "cluster-replica-no-failover"
 
 
 class Server(NamedTuple):
@@ -48,6 +50,27 @@ async def servers(client: Any) -> list[Server]:
     except REDIS_ERRORS as error:
         raise _translated(error) from error
     return [Server(node.name, {"target_nodes": node}) for node in client.get_primaries()]
+
+
+def replicas(client: Any) -> list[Server]:
+    """Return the replicas of a cluster's primaries, as the layout that is known has them; of one server none."""
+    nodes = client.get_replicas() if hasattr(client, "get_replicas") else []
+    return [Server(node.name, {"target_nodes": node}) for node in nodes]
+
+
+async def check_replica(client: Any, server: Server) -> list[str]:
+    """Return how writes would be lost if a cluster's replica took over; raises as ``check_redis`` does."""
+    try:
+        info = await client.info("replication", **server.where)
+        alone = (await client.config_get(_BY_HAND, **server.where)).get(_BY_HAND) == "no"
+    except REDIS_ERRORS as error:
+        raise _translated(error) from error
+    found = []
+    if (link := info.get("master_link_status")) != "up":
+        found.append(f"expected a replica that follows its primary, got link {link}: it falls behind")
+    if alone:
+        found.append(f"expected {_BY_HAND} yes, got no: it may take over without the last writes, since nobody waits for it")
+    return found
 
 
 async def check_redis(client: Any) -> list[Finding]:
@@ -99,6 +122,22 @@ async def cluster_state(client: Any, server: Server) -> str | None:
     if state == "ok" and served == SLOTS:
         return None
     return f"expected cluster_state ok and {SLOTS} slots served, got {state} and {served}: the others are nobody's, or their node is down"
+
+
+async def silent(client: Any) -> list[str]:
+    """Return the names of a cluster's primaries that do not answer, each asked by itself; of one server none."""
+    nodes = client.get_primaries() if hasattr(client, "get_primaries") else []
+    answered = await asyncio.gather(*map(_answers, nodes))
+    return sorted(node.name for node, answers in zip(nodes, answered, strict=True) if not answers)
+
+
+async def _answers(node: Any) -> bool:
+    try:
+        # not by way of the client, which would learn the layout anew, and close every node's connections for it
+        await node.execute_command("PING")
+    except REDIS_ERRORS:
+        return False
+    return True
 
 
 async def clock_ahead_s(client: Any, server: Server) -> float:

@@ -17,7 +17,7 @@ from streams.health import Answer, HealthServer
 from streams.metered import redis_call
 from streams.metrics import Metrics, Values
 from streams.progress import Progress, Seen
-from streams.redis_check import check_redis, clock_ahead_s, servers
+from streams.redis_check import check_redis, clock_ahead_s, servers, silent
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -126,7 +126,8 @@ class Vitals:
         if self._topics_wrong is not None:
             reasons.append(f"topics: {self._topics_wrong}")
         reasons += await self._redis_reasons()
-        reasons += [f"{dep} is away" for dep in sorted(self._metrics.away) if f"{dep} is away" not in reasons]
+        away = [f"{dep} is away" for dep in sorted(self._metrics.away)]
+        reasons += [text for text in away if not any(reason.startswith(text) for reason in reasons)]
         return Answer(reasons, facts)
 
     async def started(self) -> Answer:
@@ -147,7 +148,9 @@ class Vitals:
             self._asking = asyncio.create_task(self._ask_redis())
         # Waited for, and never cancelled: half a conversation would leave a connection of the pool one answer off.
         await asyncio.wait({self._asking}, timeout=REDIS_S)
-        return self._asking.result() if self._asking.done() else [REDIS_AWAY]
+        if self._asking.done():
+            return self._asking.result()
+        return [reason for reason in reasons if reason.startswith(REDIS_AWAY)] or [REDIS_AWAY]  # silent nodes stay named
 
     async def _ask_redis(self) -> list[str]:
         async def ask() -> list[str]:
@@ -161,8 +164,9 @@ class Vitals:
 
         try:
             reasons = await redis_call(self._metrics, "check", ask)
-        except (StoreError, *REDIS_ERRORS):  # what exactly is in the log; it may name hosts
-            reasons = [REDIS_AWAY]
+        except (StoreError, *REDIS_ERRORS):  # what exactly is in the log; here no more than which nodes of a cluster
+            names = await silent(self._redis)
+            reasons = [f"{REDIS_AWAY}: {', '.join(names)}" if names else REDIS_AWAY]
         self._asked = time.monotonic(), reasons
         return reasons
 

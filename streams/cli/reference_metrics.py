@@ -13,8 +13,9 @@ TLS, and model ids can be read there: beyond the loopback address put it where o
 | `/readyz` | state loaded, no rebalance, topics as they should be, each Redis answers and evicts nothing, not told to stop | readiness |
 | `/startupz` | settings, policy and the version of the state are good, and the state is loaded | startup |
 
-Probes answer with JSON; `reasons` says what is wrong. A broker or a Redis that is away makes a worker unready, never unlive: it waits, and
-goes on. A worker without partitions (there are more workers than partitions) is ready, with `"role": "standby"`.
+Probes answer with JSON; `reasons` says what is wrong, and of a Redis Cluster which nodes are away. A broker or a
+Redis that is away makes a worker unready, never unlive: it waits, and goes on. A worker without partitions (there are more workers than
+partitions) is ready, with `"role": "standby"`.
 
 Counters count what a worker has done since it started; sum them over workers. Labels are bounded: model ids are those that a worker has
 seen, 200 at most, the rest is `__other__`; request ids and values of subgroups are never labels."""

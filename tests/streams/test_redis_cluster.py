@@ -2,8 +2,10 @@
 
 import asyncio
 import itertools
+import re
 import shutil
 import subprocess
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -24,7 +26,7 @@ from streams.errors import StoreError, StoreUnavailable
 from streams.guard import RedisMemory
 from streams.pending import TAGS, RedisTable
 from streams.policy_follow import InForce, RedisPolicies
-from streams.redis_check import check_redis
+from streams.redis_check import check_redis, silent
 from streams.redis_client import NodeConnection, NodeSSLConnection, connect
 from streams.settings import Settings
 
@@ -241,8 +243,10 @@ async def test_what_doctor_says_of_a_cluster(own_cluster: RedisCluster, client: 
     found, _ = await redis_findings(client, Settings())
     assert [text.split(": ")[0] for _, text in bad(found)] == [first, second, third]
 
+    assert await silent(client) == []
     own_cluster.servers[2].kill()
     await unavailable(lambda: check_redis(client))
+    assert await silent(client) == [third]
     texts = ""
     while texts.count("got fail") < 2:  # until the others are sure
         found, _ = await redis_findings(client, Settings())
@@ -251,6 +255,39 @@ async def test_what_doctor_says_of_a_cluster(own_cluster: RedisCluster, client: 
     for name in (first, second):
         assert f"error {name}: expected cluster_state ok and 16384 slots served, got fail and 10922" in texts
     assert "what workers noted cannot be read" in texts
+
+
+async def test_what_doctor_says_of_replicas(own_cluster: RedisCluster) -> None:
+    primary = own_cluster.servers[0]
+    replica = await asyncio.to_thread(own_cluster.add_replica, primary)
+    name = f"127.0.0.1:{replica.port}"
+
+    async def said() -> list[Finding]:
+        async with aclosing(connect(own_cluster.url, socket_timeout=5, socket_connect_timeout=5)) as client:
+            return (await redis_findings(client, Settings()))[0]
+
+    async def until(*expected: str) -> list[Finding]:
+        """Ask until nothing else is bad; nodes hear of each other in a while."""
+        begun = time.monotonic()
+        while True:
+            texts = bad(found := await said())
+            if len(texts) == len(expected) and all(
+                level == "warning" and re.match(e, text) for (level, text), e in zip(texts, expected, strict=True)
+            ):
+                return found
+            assert time.monotonic() < begun + WAIT_S, texts
+            await asyncio.sleep(0.05)
+
+    found = await until(f"{name}: expected cluster-replica-no-failover yes, got no: it may take over without the last writes")
+    counts = {finding.text.partition(": ")[0]: finding.text.rpartition(", ")[2] for finding in found if " MiB used" in finding.text}
+    assert counts == {f"127.0.0.1:{server.port}": f"replicas: {int(server is primary)}" for server in own_cluster.servers[:3]}
+    own_cluster.ask(replica, "CONFIG", "SET", "cluster-replica-no-failover", "yes")
+    await until()
+    own_cluster.ask(replica, "CONFIG", "SET", "masterauth", "wrong")  # which a primary without a password refuses
+    own_cluster.ask(primary, "CLIENT", "KILL", "TYPE", "replica")
+    await until(f"{name}: expected a replica that follows its primary, got link down: it falls behind")
+    replica.kill()
+    await until(f"{name}: a replica that cannot be asked")
 
 
 async def test_slots_that_are_nobodys_are_told(own_cluster: RedisCluster) -> None:

@@ -1,6 +1,7 @@
 """What probes are told of a worker: unready in bad weather, unlive only where a restart helps."""
 
 import asyncio
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -95,14 +96,20 @@ class Cluster(Redis):
     """Three nodes; the second is the fullest, and its clock is right."""
 
     state = "ok"
+    down: frozenset[int] = frozenset()
 
     async def initialize(self) -> None:
         """It knows its nodes."""
 
     def get_primaries(self) -> list[SimpleNamespace]:
-        return [SimpleNamespace(name=f"secret-host-{n}:6379", n=n) for n in range(3)]
+        return [SimpleNamespace(name=f"host-{n}:6379", n=n, execute_command=partial(self.command, n)) for n in range(3)]
+
+    async def command(self, n: int, *_: str) -> None:
+        if n in self.down:
+            raise redis.exceptions.ConnectionError("secret")
 
     async def info(self, *_: str, target_nodes: SimpleNamespace) -> dict[str, object]:
+        await self.command(target_nodes.n)
         return await super().info() | {"used_memory": (50, 90, 80)[target_nodes.n]}
 
     async def time(self, target_nodes: SimpleNamespace) -> tuple[int, int]:
@@ -283,7 +290,30 @@ async def test_a_cluster_that_is_not_well_makes_a_worker_unready_and_is_weather(
     cluster.state, cluster.policy = "ok", "allkeys-lru"
     (reason,) = await worker.ready()
     assert "noeviction" in reason
-    assert "secret-host" not in reason
+
+
+async def test_nodes_of_a_cluster_that_are_away_are_named_and_no_more_said(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = Cluster()
+    worker.vitals.uses(cluster)
+    cluster.down = frozenset({0, 2})
+    away = ["redis is away: host-0:6379, host-2:6379"]
+    assert await worker.ready() == away
+    assert worker.metrics.away == {"redis"}
+    await worker.after(100)
+    cluster.down = frozenset({1})
+    assert await worker.ready() == ["redis is away: host-1:6379"]
+    monkeypatch.setattr(vitals, "REDIS_S", 0.01)
+    await worker.after(100)
+    cluster.wait.clear()  # they are asked again, and one is silent for longer than a probe waits
+    assert await worker.ready() == ["redis is away: host-1:6379"]
+    cluster.down = frozenset()
+    cluster.wait.set()
+    await asyncio.sleep(0.01)
+    assert await worker.ready() == []
+    await worker.after(100)
+    cluster.wait.clear()
+    assert await worker.ready() == ["redis is away"]  # which is not known yet
+    cluster.wait.set()
 
 
 async def test_wrong_topics_make_a_worker_unready(worker: Worker) -> None:
