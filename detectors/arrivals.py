@@ -25,7 +25,7 @@ class Arrivals:
     """Readable records of one kind, n of them, and where they stood; arrays of shape (n,)."""
 
     records: list[Any]  # predictions or outcomes, or lean twins of them: see ``schemas.bulk``
-    raws: list[bytes]
+    raws: Sequence[bytes]
     order: Ints  # among all records that are joined together
     batch: Ints
     offset: Ints

@@ -1,7 +1,7 @@
 """Many records to frames of the pending table at once, as columns: what ``detectors.packing`` does for one."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from operator import add
 from typing import Any, NamedTuple
 
@@ -34,7 +34,7 @@ from detectors.entries import (
 )
 from detectors.feature_packing import pack_features, wanted
 from detectors.fixed import Ints
-from detectors.packing import MONEY, claim, number, pack_outcome, particulars
+from detectors.packing import MONEY, claim, digest, number, pack_outcome, particulars
 from detectors.pending import FRAME_BYTES, MAX_ENTRY, frame
 from detectors.shapes import Held, Shapes
 from schemas.outcome import Outcome
@@ -71,13 +71,46 @@ class Made(NamedTuple):
 
 @dataclass(frozen=True)
 class Frames:
-    """The frames of arrivals, in their order; ``made`` of predictions, ``label`` of outcomes."""
+    """The frames of records, n of them, in columns: whoever needs their bytes makes them."""
+
+    heads: Column  # all that stands before the tails, but for the digests; shape (n,)
+    raws: Sequence[bytes]  # the records as they came
+    sizes: Ints  # bytes of each frame, shape (n,)
+    entries: dict[int, bytes]  # whole, of those that are more than head and tail
+    codes: Ints | None = None  # which of ``tails`` is each one's; None: there are none
+    tails: Sequence[bytes] = ()
+    features: Sequence[bytes] = ()  # the values of each one's features; empty where none are watched
+    numbers: Mapping[int, bytes] = field(default_factory=dict)  # the predicted numbers of those that have one
+
+    def made(self) -> list[bytes]:
+        """Return their bytes."""
+        heads = self.heads.copy()
+        heads["digest"] = np.fromiter(map(xxh3_64_intdigest, self.raws), np.uint64, len(heads))
+        frames: list[bytes] = heads.view(f"V{heads.itemsize}").tolist()
+        if self.codes is not None:
+            tails = list(map(self.tails.__getitem__, self.codes.tolist()))
+            for i, given in self.numbers.items():
+                tails[i] = given + tails[i]
+            if self.features:
+                tails = [framed(values) + tail for values, tail in zip(self.features, tails, strict=True)]
+            frames = list(map(add, frames, tails))
+        for i, entry in self.entries.items():
+            frames[i] = frame(frames[i][2:FRAME_BYTES], entry)
+        return frames
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Arrivals as the table gets them, in their order; ``made`` of predictions, ``label`` of outcomes."""
 
     arrivals: Arrivals
-    frames: list[bytes]
-    ttls_ms: list[int]
+    frames: Frames
+    ttls_ms: Ints  # shape (n,)
     made: Made | None = None
     label: Ints | None = None  # shape (n,); -1: of an outcome that is more than a label 0 or 1
+
+    def __len__(self) -> int:
+        return len(self.arrivals.records)
 
 
 class Shaped(NamedTuple):
@@ -134,8 +167,8 @@ def _features(records: Sequence[Any], held: Held, more: list[Any]) -> list[bytes
     return values
 
 
-def pack_predictions(arrivals: Arrivals, sources: npt.NDArray[Any], what: Shaped, shapes: Shapes) -> Frames:
-    """Return the frames of predictions; ``sources`` is what stands for each batch's source partition, see ``pending.origin_prefix``."""
+def pack_predictions(arrivals: Arrivals, sources: npt.NDArray[Any], what: Shaped, shapes: Shapes) -> Packed:
+    """Return predictions as the table gets them; ``sources``: what stands for each batch's partition, see ``pending.origin_prefix``."""
     records, codes = arrivals.records, what.codes
     score = np.array(arrivals.scores, dtype=np.float64)  # None becomes NaN
     flags = shapes.column("flags", codes)
@@ -159,41 +192,44 @@ def pack_predictions(arrivals: Arrivals, sources: npt.NDArray[Any], what: Shaped
     heads["form"] = PREDICTION_FORM | flags
     heads["score"] = score
     split_48(heads, "amount", amount)
-    tails = list(map(shapes.tails.__getitem__, codes.tolist()))
+    size = PREDICTION_HEAD.itemsize + shapes.column("bytes", codes)
     numbers = {i: number(records[i]) for i, (_, flag) in what.claims.items() if flag & VALUED}
-    for i, given in numbers.items():
-        tails[i] = encode_value(*given) + tails[i]
+    valued = {i: encode_value(*given) for i, given in numbers.items()}
+    for i, value in valued.items():
+        size[i] += len(value)
     whole = set(_beyond_48(arrivals.at_ms))  # no head can hold them
     if what.features:
         featured = np.array(list(map(bool, what.features)))
         heads["form"] = np.where(featured, FEATURED_FORM | flags, heads["form"])
-        tails = [framed(values) + tail for values, tail in zip(what.features, tails, strict=True)]
+        size += np.array([len(framed(values)) for values in what.features])
         whole |= set(np.flatnonzero(featured & (flags & VALUED != 0)).tolist())
-    size = np.fromiter(map(len, tails), np.int64, len(tails)) + PREDICTION_HEAD.itemsize
-    frames = list(map(add, _placed(heads, arrivals, sources, size), tails))
+    entries = {}
     for i in sorted(whole):
-        digest, tail = heads["digest"][i].tobytes(), decode_tail(shapes.tails[codes[i]])
+        tail = decode_tail(shapes.tails[codes[i]])
         own = (float(score[i]), int(amount[i]), *numbers.get(i, ()))
-        entry = prediction_entry(int(arrivals.at_ms[i]), digest, int(flags[i]), own, tail)
+        entry = prediction_entry(int(arrivals.at_ms[i]), digest(arrivals.raws[i]), int(flags[i]), own, tail)
         if what.features:
             entry = msgspec.structs.replace(entry, feature_values=what.features[i])
-        frames[i] = frame(frames[i][2:FRAME_BYTES], encode_entry(entry))
-    return Frames(arrivals, frames, shapes.column("ttl_ms", codes).tolist(), made=made)
+        entries[i] = encode_entry(entry)
+    sizes = _placed(heads, arrivals, sources, size, entries)
+    frames = Frames(heads, arrivals.raws, sizes, entries, codes, shapes.tails, what.features, valued)
+    return Packed(arrivals, frames, shapes.column("ttl_ms", codes), made=made)
 
 
-def pack_outcomes(arrivals: Arrivals, sources: npt.NDArray[Any], ttl_ms: Callable[[str | None], int]) -> Frames:
-    """Return the frames of outcomes; ``sources`` as in ``pack_predictions``."""
+def pack_outcomes(arrivals: Arrivals, sources: npt.NDArray[Any], ttl_ms: Callable[[str | None], int]) -> Packed:
+    """Return outcomes as the table gets them; ``sources`` as in ``pack_predictions``."""
     n, labels = len(arrivals.records), arrivals.labels
     heads = np.empty(n, dtype=LABEL_FRAME)
     heads["form"] = LABEL_FORM | np.maximum(labels, 0)
-    frames = _placed(heads, arrivals, sources, np.full(n, LABEL_HEAD.itemsize))
-    ttls, whole = [ttl_ms(None)] * n, labels < 0
+    ttls, whole = np.full(n, ttl_ms(None), dtype=np.int64), labels < 0
     whole[_beyond_48(arrivals.at_ms)] = True
+    entries = {}
     for i in np.flatnonzero(whole).tolist():
         record = arrivals.records[i]
         ttls[i] = ttl_ms(record.model_id)
-        frames[i] = frame(frames[i][2:FRAME_BYTES], pack_outcome(record, arrivals.raws[i], int(arrivals.at_ms[i])))
-    return Frames(arrivals, frames, ttls, label=np.where(whole, -1, labels))
+        entries[i] = pack_outcome(record, arrivals.raws[i], int(arrivals.at_ms[i]))
+    sizes = _placed(heads, arrivals, sources, np.full(n, LABEL_HEAD.itemsize), entries)
+    return Packed(arrivals, Frames(heads, arrivals.raws, sizes, entries), ttls, label=np.where(whole, -1, labels))
 
 
 def _beyond_48(at_ms: Ints) -> list[int]:
@@ -201,12 +237,12 @@ def _beyond_48(at_ms: Ints) -> list[int]:
     return np.flatnonzero((at_ms < LEAST_48) | (at_ms > MOST_48)).tolist()
 
 
-def _placed(heads: Column, arrivals: Arrivals, sources: Column, size: Ints) -> list[bytes]:
-    """Fill in what the heads of both kinds hold, and return the bytes of each."""
+def _placed(heads: Column, arrivals: Arrivals, sources: Column, size: Ints, entries: Mapping[int, bytes]) -> Ints:
+    """Fill in what the heads of both kinds hold, ``size`` being those of the entries, and return how many bytes each frame has."""
     heads["size"] = np.minimum(size, MAX_ENTRY)
     heads["source"] = sources[arrivals.batch]
     heads["place"] = arrivals.offset << 16 | arrivals.element
     split_48(heads, "at", arrivals.at_ms)
-    heads["digest"] = np.fromiter(map(xxh3_64_intdigest, arrivals.raws), np.uint64, len(arrivals.raws))
-    whole: list[bytes] = heads.view(f"V{heads.itemsize}").tolist()
-    return whole
+    for i, entry in entries.items():
+        size[i] = len(entry)
+    return FRAME_BYTES + size

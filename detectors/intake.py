@@ -59,7 +59,7 @@ class Messages(NamedTuple):
         begins = np.cumsum([0, *counts])
         return cls(
             kind,
-            list(chain.from_iterable([batches[i].values for i in chosen])),
+            batches[chosen[0]].values if len(chosen) == 1 else list(chain.from_iterable([batches[i].values for i in chosen])),
             np.concatenate([np.arange(begins[i], begins[i + 1]) for i in chosen]),
             np.repeat(chosen, [counts[i] for i in chosen]),
             np.concatenate([np.asarray(batches[i].offsets, dtype=np.int64) for i in chosen]),

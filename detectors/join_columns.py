@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from detectors.bulk_packing import Frames, Made
+from detectors.bulk_packing import Made, Packed
 from detectors.contexts import FIELDS, UNREADABLE, Contexts
 from detectors.entries import (
     ABSTAINED,
@@ -47,7 +47,7 @@ class Unusual(NamedTuple):
     log: bytes | None
 
 
-def join_usual(packed: Frames, logs: Logs, contexts: Contexts, builder: RowsBuilder) -> list[Unusual]:
+def join_usual(packed: Packed, logs: Logs, contexts: Contexts, builder: RowsBuilder) -> list[Unusual]:
     """Add the rows of the usual ones among some arrivals; return the others.
 
     Parameters
@@ -76,7 +76,7 @@ def join_usual(packed: Frames, logs: Logs, contexts: Contexts, builder: RowsBuil
     return [Unusual(i, logs[i]) for i in np.flatnonzero(~first).tolist()]
 
 
-def add_first(packed: Frames, where: Ints, contexts: Contexts, builder: RowsBuilder) -> None:
+def add_first(packed: Packed, where: Ints, contexts: Contexts, builder: RowsBuilder) -> None:
     """Add the rows of arrivals, some of those that were packed, that are the first of their requests."""
     if packed.made is not None:
         _add_predictions(packed, where, packed.made.pick(where), contexts, builder)
@@ -84,7 +84,7 @@ def add_first(packed: Frames, where: Ints, contexts: Contexts, builder: RowsBuil
         _add(builder, packed, where, {"status": np.full(len(where), _WAITING)})
 
 
-def add_met_label(packed: Frames, met: Ints, labels: tuple[Ints, Ints], contexts: Contexts, builder: RowsBuilder) -> None:
+def add_met_label(packed: Packed, met: Ints, labels: tuple[Ints, Ints], contexts: Contexts, builder: RowsBuilder) -> None:
     """Add the rows of predictions that meet a label and nothing else; ``labels``: since when they are known, and 0 or 1."""
     if packed.made is not None:
         made = packed.made.pick(met)  # it waits no more; the prediction; the label
@@ -93,7 +93,7 @@ def add_met_label(packed: Frames, met: Ints, labels: tuple[Ints, Ints], contexts
         _add(builder, packed, met, _label_rows(made, *labels, contexts))
 
 
-def add_met_prediction(packed: Frames, met: Ints, made: Made, contexts: Contexts, builder: RowsBuilder) -> None:
+def add_met_prediction(packed: Packed, met: Ints, made: Made, contexts: Contexts, builder: RowsBuilder) -> None:
     """Add the rows of labels that meet a prediction and nothing else."""
     if packed.label is not None:
         _add(builder, packed, met, _label_rows(made, packed.arrivals.at_ms[met], packed.label[met], contexts))
@@ -132,7 +132,7 @@ def _with_label(logs: Logs, where: Ints) -> tuple[Ints, tuple[Ints, Ints]]:
     return met, (read_48(head, "at"), head["form"].astype(np.int64) & 1)
 
 
-def _add_predictions(packed: Frames, where: Ints, made: Made, contexts: Contexts, builder: RowsBuilder) -> None:
+def _add_predictions(packed: Packed, where: Ints, made: Made, contexts: Contexts, builder: RowsBuilder) -> None:
     columns = _made_columns(made, contexts)
     columns |= {name: contexts.column(name, made.context) for name in contexts.held(("alert_key", "money", "features", "missing"))}
     if made.features:
@@ -171,6 +171,6 @@ def _label_rows(made: Made, known_at: Ints, true: Ints, contexts: Contexts) -> d
     return columns
 
 
-def _add(builder: RowsBuilder, packed: Frames, where: Ints, columns: dict[str, Column]) -> None:
+def _add(builder: RowsBuilder, packed: Packed, where: Ints, columns: dict[str, Column]) -> None:
     arrivals = packed.arrivals
     builder.add_columns(arrivals.order[where], arrivals.batch[where], arrivals.offset[where], arrivals.element[where], columns)

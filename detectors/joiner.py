@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from detectors.bulk_packing import Frames, pack_outcomes, pack_predictions, shaped
+from detectors.bulk_packing import Packed, pack_outcomes, pack_predictions, shaped
 from detectors.contexts import UNREADABLE, Contexts
 from detectors.intake import Intake, Messages, Refused, SourceBatch, order_of, refuse
 from detectors.join_columns import Unusual, join_usual
@@ -52,7 +52,7 @@ class Prepared:
 
     origins: list[Origin] = field(default_factory=list)  # of the batches
     lookups: Lookups = field(default_factory=Lookups)
-    packed: list[Frames] = field(default_factory=list)  # the lookups', in their order
+    packed: list[Packed] = field(default_factory=list)  # the lookups', in their order
     contexts: Contexts = field(default_factory=Contexts)
     refused: list[Refused] = field(default_factory=list)
     forwarded: list[Forwarded] = field(default_factory=list)
@@ -140,8 +140,10 @@ class Joiner:
         kept = self._max_age_ms if policy.horizon_ms is None else policy.horizon_ms
         return 0 if kept is None else kept + policy.lateness_ms + self._outage_ms
 
-    def prepare(self, batches: Sequence[SourceBatch]) -> Prepared:
+    def prepare(self, batches: Sequence[SourceBatch], *, framed: bool = True) -> Prepared:
         """Decode and check batches; those of one source partition in their order.
+
+        Unless ``framed``, lookups have keys alone: for whoever makes the frames of few, see ``Packed``.
 
         Raises
         ------
@@ -165,7 +167,7 @@ class Joiner:
             chosen = [i for i, batch in enumerate(batches) if batch.origin.topic == topic]
             if chosen:
                 for read in Messages.of(KINDS[topic], batches, chosen).blocks():
-                    self._take(prepared, read, sources)
+                    self._take(prepared, read, sources, framed=framed)
         return prepared
 
     def finish(self, prepared: Prepared, logs: Logs) -> Joined:
@@ -181,17 +183,17 @@ class Joiner:
             raise ValueError(f"expected {len(prepared.lookups)} answers of the pending table, got {len(logs)}")
         begin = 0
 
-        def rows_of(packed: Frames, builder: RowsBuilder) -> list[Unusual]:
+        def rows_of(packed: Packed, builder: RowsBuilder) -> list[Unusual]:
             nonlocal begin
-            begin += len(packed.frames)
-            return join_usual(packed, logs.part(begin - len(packed.frames), begin), prepared.contexts, builder)
+            begin += len(packed)
+            return join_usual(packed, logs.part(begin - len(packed), begin), prepared.contexts, builder)
 
         return self.assemble(prepared, rows_of)
 
-    def assemble(self, prepared: Prepared, rows_of: Callable[[Frames, RowsBuilder], list[Unusual]]) -> Joined:
+    def assemble(self, prepared: Prepared, rows_of: Callable[[Packed, RowsBuilder], list[Unusual]]) -> Joined:
         """Put the rows together.
 
-        ``rows_of`` is called for all frames in their order; it adds the rows of the usual ones among arrivals, and returns the others.
+        ``rows_of`` is called for all that was packed, in its order; it adds the rows of the usual ones, and returns the others.
         """
         builder = RowsBuilder(prepared.origins, prepared.contexts.names, self._max_rows)
         refused = list(prepared.refused)
@@ -226,7 +228,7 @@ class Joiner:
                     if fault is not None:
                         prepared.refused.append(Refused(order_of(i, element), position, offset, at_ms, raw, fault))
 
-    def _take(self, prepared: Prepared, read: Messages, sources: Any) -> None:
+    def _take(self, prepared: Prepared, read: Messages, sources: Any, *, framed: bool) -> None:
         """Take predictions or outcomes: what is readable is packed for the table."""
         arrivals = self._intake.read(read, prepared.refused)
         if not arrivals.records:
@@ -245,8 +247,9 @@ class Joiner:
         prepared.packed.append(packed)
         rows = arrivals.column("row") if arrivals.held(["row"]) else ()
         prepared.lookups.keys += self._key.many([record.request_id for record in arrivals.records], rows)
-        prepared.lookups.frames += packed.frames
-        prepared.lookups.ttls_ms += packed.ttls_ms
+        if framed:
+            prepared.lookups.frames += packed.frames.made()
+            prepared.lookups.ttls_ms += packed.ttls_ms.tolist()
         starts = np.flatnonzero(np.concatenate(([True], arrivals.batch[1:] != arrivals.batch[:-1])))
         for position, high in zip(arrivals.batch[starts].tolist(), np.maximum.reduceat(arrivals.at_ms, starts).tolist(), strict=True):
             origin = prepared.origins[position]

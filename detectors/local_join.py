@@ -2,16 +2,18 @@
 
 It gives what ``Joiner`` gives with ``detectors.pending.DictTable``. A request's first record is kept as a number, and what the usual rows
 need of it in columns; so where a prediction and a label meet, and nothing else has come, no log is written or read. Where anything
-else comes the request's log is made of the frames that came, and from then on the rule goes by that.
+else comes the request's log is made of the frames that came, and from then on the rule goes by that. Frames are kept as columns, those of
+many records together, and become bytes when one of them is needed.
 """
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from detectors.bulk_packing import LABEL_FRAME, Frames, Made
+from detectors.bulk_packing import LABEL_FRAME, Frames, Made, Packed
 from detectors.contexts import Contexts
 from detectors.entries import LEAST_48, MOST_48, VALUED
 from detectors.fixed import Ints
@@ -21,6 +23,7 @@ from detectors.joiner import Joined, Joiner
 from detectors.pending import LARGEST_FRAME, MAX_BYTES, DictTable, Lookups
 from detectors.scored_rows import RowsBuilder
 from schemas.policy import Policy
+from schemas.text_lines import TextLines
 
 Bools = npt.NDArray[np.bool_]
 
@@ -28,7 +31,7 @@ _ROOM = 1 << 16
 _ALONE, _LOGGED = -1, -2  # of a request's first record: nothing has met it; its request has a log
 _PREDICTION, _LABEL, _OTHER = 0, 1, 2
 _FIELDS: dict[str, str] = {"kind": "u1", "label": "u1", "epoch": "<u4", "met": "<i8"}
-_MADE = {"at": "<i8", "score": "<f8", "flags": "<i8", "amount": "<i8", "context": "<i8"}
+_MADE = {"at": "<i8", "score": "<f8", "flags": "u1", "amount": "<i8", "context": "<i4"}
 
 
 class LocalJoin:
@@ -38,6 +41,8 @@ class LocalJoin:
     ----------
     policy
         As of ``Joiner``.
+    room
+        How many records will come, about.
 
     Examples
     --------
@@ -53,34 +58,35 @@ class LocalJoin:
 
     """
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, room: int = _ROOM) -> None:
         self._joiner = Joiner(policy, None)
         self._first: dict[bytes, int] = {}  # the number of each request's first record
-        self._frames: list[bytes] = []  # by number
-        self._columns = {
-            name: np.zeros(_ROOM, dtype) for name, dtype in (_FIELDS | _MADE).items()
-        }  # by number; room for more than there are
+        self._n = 0  # records so far
+        self._begins: list[int] = []  # the first number of those whose frames are together
+        self._frames: list[Frames | list[bytes]] = []
+        # by number; room for more than there are. No zeros: numpy asks for large pages where it need not clear them.
+        self._columns = {name: np.empty(room, dtype) for name, dtype in (_FIELDS | _MADE).items()}
         self._table = DictTable()  # of requests that are not usual
         self._contexts: Contexts | None = None
         self._epoch = 0  # of the contexts: records of another one are not usual
 
     def join(self, batches: Sequence[SourceBatch]) -> Joined:
         """Join batches; see ``Joiner.prepare`` and ``Joiner.assemble``."""
-        prepared = self._joiner.prepare(batches)
+        prepared = self._joiner.prepare(batches, framed=False)
         if prepared.contexts is not self._contexts:
             self._contexts, self._epoch = prepared.contexts, self._epoch + 1
         keys, begin = prepared.lookups.keys, 0
 
-        def rows_of(packed: Frames, builder: RowsBuilder) -> list[Unusual]:
+        def rows_of(packed: Packed, builder: RowsBuilder) -> list[Unusual]:
             nonlocal begin
-            begin += len(packed.frames)
-            return self._meet(packed, keys[begin - len(packed.frames) : begin], prepared.contexts, builder)
+            begin += len(packed)
+            return self._meet(packed, keys[begin - len(packed) : begin], prepared.contexts, builder)
 
         return self._joiner.assemble(prepared, rows_of)
 
-    def _meet(self, packed: Frames, keys: list[bytes], contexts: Contexts, builder: RowsBuilder) -> list[Unusual]:
+    def _meet(self, packed: Packed, keys: list[bytes], contexts: Contexts, builder: RowsBuilder) -> list[Unusual]:
         """Add the rows of the usual ones among some arrivals; return the others, with their logs."""
-        n, begin = len(keys), len(self._frames)
+        n, begin = len(keys), self._n
         large = self._keep(packed)
         number = np.arange(begin, begin + n)
         first = np.fromiter(map(self._first.setdefault, keys, range(begin, begin + n)), np.int64, n)
@@ -91,7 +97,7 @@ class LocalJoin:
         add_first(packed, np.flatnonzero(alone), contexts, builder)
         if packed.made is None:
             at, score, flags, amount, context = (self._columns[name][theirs] for name in _MADE)
-            made = Made(at, score, flags, amount, context, [])
+            made = Made(at, score, flags.astype(np.int64), amount, context.astype(np.int64), [])
             add_met_prediction(packed, met, made, contexts, builder)
         else:
             labels = self._columns["at"][theirs], self._columns["label"][theirs].astype(np.int64)
@@ -99,14 +105,17 @@ class LocalJoin:
         alone[met] = True
         return [Unusual(i, self._log(keys[i], int(first[i]), begin + i)) for i in np.flatnonzero(~alone).tolist()]
 
-    def _keep(self, packed: Frames) -> Bools:
+    def _keep(self, packed: Packed) -> Bools:
         """Keep what is needed of arrivals; return which of them no log can hold."""
-        begin, at = len(self._frames), packed.arrivals.at_ms
-        self._frames += packed.frames
-        end, room = len(self._frames), len(self._columns["at"])
+        begin, at = self._n, packed.arrivals.at_ms
+        self._begins.append(begin)
+        # columns are smaller than bytes, unless they hold on to the records
+        self._frames.append(packed.frames if isinstance(packed.frames.raws, TextLines) else packed.frames.made())
+        end, room = begin + len(packed), len(self._columns["at"])
+        self._n = end
         if end > room:
-            grown = np.zeros(max(end, 2 * room) - room)
-            self._columns = {name: np.concatenate([column, grown.astype(column.dtype)]) for name, column in self._columns.items()}
+            grown = max(end, 2 * room) - room
+            self._columns = {name: np.concatenate([column, np.empty(grown, column.dtype)]) for name, column in self._columns.items()}
         kept: dict[str, Any] = {"met": _ALONE, "epoch": self._epoch, "at": at, "kind": _OTHER}
         if packed.made is not None:
             kept["kind"] = np.where((packed.made.flags & VALUED == 0) & (at >= LEAST_48) & (at <= MOST_48), _PREDICTION, _OTHER)
@@ -117,8 +126,8 @@ class LocalJoin:
             self._columns[name][begin:end] = values
         large: Bools = np.zeros(end - begin, dtype=np.bool_)
         longest, usual = min(LARGEST_FRAME, MAX_BYTES), MAX_BYTES - LABEL_FRAME.itemsize  # with a longer one no label has room
-        if max(map(len, packed.frames), default=0) > min(longest, usual):
-            sizes = np.array([len(frame) for frame in packed.frames])
+        sizes = packed.frames.sizes
+        if sizes.max(initial=0) > min(longest, usual):
             self._columns["kind"][begin:end][(sizes > longest) | (sizes > usual)] = _OTHER
             large = sizes > longest
         return large
@@ -143,5 +152,12 @@ class LocalJoin:
         met = int(self._columns["met"][first])
         numbers = [number] if met == _LOGGED or first == number else [first, number] if met == _ALONE else [first, met, number]
         self._columns["met"][first] = _LOGGED
-        frames = [self._frames[each] for each in numbers]
+        frames = list(map(self._frame, numbers))
         return list(self._table.exchange_now(Lookups([key] * len(frames), frames, [0] * len(frames))))[-1]
+
+    def _frame(self, number: int) -> bytes:
+        block = bisect_right(self._begins, number) - 1
+        frames = self._frames[block]
+        if isinstance(frames, Frames):
+            frames = self._frames[block] = frames.made()
+        return frames[number - self._begins[block]]

@@ -36,7 +36,7 @@ class Shapes(dict[tuple[str, str], "_Version"]):
         super().__init__()
         self.contexts = Contexts()
         self.tails: list[bytes] = []
-        self._rows = Growing([("kept", "<i8"), ("context", "<i8")])
+        self._rows = Growing([("kept", "<i8"), ("context", "<i8"), ("bytes", "<i8")])
         self._kept = Growing([("threshold", "<f8"), ("flags", "<i8"), ("ttl_ms", "<i8")])  # of each model version
         self._held = held
         self._numbers = count()
@@ -48,11 +48,11 @@ class Shapes(dict[tuple[str, str], "_Version"]):
         return len(self.tails) > MOST or self.contexts.full()
 
     def column(self, name: str, shapes: Ints) -> npt.NDArray[Any]:
-        """Return threshold, flags, time to live in ms or context of shapes by their numbers, shape (n,).
+        """Return threshold, flags, time to live in ms, context or bytes of the tail of shapes by their numbers, shape (n,).
 
         The context is the number of the tail; ``UNREADABLE``: subgroups that cannot be read.
         """
-        if name == "context":
+        if name in ("context", "bytes"):
             column: npt.NDArray[Any] = self._rows.column(name)[shapes]
         else:
             column = self._kept.column(name)[self._rows.column("kept")[shapes]]
@@ -87,14 +87,14 @@ class Shapes(dict[tuple[str, str], "_Version"]):
         """Learn what is to be known of the shapes that were met since the last time: of all or, if it fails, of none."""
         contexts = self.contexts
         tails: list[bytes] = []
-        rows: list[tuple[int, int]] = []
+        rows: list[tuple[int, int, int]] = []
         for common, key in self._new:
             subgroups, more = key if isinstance(key, tuple) else (key, None)
             group = common.groups[subgroups]
             contexts.bytes += len(subgroups)
             if group is None:
                 tails.append(b"")
-                rows.append((common.kept, UNREADABLE))
+                rows.append((common.kept, UNREADABLE, 0))
                 continue
             number, code = group
             tail = squeezed(common.coded, code) if more is None and common.label is None else None
@@ -106,7 +106,7 @@ class Shapes(dict[tuple[str, str], "_Version"]):
                 tail = encode_tail(made)
                 context = contexts.know(tail, made)
             tails.append(tail)
-            rows.append((common.kept, context))
+            rows.append((common.kept, context, len(tail)))
         self.tails += tails
         self._rows.extend(rows)
         self._new.clear()

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.codec import LIMITS, Limits, decode_records
+from schemas.text_lines import TextLines
 
 _SMALL = 8  # messages; a run of them that cannot be decoded together is taken apart down to here
 _OPEN, _CLOSE = b"{}"
@@ -26,7 +27,7 @@ class Bulk(NamedTuple):
     """
 
     records: list[Any]  # or a ``Fault``
-    raws: list[bytes]
+    raws: Sequence[bytes]
     messages: npt.NDArray[np.int64]  # position of the record's message, shape (n,)
     elements: npt.NDArray[np.int64]  # its index in the message, shape (n,)
     kinds: frozenset[type[Any]]  # of the records
@@ -73,7 +74,8 @@ def decode_many(
     records = _together(values, how)
     if records is not None:
         kinds = frozenset(map(type, records[:1]))  # one decoder made them
-        return Bulk(records, list(values), np.arange(len(values)), np.zeros(len(values), dtype=np.int64), kinds)  # type: ignore[arg-type]
+        raws: Any = values if isinstance(values, TextLines) else list(values)  # none is None
+        return Bulk(records, raws, np.arange(len(values)), np.zeros(len(values), dtype=np.int64), kinds)
     found: list[tuple[Any, bytes, int, int]] = []
     _decode(values, 0, len(values), how, found)
     places = np.array([place for _, _, *place in found], dtype=np.int64).reshape(-1, 2)
@@ -136,12 +138,12 @@ def joined_lines(values: Sequence[bytes | None], max_bytes: int) -> Lines | None
     with one and ends with the other, no value spans two messages, and as many values as messages means one in each.
     """
     try:
-        sizes = np.fromiter(map(len, values), np.int64, len(values))  # type: ignore[arg-type]
+        sizes = values.sizes if isinstance(values, TextLines) else np.fromiter(map(len, values), np.int64, len(values))  # type: ignore[arg-type]
     except TypeError:  # one is None
         return None
     if not sizes.min(initial=1) or sizes.max(initial=0) > max_bytes:
         return None
-    lines = b"\n".join(values)  # type: ignore[arg-type]
+    lines = values.joined() if isinstance(values, TextLines) else b"\n".join(values)  # type: ignore[arg-type]
     text = np.frombuffer(lines, np.uint8)
     ends = np.cumsum(sizes + 1) - 1
     if (text[ends - sizes] != _OPEN).any() or (text[ends - 1] != _CLOSE).any():

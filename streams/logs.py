@@ -17,6 +17,7 @@ from msgspec import Meta
 
 from detectors.fixed import Ints
 from schemas.fields import epoch_ms
+from schemas.text_lines import TextLines
 
 UNREADABLE = -(2**62)  # sorts first; the joiner says what is wrong with it
 _READABLE = 2**62  # ms; times are less, before or after 1970
@@ -59,14 +60,11 @@ class Log:
     @property
     def lines(self) -> list[bytes]:
         """All records, in their order."""
-        return self.between(0, len(self))
+        return list(self.between(0, len(self)))
 
-    def between(self, first: int, last: int) -> list[bytes]:
+    def between(self, first: int, last: int) -> TextLines:
         """Return some records that follow each other: from the first one to before the last."""
-        begins, ends = self.begins[first:last], self.ends[first:last]
-        if len(begins) and (begins[1:] == ends[:-1] + 1).all():  # as they stand in the file
-            return self.text[begins[0] : ends[-1]].tobytes().split(b"\n")
-        return [self.text[begin:end].tobytes() for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
+        return TextLines(self.text, self.begins[first:last], self.ends[first:last])
 
     def ordered(self, ties: Literal["bytes", "place"]) -> "Log":
         """Return the log in order of time; records of equal time in that of their bytes, or of their place in the file."""
@@ -78,6 +76,8 @@ class Log:
             several = stops - starts > 1
             for start, stop in zip(starts[several].tolist(), stops[several].tolist(), strict=True):
                 order[start:stop] = sorted(order[start:stop].tolist(), key=self._line)
+        if (order[1:] > order[:-1]).all():  # so it was: no copies
+            return self
         return Log(self.text, self.begins[order], self.ends[order], self.times[order], self.numbers[order])
 
     def _line(self, at: int) -> bytes:

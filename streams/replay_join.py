@@ -79,8 +79,9 @@ def join(files: Files, policy: Policy, started_ms: int) -> Iterator[Step]:
     logs = {"predictions": read_log(files.predictions).ordered(ties="bytes"), "outcomes": read_log(files.outcomes).ordered(ties="bytes")}
     if files.control is not None:
         logs["control"] = read_log(files.control).ordered(ties="place")
-    yield Begun(sum(len(log) for log in logs.values()), _first_ms(logs))
-    local = LocalJoin(policy)
+    total = sum(map(len, logs.values()))
+    yield Begun(total, _first_ms(logs))
+    local = LocalJoin(policy, room=total)
     for batches, high_ms in chunks(logs, started_ms):
         joined = local.join(batches)
         yield from joined.rows

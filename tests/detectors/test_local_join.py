@@ -4,6 +4,7 @@ import json
 import random
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from support.joins import OTHER_POLICY, POLICY, source_records
 
@@ -15,6 +16,7 @@ from detectors.local_join import LocalJoin
 from detectors.pending import MAX_ENTRIES, DictTable
 from schemas.codec import encode as encode_record
 from schemas.scored import Origin, encode
+from schemas.text_lines import TextLines
 
 
 def plain(r: random.Random, n: int) -> list[tuple[str, bytes]]:
@@ -51,8 +53,20 @@ def batches(r: random.Random, records: list[tuple[str, bytes]]) -> list[list[Sou
             values = [value for name, value in records[begin:end] if name == topic]
             offsets[topic] += len(values)
             if values:
-                out[-1].append(SourceBatch(Origin(topic, "x", 0), range(first, first + len(values)), [2**51] * len(values), values))
+                offset = range(first, first + len(values))
+                out[-1].append(SourceBatch(Origin(topic, "x", 0), offset, [2**51] * len(values), as_a_log_has_them(r, values)))
     return out
+
+
+def as_a_log_has_them(r: random.Random, values: list[bytes]) -> list[bytes] | TextLines:
+    """Half of the time: as lines of a text, in its order or another one."""
+    if r.random() < 0.5 or any(b"\n" in value for value in values):
+        return values
+    order = r.choice([list(range(len(values))), r.sample(range(len(values)), len(values))])
+    ends = np.cumsum([len(values[i]) + 1 for i in order]) - 1
+    place = np.argsort(order)
+    sizes = np.array(list(map(len, values)))
+    return TextLines(memoryview(b"\n".join([values[i] for i in order])), ends[place] - sizes, ends[place])
 
 
 def told(joined):
