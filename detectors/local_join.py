@@ -16,6 +16,7 @@ import numpy.typing as npt
 from detectors.bulk_packing import LABEL_FRAME, Frames, Made, Packed
 from detectors.contexts import Contexts
 from detectors.entries import LEAST_48, MOST_48, VALUED
+from detectors.first_seen import FirstSeen
 from detectors.fixed import Ints
 from detectors.intake import SourceBatch
 from detectors.join_columns import Unusual, add_first, add_met_label, add_met_prediction
@@ -60,8 +61,7 @@ class LocalJoin:
 
     def __init__(self, policy: Policy, room: int = _ROOM) -> None:
         self._joiner = Joiner(policy, None)
-        self._first: dict[bytes, int] = {}  # the number of each request's first record
-        self._n = 0  # records so far
+        self._first = FirstSeen(room)  # numbers the records by their requests
         self._begins: list[int] = []  # the first number of those whose frames are together
         self._frames: list[Frames | list[bytes]] = []
         # by number; room for more than there are. No zeros: numpy asks for large pages where it need not clear them.
@@ -86,10 +86,10 @@ class LocalJoin:
 
     def _meet(self, packed: Packed, keys: list[bytes], contexts: Contexts, builder: RowsBuilder) -> list[Unusual]:
         """Add the rows of the usual ones among some arrivals; return the others, with their logs."""
-        n, begin = len(keys), self._n
+        begin = len(self._first)
         large = self._keep(packed)
-        number = np.arange(begin, begin + n)
-        first = np.fromiter(map(self._first.setdefault, keys, range(begin, begin + n)), np.int64, n)
+        number = np.arange(begin, begin + len(keys))
+        first = self._first.add(keys)
         alone = (first == number) & ~large
         met = np.flatnonzero(first != number)
         met = met[self._pairs(first[met], number[met])]
@@ -107,12 +107,11 @@ class LocalJoin:
 
     def _keep(self, packed: Packed) -> Bools:
         """Keep what is needed of arrivals; return which of them no log can hold."""
-        begin, at = self._n, packed.arrivals.at_ms
+        begin, at = len(self._first), packed.arrivals.at_ms
         self._begins.append(begin)
         # columns are smaller than bytes, unless they hold on to the records
         self._frames.append(packed.frames if isinstance(packed.frames.raws, TextLines) else packed.frames.made())
         end, room = begin + len(packed), len(self._columns["at"])
-        self._n = end
         if end > room:
             grown = max(end, 2 * room) - room
             self._columns = {name: np.concatenate([column, np.empty(grown, column.dtype)]) for name, column in self._columns.items()}
