@@ -8,7 +8,8 @@ from contextlib import contextmanager
 
 EVERY_S = 30.0
 _YOUNG = 50_000  # objects made before the collector looks for cycles among them
-_ARENA_MAX = -8  # M_ARENA_MAX of malloc.h
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # of malloc.h
+_LARGE = 4 << 20  # bytes: what is larger numpy asks large pages for
 
 
 def one_heap() -> bool:
@@ -16,8 +17,20 @@ def one_heap() -> bool:
 
     Else each thread that reads, folds or writes has a heap of its own, which keeps the holes that its greatest batch left.
     """
+    return _set(_ARENA_MAX, 1)
+
+
+def keep_freed() -> bool:
+    """Let blocks that are freed stay in the heap, the very large ones apart; say whether the C library can (glibc).
+
+    Else each step's columns come in pages that the system clears for them and takes back with them. For a process of many equal steps.
+    """
+    return _set(_MMAP_THRESHOLD, _LARGE) and _set(_TRIM_THRESHOLD, 16 * _LARGE)
+
+
+def _set(option: int, value: int) -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    return mallopt is not None and bool(mallopt(_ARENA_MAX, 1))
+    return mallopt is not None and bool(mallopt(option, value))
 
 
 def trimmer() -> Callable[[], bool] | None:

@@ -21,7 +21,7 @@ from schemas.report import Report
 from schemas.scored import Forwarded, Origin
 from streams import replay_join
 from streams.apart import apart, possible
-from streams.heap import collector_spared
+from streams.heap import collector_spared, keep_freed
 from streams.logs import ReplayError
 from streams.replay_join import Begun, Done, Files, Step, join
 
@@ -120,11 +120,17 @@ def _steps(files: Files, policy: Policy, started_ms: int, *, two: bool | None) -
         parts = None
         if two or (two is None and files.bytes() >= LARGE and possible()):
             try:
-                parts = stack.enter_context(apart(lambda: map(replay_join.encode, join(files, policy, started_ms)), ReplayError))
+                parts = stack.enter_context(apart(lambda: _encoded(files, policy, started_ms), ReplayError))
             except OSError:  # too little memory, or too many processes
                 if two:
                     raise
         yield join(files, policy, started_ms) if parts is None else map(replay_join.decode, parts)
+
+
+def _encoded(files: Files, policy: Policy, started_ms: int) -> Iterator[bytes]:
+    """Join in a process of its own."""
+    keep_freed()
+    return map(replay_join.encode, join(files, policy, started_ms))
 
 
 def _shipped(references: Sequence[tuple[str, Reference]], at_ms: int) -> list[bytes]:

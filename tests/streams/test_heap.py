@@ -56,6 +56,20 @@ libc.malloc_info(0, out)
 libc.fflush(out)
 """
 
+STEPS = """
+import resource
+import sys
+import numpy as np
+from streams.heap import keep_freed
+
+if sys.argv[1] == "kept":
+    assert keep_freed()
+for _ in range(20):
+    made = [np.ones(1 << 16) for _ in range(16)]
+    del made
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+"""
+
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_info"), reason="this C library has no malloc_info: nobody can count its heaps")
 def test_all_threads_share_one_heap():
@@ -65,6 +79,15 @@ def test_all_threads_share_one_heap():
     }
     assert heaps["own"] > 1
     assert heaps["one"] == 1
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_info"), reason="this C library is not glibc, whose blocks these are")
+def test_equal_steps_get_the_pages_that_they_gave():
+    faults = {
+        how: int(subprocess.run([sys.executable, "-c", STEPS, how], capture_output=True, text=True, check=True).stdout)
+        for how in ("given", "kept")
+    }
+    assert faults["given"] - faults["kept"] > 15 * 16 * 128  # of 20 steps, each 16 blocks of 128 pages
 
 
 @pytest.mark.skipif(heap.trimmer() is None, reason="this C library has no malloc_trim: nothing is given back, and nothing asked")
