@@ -75,9 +75,8 @@ class Frames:
 
     heads: Column  # all that stands before the tails, but for the digests; shape (n,)
     raws: Sequence[bytes]  # the records as they came
-    sizes: Ints  # bytes of each frame, shape (n,)
     entries: dict[int, bytes]  # whole, of those that are more than head and tail
-    codes: Ints | None = None  # which of ``tails`` is each one's; None: there are none
+    codes: npt.NDArray[np.int32] | None = None  # which of ``tails`` is each one's; None: there are none
     tails: Sequence[bytes] = ()
     features: Sequence[bytes] = ()  # the values of each one's features; empty where none are watched
     numbers: Mapping[int, bytes] = field(default_factory=dict)  # the predicted numbers of those that have one
@@ -105,6 +104,7 @@ class Packed:
 
     arrivals: Arrivals
     frames: Frames
+    sizes: Ints  # bytes of each frame, shape (n,)
     ttls_ms: Ints  # shape (n,)
     made: Made | None = None
     label: Ints | None = None  # shape (n,); -1: of an outcome that is more than a label 0 or 1
@@ -212,8 +212,8 @@ def pack_predictions(arrivals: Arrivals, sources: npt.NDArray[Any], what: Shaped
             entry = msgspec.structs.replace(entry, feature_values=what.features[i])
         entries[i] = encode_entry(entry)
     sizes = _placed(heads, arrivals, sources, size, entries)
-    frames = Frames(heads, arrivals.raws, sizes, entries, codes, shapes.tails, what.features, valued)
-    return Packed(arrivals, frames, shapes.column("ttl_ms", codes), made=made)
+    frames = Frames(heads, arrivals.raws, entries, codes.astype(np.int32), shapes.tails, what.features, valued)
+    return Packed(arrivals, frames, sizes, shapes.column("ttl_ms", codes), made=made)
 
 
 def pack_outcomes(arrivals: Arrivals, sources: npt.NDArray[Any], ttl_ms: Callable[[str | None], int]) -> Packed:
@@ -229,7 +229,7 @@ def pack_outcomes(arrivals: Arrivals, sources: npt.NDArray[Any], ttl_ms: Callabl
         ttls[i] = ttl_ms(record.model_id)
         entries[i] = pack_outcome(record, arrivals.raws[i], int(arrivals.at_ms[i]))
     sizes = _placed(heads, arrivals, sources, np.full(n, LABEL_HEAD.itemsize), entries)
-    return Packed(arrivals, Frames(heads, arrivals.raws, sizes, entries), ttls, label=np.where(whole, -1, labels))
+    return Packed(arrivals, Frames(heads, arrivals.raws, entries), sizes, ttls, label=np.where(whole, -1, labels))
 
 
 def _beyond_48(at_ms: Ints) -> list[int]:

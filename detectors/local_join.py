@@ -125,10 +125,9 @@ class LocalJoin:
             self._columns[name][begin:end] = values
         large: Bools = np.zeros(end - begin, dtype=np.bool_)
         longest, usual = min(LARGEST_FRAME, MAX_BYTES), MAX_BYTES - LABEL_FRAME.itemsize  # with a longer one no label has room
-        sizes = packed.frames.sizes
-        if sizes.max(initial=0) > min(longest, usual):
-            self._columns["kind"][begin:end][(sizes > longest) | (sizes > usual)] = _OTHER
-            large = sizes > longest
+        if packed.sizes.max(initial=0) > min(longest, usual):
+            self._columns["kind"][begin:end][(packed.sizes > longest) | (packed.sizes > usual)] = _OTHER
+            large = packed.sizes > longest
         return large
 
     def _pairs(self, first: Ints, number: Ints) -> Ints:
