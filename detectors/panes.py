@@ -13,7 +13,7 @@ from scipy import sparse
 
 from detectors.cells import Layout
 from detectors.fixed import Ints, carry
-from detectors.stretches import unique
+from detectors.stretches import DENSE
 
 PANE_MS = 10_000  # panes are born this wide
 WIDTHS_MS = tuple(s * 1000 for s in (10, 60, 300, 1800, 3600, 10_800, 43_200, 86_400, 604_800))  # each divides the next
@@ -205,9 +205,18 @@ def distinct(codes: npt.NDArray[Any]) -> tuple[Ints, Ints]:
     >>> distinct(np.array([7, -3, 7]))
     (array([-3,  7]), array([1, 0, 1]))
     """
-    least = int(codes.min()) if len(codes) else 0
-    found, _, which = unique(codes.astype(np.int64) - least, int(codes.max()) - least + 1 if len(codes) else 0)
-    return found + least, which
+    if not len(codes):
+        return _NO_KEYS, _NO_KEYS
+    least, most = int(codes.min()), int(codes.max())
+    if most == least:
+        return np.array([least]), np.zeros(len(codes), dtype=np.int64)
+    if most - least >= DENSE * len(codes):
+        found, which = np.unique(codes, return_inverse=True)
+        return found.astype(np.int64), which
+    place = codes.astype(np.int64) - least
+    there = np.zeros(most - least + 1, dtype=np.bool_)
+    there[place] = True
+    return np.flatnonzero(there) + least, (np.cumsum(there) - 1).take(place)
 
 
 def sums_by(codes: Ints, first: Ints | None, rows: Ints) -> tuple[Ints, Ints]:

@@ -58,8 +58,13 @@ class Sources:
         marks = [self._mark(rows.model_id, each) for each in rows.origins]
         if rows.n <= _FEW:
             return self._fresh_of_few(rows, marks, zip(origin.tolist(), offset.tolist(), index.tolist(), strict=True))
-        old = np.array(marks, dtype=np.int64).reshape(-1, 2)[origin]
-        where = np.flatnonzero((offset > old[:, 0]) | ((offset == old[:, 0]) & (index > old[:, 1])))
+        edges = np.array(marks, dtype=np.int64).reshape(-1, 2).T
+        old = edges[0].take(origin)
+        if (offset > old).all():  # the rule
+            where = np.arange(rows.n)
+            self._move(rows, origin, offset, index)
+            return where
+        where = np.flatnonzero((offset > old) | ((offset == old) & (index > edges[1].take(origin))))
         self._move(rows, origin[where], offset[where], index[where])
         return where
 
@@ -80,9 +85,10 @@ class Sources:
     def _move(self, rows: Rows, origin: Ints, offset: Ints, index: Ints) -> None:
         """Move the mark of each origin to the last of its rows."""
         last, within = (np.full(len(rows.origins), -1, dtype=np.int64) for _ in range(2))
+        origin = origin.astype(np.int64)
         np.maximum.at(last, origin, offset)
-        at = np.flatnonzero(offset == last[origin])
-        np.maximum.at(within, origin[at], index[at])
+        at = np.flatnonzero(offset == last.take(origin))
+        np.maximum.at(within, origin[at], index[at].astype(np.int64))
         for each, *mark in zip(rows.origins, last.tolist(), within.tolist(), strict=True):
             if mark[1] >= 0:
                 self.marks.setdefault(each, {})[rows.model_id] = mark[0], mark[1]

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from detectors.fixed import Ints
 
-_DENSE = 8  # up to so many times as many possible numbers as elements, a table of them costs less than to sort
+DENSE = 8  # up to so many times as many possible numbers as elements, a table of them costs less than to sort
 
 
 class Distinct(NamedTuple):
@@ -52,7 +52,7 @@ def unique(numbers: Ints, bound: int) -> tuple[Ints, Ints, Ints]:
     [[1, 3], [1, 0], [1, 0, 1]]
     """
     n = len(numbers)
-    if bound > _DENSE * n:
+    if bound > DENSE * n:
         return np.unique(numbers, return_index=True, return_inverse=True)
     first = np.full(bound, -1, dtype=np.int64)
     first[numbers[::-1]] = np.arange(n - 1, -1, -1)  # of several that are equal the last one written stays

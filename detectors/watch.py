@@ -125,7 +125,8 @@ class Watch:
             return
         counted = rows.model_id if rows.model_id in self.counts or len(self.counts) <= MAX_MODELS else OTHER
         counts = self.counts.setdefault(counted, np.zeros(len(Status), dtype=np.int64))
-        np.add.at(counts, rows.column("status")[where], rows.column("count")[where])
+        status, count = (rows.column(name)[where].astype(np.int64) for name in ("status", "count"))  # of one type: ten times as fast
+        np.add.at(counts, status, count)
         whole = len(where) == rows.n
         where = where[rows.column("kind")[where] != Kind.COUNT]
         if len(where):

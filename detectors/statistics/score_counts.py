@@ -9,15 +9,16 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors.cells import Layout
+from detectors.dense_counts import ID_BITS, DenseCounts, share_of_many, share_of_pairs
 from detectors.fixed import Floats, Ints
+from detectors.guide import Guide
 from detectors.panes import FEW, SumTable, sums_by
 from detectors.statistics.exact import bounded, same_length
 
 _MAGIC = b"SC01"
 _HEAD = struct.Struct("<4sIIIqqq")
-_ID_BITS = 24
-_MOST = (1 << _ID_BITS) - 1
-_MOST_PAIRS = 2.0**61
+_MOST = (1 << ID_BITS) - 1
+_MOST_PAIRS = 2.0**61  # a sum of ranks may be twice as many
 _LABELS = Layout(counts=("negatives", "positives"), sums={})
 
 
@@ -62,6 +63,8 @@ class ScoreCounts:
         self._scores: Floats = np.zeros(0)  # sorted distinct scores; as cells: upper edges, all but the last
         self._ids: Ints = np.zeros(0, dtype=np.int64)  # of each sorted score: numbers in order of arrival, so that keys never move
         self._sums = SumTable(_LABELS)  # by segment << 24 | id
+        self._dense: DenseCounts | None = None  # in place of ``_sums``, where most of the places are taken
+        self._guide: Guide | None = None  # to the edges of cells
         self._waiting: list[tuple[Ints, Ints]] = []
         self._n_waiting = 0
 
@@ -87,7 +90,7 @@ class ScoreCounts:
         segments = segments.reshape(len(segments), segments.shape[1] if segments.ndim == 2 else 1)
         signs = np.broadcast_to(np.asarray(sign, dtype=np.int64), scores.shape)
         same_length([scores, labels, segments])
-        if (segments < -1).any() or (segments >= 1 << 38).any():
+        if segments.size and not -1 <= int(segments.min()) <= int(segments.max()) < 1 << 38:
             raise ValueError(f"expected segments from -1 on, got {segments.min()} to {segments.max()}")
         start = 0
         while self.exact and start < len(scores):
@@ -104,12 +107,12 @@ class ScoreCounts:
 
     def distributions(self, segments: Sequence[int]) -> list[Distribution]:
         """Return the counts of each of some segments."""
-        self._settle()
+        keys, counts = self._held()
         place = self._places()
         found = []
         for segment in segments:
-            start, stop = np.searchsorted(self._sums.keys, (segment << _ID_BITS, (segment + 1) << _ID_BITS))
-            ids, rows = self._sums.keys[start:stop] & _MOST, self._sums.rows[start:stop]
+            start, stop = np.searchsorted(keys, (segment << ID_BITS, (segment + 1) << ID_BITS))
+            ids, rows = keys[start:stop] & _MOST, counts[start:stop]
             if not self.exact:
                 found.append(Distribution(None, rows[:, 0].copy(), rows[:, 1].copy()))
                 continue
@@ -129,7 +132,10 @@ class ScoreCounts:
         [0.75, 1.0, nan]
         """
         self._settle()
-        start, stop = np.searchsorted(self._sums.keys, (segments << _ID_BITS, (segments + 1) << _ID_BITS))
+        if self._dense is not None:
+            return self._dense.areas(segments, self._ids if self.exact else None)
+        keys, rows = self._sums.keys, self._sums.rows
+        start, stop = np.searchsorted(keys, (segments << ID_BITS, (segments + 1) << ID_BITS))
         held = np.flatnonzero(stop > start)
         out = np.full(len(segments), np.nan)
         if not len(held):
@@ -137,19 +143,18 @@ class ScoreCounts:
         n = (stop - start)[held]
         first = np.cumsum(n) - n
         at = np.arange(int(n.sum())) + np.repeat(start[held] - first, n)
-        place = self._sums.keys[at] & _MOST
         if self.exact:
-            place = self._places()[place]
-        order = np.argsort(np.repeat(np.arange(len(held)) << _ID_BITS, n) | place, kind="stable")  # in their order already but for new ones
-        n0, n1 = self._sums.rows[at[order]].T
+            place = self._places()[keys[at] & _MOST]
+            at = at[np.argsort(np.repeat(np.arange(len(held)) << ID_BITS, n) | place, kind="stable")]  # in their order but for new ones
+        n0, n1 = rows.take(at, axis=0).T
         upto = np.cumsum(n0)
         below = 2 * (upto - np.repeat(upto[first] - n0[first], n)) - n0
         rank, negative, positive = (np.add.reduceat(each, first) for each in (n1 * below, n0, n1))
         pairs = negative.astype(np.float64) * positive
-        out[held] = np.divide(rank / 2, pairs, out=np.full(len(held), np.nan), where=pairs > 0)
-        for i in np.flatnonzero(pairs > _MOST_PAIRS).tolist():  # a sum of ranks may be twice as many
+        out[held] = share_of_pairs(rank, pairs)
+        for i in np.flatnonzero(pairs > _MOST_PAIRS).tolist():
             mine = slice(int(first[i]), int(first[i] + n[i]))
-            out[held[i]] = (n1[mine] * (below[mine] / 2)).sum() / pairs[i]
+            out[held[i]] = share_of_many(n1[mine], below[mine], pairs[i])
         return out
 
     def _places(self) -> Ints:
@@ -160,8 +165,7 @@ class ScoreCounts:
 
     def segments(self) -> Ints:
         """Return the segments with any event, ascending."""
-        self._settle()
-        return np.unique(self._sums.keys >> _ID_BITS)
+        return np.unique(self._held()[0] >> ID_BITS)
 
     def __iadd__(self, other: "ScoreCounts") -> Self:
         """Merge: add the other's counts.
@@ -196,7 +200,7 @@ class ScoreCounts:
     def to_bytes(self) -> bytes:
         """Return the state; the same counts give the same bytes, whatever the order they came in."""
         self._prune()
-        keys, rows = self._sums.keys, self._sums.rows
+        keys, rows = self._held()
         head = _HEAD.pack(_MAGIC, self.cap, self.cells, self.exact, len(self._scores), len(keys), 0)
         body = self._scores.astype("<f8").tobytes() + np.diff(keys, prepend=0).astype("<i8").tobytes() + rows.astype("<i8").tobytes()
         return head + zlib.compress(body, 1)
@@ -240,12 +244,13 @@ class ScoreCounts:
 
     def _prune(self) -> int:
         """Forget scores that no event holds any more and number the others in their order; return how many there are."""
-        self._settle()
         if self.exact:
+            self._settle()
+            self._to_table()
             kept = np.isin(self._ids, self._sums.keys & _MOST)
             place = np.zeros(len(self._ids), dtype=np.int64)
             place[self._ids[kept]] = np.arange(kept.sum())
-            keys = (self._sums.keys >> _ID_BITS << _ID_BITS) | place[self._sums.keys & _MOST]
+            keys = (self._sums.keys >> ID_BITS << ID_BITS) | place[self._sums.keys & _MOST]
             order = np.argsort(keys)
             self._sums.keys, self._sums.rows = keys[order], self._sums.rows[order]
             self._scores = self._scores[kept]
@@ -260,10 +265,18 @@ class ScoreCounts:
             self._ids = np.insert(self._ids, at, ids)
 
     def _numbers(self, scores: Floats) -> Ints:
-        at = np.searchsorted(self._scores, scores)  # as cells: (lo, hi]
-        return self._ids[at] if self.exact else at.astype(np.int64)
+        if self.exact:
+            return self._ids[np.searchsorted(self._scores, scores)]
+        if self._guide is None:
+            self._guide = Guide(self._scores)
+        return self._guide.places(scores)  # (lo, hi]
 
     def _push(self, segments: Ints, scores: Floats, labels: npt.NDArray[np.bool_], signs: Ints) -> None:
+        if self._dense is not None:
+            if self._dense.make_room(int(segments.max(initial=0)), len(self._ids) if self.exact else len(self._scores) + 1):
+                self._dense.add(segments, self._numbers(scores), labels, signs)
+                return
+            self._to_table()
         rows = np.stack([signs * ~labels, signs * labels], axis=-1)
         inside = segments >= 0
         count = inside.sum(axis=1)
@@ -273,12 +286,12 @@ class ScoreCounts:
             return
         width = len(self._scores) + 1
         codes, sums = sums_by(flat * width + np.repeat(self._numbers(scores), count), np.concatenate([[0], np.cumsum(count)]), rows)
-        self._wait((codes // width << _ID_BITS) | codes % width, sums)
+        self._wait((codes // width << ID_BITS) | codes % width, sums)
 
     def _push_rows(self, segments: Ints, scores: Floats, rows: Ints) -> None:
         if not len(segments):
             return
-        self._wait((segments << _ID_BITS) | self._numbers(scores), rows)
+        self._wait((segments << ID_BITS) | self._numbers(scores), rows)
 
     def _wait(self, keys: Ints, rows: Ints) -> None:
         self._waiting.append((keys, rows))
@@ -286,10 +299,20 @@ class ScoreCounts:
         if self._n_waiting > max(len(self._sums.keys) // 2, 1 << 16):
             self._settle()
 
+    def _held(self) -> tuple[Ints, Ints]:
+        """Return the keys that hold anything, ascending, and their counts."""
+        self._settle()
+        return (self._sums.keys, self._sums.rows) if self._dense is None else self._dense.entries()
+
+    def _to_table(self) -> None:
+        if self._dense is not None:
+            (self._sums.keys, self._sums.rows), self._dense = self._dense.entries(), None
+
     def _settle(self) -> None:
         """Add what waits to the sums."""
         if not self._waiting:
             return
+        self._to_table()
         if len(self._waiting) > 1:
             keys, rows = (np.concatenate(parts) for parts in zip(*self._waiting, strict=True))
         else:
@@ -299,21 +322,25 @@ class ScoreCounts:
             self._sums.merge(keys, rows)
         else:
             self._sums.add(keys, rows)
-        kept = self._sums.rows.any(axis=1)
+        kept = (self._sums.rows[:, 0] | self._sums.rows[:, 1]) != 0
         if not kept.all():
             self._sums.keys, self._sums.rows = self._sums.keys[kept], self._sums.rows[kept]
+        width = len(self._ids) * 9 // 8 if self.exact else len(self._scores) + 1
+        self._dense = DenseCounts.of(self._sums.keys, self._sums.rows, width)
+        if self._dense is not None:
+            self._sums = SumTable(_LABELS)
 
     def _clear(self) -> None:
-        self._sums = SumTable(_LABELS)
+        self._sums, self._dense, self._guide = SumTable(_LABELS), None, None
 
     def _events(self) -> tuple[Ints, Floats, Ints]:
         """Return segment, score and counts of every row; a cell's score is its upper edge."""
-        self._settle()
+        keys, rows = self._held()
         values = np.append(self._scores, 1.0)
         if self.exact:
             values = np.zeros(len(self._ids))
             values[self._ids] = self._scores
-        return self._sums.keys >> _ID_BITS, values[self._sums.keys & _MOST], self._sums.rows
+        return keys >> ID_BITS, values[keys & _MOST], rows
 
     def _to_cells(self) -> None:
         segments, scores, rows = self._events()

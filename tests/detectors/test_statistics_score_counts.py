@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from detectors import dense_counts
 from detectors.statistics.auc import auc
 from detectors.statistics.score_counts import ScoreCounts
 
@@ -151,3 +152,41 @@ def test_the_areas_of_billions_of_labels_do_not_overflow() -> None:
         counts += ScoreCounts.from_bytes(counts.to_bytes())
         assert counts.areas(np.arange(3)).tolist() == before
     assert before == [0.75, 0.75, 1.0]
+
+
+@pytest.mark.parametrize("cap", [300, 65_536])
+def test_dense_counts_say_what_a_table_does(cap: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """New segments, new scores, labels taken back and merged halves, looked at on the way; beyond the cap, and below it."""
+    rng = np.random.default_rng(8)
+    segment, score, label = events(12_000, 7, 2 if cap > 4096 else 3)
+    segment[segment == 9] = 4
+    segment[6000:, 1] = np.where(rng.random(6000) < 0.3, 5, segment[6000:, 1])
+    dense, table = ScoreCounts(cap, 200), ScoreCounts(cap, 200)
+    asked, were_dense = np.arange(9), 0
+
+    def both(do):
+        nonlocal were_dense
+        do(dense)
+        areas = dense.areas(asked).tolist()
+        were_dense += dense._dense is not None
+        with monkeypatch.context() as patch:
+            patch.setattr(dense_counts, "_MOST", 0)
+            do(table)
+            assert table.areas(asked).tolist() == pytest.approx(areas, abs=0, nan_ok=True)
+            assert table._dense is None
+            told = table.distributions(range(9))
+            state = table.to_bytes()
+        for one, other in zip(dense.distributions(range(9)), told, strict=True):
+            assert one.n0.tolist() == other.n0.tolist()
+            assert one.n1.tolist() == other.n1.tolist()
+        assert dense.to_bytes() == state
+
+    for begin in range(0, 12_000, 1500):
+        mine = slice(begin, begin + 1500)
+        both(lambda counts, mine=mine: counts.update_many(segment[mine], score[mine], label[mine]))
+        mine = slice(begin, begin + 700)
+        both(lambda counts, mine=mine: counts.update_many(segment[mine], score[mine], label[mine], sign=-1))
+    other = ScoreCounts.from_bytes(table.to_bytes())
+    both(lambda counts: counts.__iadd__(other))
+    assert were_dense
+    assert dense.exact == (cap == 65_536)

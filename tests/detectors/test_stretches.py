@@ -46,7 +46,7 @@ def test_distinct_numbers_of_each_stretch_stand_in_order_of_their_first_use(part
 @given(st.lists(st.integers(0, 20), min_size=1))
 def test_unique_is_that_of_numpy_with_and_without_a_table(dense, numbers):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stretches, "_DENSE", dense)
+        patch.setattr(stretches, "DENSE", dense)
         found = unique(np.array(numbers), 21)
     for mine, theirs in zip(found, np.unique(numbers, return_index=True, return_inverse=True), strict=True):
         assert mine.tolist() == theirs.tolist()
