@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from detectors.cells import CONFUSION, Layout
+from detectors.cells import CONFUSION, KNOWN, Layout
 from detectors.fixed import MONEY_UNIT, Floats, Ints, carry
-from detectors.sums import Columns
+from detectors.panes import BIN_BITS, grouped
+from detectors.sums import Columns, confusion_cell
 from schemas.cost import CostMatrix
 from schemas.scored import Kind
 
@@ -72,9 +73,8 @@ def cost_rows(
 
 
 def _cost(matrix: CostMatrix, predicted: npt.NDArray[np.bool_], label: npt.NDArray[np.bool_], amount: Ints) -> Ints:
-    cell = np.where(predicted, np.where(label, 0, 1), np.where(label, 3, 2))  # in the order of CONFUSION
-    lines = np.array([getattr(matrix, name) for name in CONFUSION])
-    return np.asarray(np.rint(lines[cell, 0] / MONEY_UNIT + lines[cell, 1] * amount), dtype=np.int64)
+    lines, cell = np.array([getattr(matrix, name) for name in CONFUSION]), confusion_cell(predicted, label)
+    return np.asarray(np.rint((lines[:, 0] / MONEY_UNIT).take(cell) + lines[:, 1].take(cell) * amount), dtype=np.int64)
 
 
 def _sums(cost: Ints, sign: Ints) -> tuple[Ints, Ints]:
@@ -84,6 +84,37 @@ def _sums(cost: Ints, sign: Ints) -> tuple[Ints, Ints]:
     out[np.arange(len(cost)), cell & 1] = sign
     out[:, COST.at["cost"] + 1] = sign * cost
     return cell >> 1, out
+
+
+def is_flat(matrix: CostMatrix) -> bool:
+    """Say whether no cost goes by the amount."""
+    return not any(getattr(matrix, name)[1] for name in CONFUSION)
+
+
+def flat_costs(matrix: CostMatrix, keys: Ints, known: Ints) -> tuple[Ints, Ints]:
+    """Return what labels add to ``cost_cells`` by keys << 5 | pair, ascending: all in a cell of the confusion cost the same.
+
+    Parameters
+    ----------
+    matrix
+        Without costs by amount.
+    keys, known
+        Sums in the layout ``KNOWN`` of rows of which none is taken back, shapes (k,) and (k, width).
+
+    Examples
+    --------
+    >>> known = KNOWN.zeros(1)
+    >>> known[0, KNOWN.at["matrix_fn"]] = 2
+    >>> keys, sums = flat_costs(CostMatrix(fn=(1.0, 0.0)), np.array([3]), known)
+    >>> (keys & PAIRS - 1).tolist(), sums.tolist()
+    ([9], [[0, 2, 0, 20000]])
+
+    """
+    n = KNOWN.at["matrix_tp"]
+    at, of = np.nonzero(known[:, n : n + len(CONFUSION)])
+    each = np.rint(np.array([getattr(matrix, name)[0] for name in CONFUSION]) / MONEY_UNIT).astype(np.int64)
+    pair, sums = _sums(each[of], known[at, n + of])
+    return grouped(keys[at] << BIN_BITS | pair, sums)
 
 
 def with_timeouts(costs: Ints, twins: Ints, binary: npt.NDArray[np.bool_]) -> Ints:

@@ -1,14 +1,15 @@
 """Rows that lie in the same segments: sums are taken once for all of those, then given to each segment."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from detectors.cells import Layout
+from detectors.cells import BIN, GRID, PANE_GRID, Layout
 from detectors.fixed import Ints
-from detectors.panes import BIN_BITS, CLASS_BITS, MAX_CLASS, cell_key, distinct, sums_by
-from detectors.sums import Part, whole
+from detectors.panes import BIN_BITS, CLASS_BITS, FEW, MAX_CLASS, cell_key, distinct, sums_by
+from detectors.sums import Part
 
 NONE = -1  # no segment
 
@@ -33,18 +34,21 @@ class Crowds(NamedTuple):
 
     def spread(self, crowd: Ints) -> tuple[Ints, Ints, Ints]:
         """Return the segments of each of k crowds: where those of each begin, shape (k + 1,), which crowd each is of, and the segments."""
-        members = self.members[crowd]
+        members = self.members.take(crowd, axis=0)
+        if self.members.min(initial=0) > NONE:  # the rule
+            most = members.shape[1]
+            return np.arange(len(crowd) + 1) * most, np.repeat(np.arange(len(crowd)), most), members.reshape(-1)
         held = members != NONE
         count = held.sum(axis=1)
         return np.concatenate([[0], np.cumsum(count)]), np.repeat(np.arange(len(crowd)), count), members[held]
 
     def segments(self, at: Ints) -> Ints:
         """Return the segments of some of the rows, shape (rows, most)."""
-        return self.members[self.of[at]]
+        return self.members.take(self.of[at], axis=0)
 
     def aggregate(self) -> Ints:
         """Return the aggregate of each row, NONE where it does not lie in it; shape (n,)."""
-        return np.asarray(self.members[self.of, 0])
+        return self.members[:, 0].take(self.of)
 
 
 class Cells:
@@ -63,7 +67,7 @@ class Cells:
     --------
     >>> crowds = Crowds(np.array([0, 0]), np.array([[0, 7]]))
     >>> cells = Cells(crowds, 8, np.array([5, 5]), np.array([0, 0]))
-    >>> keys, sums = cells.by_cell(Part(np.array([0]), np.array([[1], [1]])), Layout(counts=("n",), sums={}))
+    >>> keys, sums = cells.by_cell(Part(np.array([0]), 2, [(0, np.array([1, 1]))]), Layout(counts=("n",), sums={}))
     >>> [(int(key) >> CLASS_BITS, n) for key, n in zip(keys, sums[:, 0].tolist(), strict=True)] == [(5 << 20, 2), (5 << 20 | 7, 2)]
     True
 
@@ -75,35 +79,81 @@ class Cells:
 
     def by_cell(self, part: Part, layout: Layout) -> tuple[Ints, Ints]:
         """Return the cells, ascending, and the sums of their rows, shape (cells, width)."""
-        span, segment, sums = self._sums(self._span, part, layout)
+        span, segment, sums = self._sums(self._span, len(self._spans), part, layout)
         return _sorted(self._keys(span, segment), sums)
 
     def by_bin(self, place: Ints, places: int, part: Part, layout: Layout, at: Ints) -> tuple[Ints, Ints]:
         """Return the same of some rows, by cell and by one of so many places in it, at most 32."""
-        code, segment, sums = self._sums(self._span[at] * places + place, part, layout, at)
+        code, segment, sums = self._sums(self._span.take(at) * places + place, len(self._spans) * places, part, layout, at)
         return _sorted(self._keys(code // places, segment) << BIN_BITS | code % places, sums)
+
+    def by_grid(self, cell: Ints, bits: int, part: Part, at: Ints) -> Iterator[tuple[Ints, Ints]]:
+        """Yield the sums of some rows, of the layout ``BIN``, by their cell of the calibration grid: ``by_bin`` and ``by_segment``."""
+        spans, wide = len(self._spans), GRID // PANE_GRID
+        if not self._few_places(spans * GRID, part):
+            yield self.by_bin(cell // wide, PANE_GRID, part, BIN, at)
+            yield self.by_segment(cell, bits, part, BIN, at)
+            return
+        there, sums = self._in_place(self._span.take(at) * GRID + cell, spans * GRID, self.crowds.of.take(at), part)
+        shape = spans, PANE_GRID, wide, self.segments
+        there, sums = there.reshape(shape), sums.reshape(-1, *shape)
+        code, segment, rows = self._found(np.logical_or.reduce(there, axis=2), sums.sum(axis=3), part, BIN)
+        yield _sorted(self._keys(code // PANE_GRID, segment) << BIN_BITS | code % PANE_GRID, rows)
+        code, segment, rows = self._found(np.logical_or.reduce(there, axis=0), sums.sum(axis=1), part, BIN)
+        yield _sorted(segment << bits | code, rows)
 
     def by_segment(self, place: Ints, bits: int, part: Part, layout: Layout, at: Ints) -> tuple[Ints, Ints]:
         """Return the sums of some rows by segment and place, whatever the pane: keys segment << bits | place."""
-        place, segment, sums = self._sums(place, part, layout, at)
+        place, segment, sums = self._sums(place, 1 << bits, part, layout, at)
         return _sorted(segment << bits | place, sums)
 
-    def by_time(self, time: Ints, bits: int, counts: Ints, at: Ints) -> tuple[Ints, Ints]:
-        """Return the sums of counts of some rows, shape (rows, 1), by time and segment: keys time << bits | segment."""
+    def by_time(self, time: Ints, bits: int, part: Part, layout: Layout, at: Ints) -> tuple[Ints, Ints]:
+        """Return the sums of some rows by time and segment: keys time << bits | segment."""
         times, code = distinct(time)
-        code, segment, sums = self._sums(code, whole(counts), None, at)
+        code, segment, sums = self._sums(code, len(times), part, layout, at)
         return times[code] << bits | segment, sums
 
-    def _sums(self, code: Ints, part: Part, layout: Layout | None, at: Ints | None = None) -> tuple[Ints, Ints, Ints]:
-        """Return code and segment, ascending, and the sums of the rows of both."""
-        crowd, rows = self.crowds.of if at is None else self.crowds.of[at], part.rows
+    def _sums(self, code: Ints, codes: int, part: Part, layout: Layout, at: Ints | None = None) -> tuple[Ints, Ints, Ints]:
+        """Return code, one of so many, and segment, ascending, and the sums of the rows of both."""
+        crowd = self.crowds.of if at is None else self.crowds.of.take(at)
         crowds = len(self.crowds.members)
-        if 2 * crowds < len(rows):
-            codes, rows = sums_by(code * crowds + crowd, None, rows)
-            code, crowd = codes // crowds, codes % crowds
+        if part.n <= 2 * codes * crowds and self._few_places(codes, part):
+            return self._found(*self._in_place(code, codes, crowd, part), part, layout)
+        if 2 * crowds < part.n:
+            both, which = distinct(code * crowds + crowd)
+            code, crowd, rows = both // crowds, both % crowds, part.grouped(which, len(both))
+        else:
+            rows = part.grouped(np.arange(part.n), part.n)
         first, place, segment = self.crowds.spread(crowd)
-        codes, rows = sums_by(code[place] * self.segments + segment, first, rows)
-        return codes // self.segments, codes % self.segments, rows if layout is None else Part(part.columns, rows).full(layout)
+        found, rows = sums_by(code.take(place) * self.segments + segment, first, rows)
+        out = layout.zeros(len(rows))
+        out[:, part.columns] = rows
+        return found // self.segments, found % self.segments, out
+
+    def _few_places(self, codes: int, part: Part) -> bool:
+        """Say whether to have a place for each code and segment costs less than to look for those that are there."""
+        return FEW < part.n >= codes * self.segments
+
+    def _in_place(self, code: Ints, codes: int, crowd: Ints, part: Part) -> tuple[npt.NDArray[np.bool_], Ints]:
+        """Return for each place code * segments + segment whether any row counts there, shape (places,), and the sums, (k, places)."""
+        none = codes * self.segments
+        out = np.zeros((len(part.columns), none + 1), dtype=np.int64)
+        there = np.zeros(none + 1, dtype=np.bool_)
+        for members in np.ascontiguousarray(self.crowds.members.T):
+            segment = members.take(crowd)
+            place = code * self.segments + segment
+            if members.min() == NONE:
+                place[segment == NONE] = none
+            there[place] = True
+            part.add_to(out, place)
+        return there[:none], out[:, :none]
+
+    def _found(self, there: npt.NDArray[np.bool_], sums: Ints, part: Part, layout: Layout) -> tuple[Ints, Ints, Ints]:
+        """Return code, segment and sums of the places that any row counts in, as ``_sums`` does; places as of ``_in_place``."""
+        found = np.flatnonzero(there)
+        rows = layout.zeros(len(found))
+        rows[:, part.columns] = sums.reshape(len(sums), -1).take(found, axis=1).T
+        return found // self.segments, found % self.segments, rows
 
     def _keys(self, span: Ints, segment: Ints) -> Ints:
         spans = self._spans[span]
@@ -112,5 +162,7 @@ class Cells:
 
 
 def _sorted(keys: Ints, sums: Ints) -> tuple[Ints, Ints]:
+    if (keys[1:] > keys[:-1]).all():
+        return keys, sums
     order = np.argsort(keys)
-    return keys[order], sums[order]
+    return keys[order], sums.take(order, axis=0)

@@ -53,9 +53,10 @@ class DenseCounts:
         """Add n events, which there is room for; ``segments`` of shape (n, d), -1 for none."""
         width, flat = self._counts.shape[2], self._counts.reshape(-1)
         code = numbers + width * labels
+        everywhere = int(segments.min(initial=0)) >= 0
         for column in segments.T:
             place = column * (2 * width) + code
-            if (column < 0).any():
+            if not everywhere:
                 inside = np.flatnonzero(column >= 0)
                 np.add.at(flat, place[inside], signs[inside])
             else:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from detectors.cell_sums import BELOW, LAYOUTS, is_known, is_made, known_cells, labelled_scores, made_cells
+from detectors.cell_sums import BELOW, LAYOUTS, is_known, is_made, known_cells, made_cells
 from detectors.crowds import NONE, Cells, Crowds
 from detectors.fixed import Ints, carry
 from detectors.panes import PANE_MS, SEGMENT_BITS, floor_to, pane_index
+from detectors.picked import Picked
 from detectors.spans import spans_of
 from schemas.scored import Rows
 
@@ -99,12 +100,12 @@ class _Together:
         ladder, sums = self.versions[0].ladder, self.versions[0].sums
         if (made := is_made(kind)).any():
             cells = self._cells(made, np.zeros(int(made.sum()), dtype=np.int64))
-            self._hand_out(made_cells(self.rows, self.where[made], cells, sums.cost, timeouts=sums.timeouts))
+            self._hand_out(made_cells(Picked(self.rows, self.where[made]), cells, sums.cost, timeouts=sums.timeouts))
             self._note_spans(np.flatnonzero(made))
         if (known := is_known(kind)).any():
             at = self.where[known]
             age = ladder.age_class(self.rows.column("known_at")[at] - self.rows.column("predicted_at")[at])
-            self._hand_out(known_cells(self.rows, at, self._cells(known, age), sums.cost, timeouts=sums.timeouts))
+            self._hand_out(known_cells(Picked(self.rows, at), self._cells(known, age), sums.cost, timeouts=sums.timeouts))
             self._note_scores(np.flatnonzero(known))
 
     def _cells(self, chosen: Any, age_class: Ints) -> Cells:
@@ -139,7 +140,7 @@ class _Together:
             yield self.versions[version], slice(begin, end)
 
     def _note_scores(self, of: Ints) -> None:
-        score, scored = labelled_scores(self.rows, self.where[of])
+        score, scored = Picked(self.rows, self.where[of]).labelled_scores()
         of = of[scored]
         order = np.argsort(self.version[of], kind="stable")
         of, score = of[order], score[order]

@@ -117,6 +117,11 @@ class SumTable:
             return
         known = self._keys[np.minimum(at, self._n - 1)] == keys
         count = np.count_nonzero(known)
+        if count == len(keys) == int(at[-1]) - int(at[0]) + 1:  # one after another
+            mine = self._rows[int(at[0]) : int(at[-1]) + 1]
+            mine += rows
+            carry(mine, self.layout.lows)
+            return
         if count:
             touched = at[known]
             self._rows[touched] = carry(self._rows[touched] + rows[known], self.layout.first_high)
@@ -196,7 +201,7 @@ def grouped(keys: Ints, rows: Ints) -> tuple[Ints, Ints]:
     order = np.argsort(keys)
     keys = keys[order]
     starts = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
-    return keys[starts], np.add.reduceat(rows[order], starts, axis=0)
+    return keys[starts], np.add.reduceat(rows.take(order, axis=0), starts, axis=0)
 
 
 def distinct(codes: npt.NDArray[Any]) -> tuple[Ints, Ints]:
@@ -243,7 +248,11 @@ def sums_by(codes: Ints, first: Ints | None, rows: Ints) -> tuple[Ints, Ints]:
     if len(codes) <= FEW:
         return grouped(codes, rows if first is None else np.repeat(rows, np.diff(first), axis=0))
     found, which = distinct(codes)
-    first = np.arange(len(codes) + 1) if first is None else first
+    if first is None:
+        sums: Ints = np.zeros((rows.shape[1], len(found)), dtype=np.int64)
+        for column, summed in zip(rows.T, sums, strict=True):
+            np.add.at(summed, which, column)
+        return found, np.ascontiguousarray(sums.T)
     matrix = sparse.csc_array((np.ones(len(codes), dtype=np.int64), which, first), shape=(len(found), len(rows)))
     return found, matrix @ rows
 

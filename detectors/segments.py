@@ -120,7 +120,9 @@ class Segments:
         names = sorted(rows.dimensions)
         if len(where) > FEW:
             for name in names:
-                self._numbered(name, distinct(rows.dimension(name)[where])[0], rows.texts)
+                there = np.zeros(len(rows.texts), dtype=np.bool_)
+                there[rows.dimension(name) if len(where) == rows.n else rows.dimension(name)[where]] = True
+                self._numbered(name, np.flatnonzero(there), rows.texts)
             return None
         members = np.zeros((len(where), 1 + len(names)), dtype=np.int32)
         for i, name in enumerate(names, 1):
@@ -134,23 +136,25 @@ class Segments:
 
         A probe lies in the segment of its kind only.
         """
-        probe = rows.column("probe")[where]
-        real = probe == 0
         columns = [(name, rows.dimension(name)[where]) for name in sorted(rows.dimensions)]
-        if not real.all():
-            columns = [(name, np.where(real, codes, 0)) for name, codes in columns] + [(PROBE, probe)]
+        probe = rows.column("probe")[where] if "probe" in rows.columns else np.zeros(0, dtype=np.uint16)
+        if probe.any():
+            columns = [(name, np.where(probe == 0, codes, 0)) for name, codes in columns] + [(PROBE, probe)]
         few = len(where) <= FEW  # to look for crowds would cost more than they spare
         of = np.arange(len(where)) if few else np.zeros(len(where), dtype=np.int64)
         members = np.zeros((len(where) if few else 1, 1), dtype=np.int64)  # all of them in the aggregate
         for dimension, codes in columns:
-            used, code = distinct(codes)
-            numbers = self._numbered(dimension, used, rows.texts)
             if few:
-                members = np.column_stack([members, numbers[code]])
-            else:
-                found, of = distinct(of * len(used) + code)
-                members = np.column_stack([members[found // len(used)], numbers[found % len(used)]])
-        if not real.all():
+                used, which = distinct(codes)
+                members = np.column_stack([members, self._numbered(dimension, used, rows.texts)[which]])
+                continue
+            used, code = np.arange(len(rows.texts)), codes.astype(np.int64)
+            if len(members) * len(used) > len(codes):  # of few texts those that come are found with the crowds
+                used, code = distinct(codes)
+            found, of = distinct(of * len(used) + code)
+            come, which = distinct(found % len(used))
+            members = np.column_stack([members[found // len(used)], self._numbered(dimension, used[come], rows.texts)[which]])
+        if probe.any():
             members[members[:, -1] != NONE, 0] = NONE
         return Crowds(of, members)
 

@@ -4,6 +4,7 @@ One row in, one row of integers out, so that grouping is a plain sum. The low li
 groups calls ``fixed.carry`` afterwards. Probes are rows like any other here: leave them out with ``where``.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -14,6 +15,7 @@ from detectors.fixed import LOSS_UNIT, SCORE_UNIT, Floats, Ints, to_fixed
 from schemas.scored import Kind
 
 CLIP = 1e-15  # log loss: probabilities are kept this far from 0 and 1
+_CELLS: Ints = np.array([2, 3, 1, 0])  # by 2 * predicted + label
 NOT_ACTED = frozenset({"overridden", "dismissed", "ignored"})
 
 _Mask = npt.NDArray[np.bool_]
@@ -35,28 +37,46 @@ class Columns(Protocol):
 
 
 class Part(NamedTuple):
-    """Some columns of rows of sums; the others are 0.
+    """What n rows add to some columns of sums; to the others they add nothing.
+
+    A term is a number of each row, and which of the columns it is added to: one, or for each row its own.
 
     Examples
     --------
-    >>> Part(np.array([1]), np.array([[5], [6]])).full(BIN).tolist()
-    [[0, 5, 0, 0], [0, 6, 0, 0]]
+    >>> part = Part(np.array([1, 3]), 2, [(0, np.array([5, 6])), (np.array([0, 1]), np.array([10, 10]))])
+    >>> part.full(BIN).tolist(), part.grouped(np.array([0, 0]), 1).tolist()
+    ([[0, 15, 0, 0], [0, 6, 0, 10]], [[21, 10]])
 
     """
 
-    columns: Ints  # shape (k,)
-    rows: Ints  # shape (n, k)
+    columns: Ints  # of their layout, shape (k,)
+    n: int
+    terms: list[tuple[int | Ints, Ints]]
+
+    def add_to(self, out: Ints, which: Ints) -> None:
+        """Add each row to the group that ``which`` says, shape (n,), of ``out``, shape (k, groups), C-contiguous."""
+        for column, value in self.terms:
+            if isinstance(column, int):
+                np.add.at(out[column], which, value)
+            else:
+                np.add.at(out.reshape(-1), column * out.shape[1] + which, value)
+
+    def grouped(self, which: Ints, groups: int) -> Ints:
+        """Return the sums of the rows of each group, shape (groups, k)."""
+        out = np.zeros((len(self.columns), groups), dtype=np.int64)
+        self.add_to(out, which)
+        return np.ascontiguousarray(out.T)
 
     def full(self, layout: Layout) -> Ints:
         """Return the rows with all columns of their layout, shape (n, width)."""
-        out = layout.zeros(len(self.rows))
-        out[:, self.columns] = self.rows
+        out = layout.zeros(self.n)
+        out[:, self.columns] = self.grouped(np.arange(self.n), self.n)
         return out
 
 
 def whole(rows: Ints) -> Part:
     """Return rows that hold all columns of their layout."""
-    return Part(np.arange(rows.shape[1]), rows)
+    return Part(np.arange(rows.shape[1]), len(rows), list(enumerate(rows.T)))
 
 
 def log_loss(score: npt.ArrayLike, label: npt.ArrayLike) -> Floats:
@@ -86,17 +106,17 @@ def made_sums(rows: Columns, where: npt.NDArray[Any] | slice = slice(None)) -> P
         return rows.column(name)[where]
 
     sign = column("sign").astype(np.int64) * (column("kind") == Kind.PREDICTION)
-    kept = column("abstained") == 0
-    positive = kept & (column("predicted") != 0)
-    negative = kept & ~positive
+    abstained = column("abstained") != 0
+    kept, negative = ~abstained, (column("predicted") == 0).astype(np.int64)
+    positive = kept & (negative == 0)
     score, scored = _scores(column("score"), kept)
     amount, features, missing, compute_cost = (column(name) for name in ("amount", "features", "missing", "money"))
     out = _Out(MADE, sign)
     out.add("n", 1)
-    out.add("abstained", ~kept)
+    if abstained.any():
+        out.add("abstained", abstained)
     out.add("alerted", column("alerted"))
-    out.add("positive", positive)
-    out.add("negative", negative)
+    out.add_one_of(("positive", "negative"), negative, kept)
     out.add("scored", scored)
     out.add("binary", kept & (column("binary") != 0))
     fixed = to_fixed(score, SCORE_UNIT)
@@ -108,11 +128,8 @@ def made_sums(rows: Columns, where: npt.NDArray[Any] | slice = slice(None)) -> P
         out.add("features", features)
         out.add("missing", missing)
     if amount.any():
-        stake = np.rint(score * amount).astype(np.int64)
-        out.add("amount_positive", amount, positive)
-        out.add("amount_negative", amount, negative)
-        out.add("stake_positive", stake, positive)
-        out.add("stake_negative", stake, negative)
+        out.add_one_of(("amount_positive", "amount_negative"), negative, amount, kept)
+        out.add_one_of(("stake_positive", "stake_negative"), negative, np.rint(score * amount).astype(np.int64), kept)
     if compute_cost.any():
         out.add("compute_cost", compute_cost)
     return out.part()
@@ -140,15 +157,14 @@ def known_sums(rows: Columns, where: npt.NDArray[Any] | slice = slice(None)) -> 
     predicted, label = column("predicted") != 0, column("label") != 0
     score, scored = _scores(column("score"), kept)
     amount, money = column("amount"), column("money")
-    matrix, with_amount = column("costed") == 0, amount.any()
+    cell, matrix = confusion_cell(predicted, label), column("costed") == 0
     out = _Out(KNOWN, column("sign").astype(np.int64))
-    for cell, mask in zip(CONFUSION, _confusion(predicted, label), strict=True):
-        counted = kept & mask
-        out.add(cell, counted)
-        out.add(f"matrix_{cell}", counted & matrix)
-        if with_amount:
-            out.add(f"amount_{cell}", amount, counted)
-            out.add(f"matrix_amount_{cell}", amount, counted & matrix)
+    by_matrix = kept & matrix
+    out.add_one_of(CONFUSION, cell, kept)
+    out.add_one_of([f"matrix_{name}" for name in CONFUSION], cell, by_matrix)
+    if amount.any():
+        out.add_one_of([f"amount_{name}" for name in CONFUSION], cell, amount, kept)
+        out.add_one_of([f"matrix_amount_{name}" for name in CONFUSION], cell, amount, by_matrix)
     out.add("scored", scored)
     out.add("score", to_fixed(score, SCORE_UNIT))
     out.add("brier", to_fixed(np.square(score - label), SCORE_UNIT), scored)
@@ -191,31 +207,33 @@ def bin_sums(rows: Columns, where: npt.NDArray[Any] | slice = slice(None)) -> Pa
     score, scored = _scores(column("score"), (column("abstained") == 0) & (labelled | (kind == Kind.PREDICTION)))
     out = _Out(BIN, column("sign").astype(np.int64))
     out.add("n", scored)
-    out.add("positive", scored & labelled & (column("label") != 0))
+    if labelled.any():
+        out.add("positive", scored & labelled & (column("label") != 0))
     out.add("score", to_fixed(score, SCORE_UNIT))
     return out.part()
 
 
 class _Out:
-    """Rows under construction, column by column; those that nothing is added to stay out."""
+    """Terms under construction; columns that nothing is added to stay out."""
 
     def __init__(self, layout: Layout, sign: Ints) -> None:
-        self.layout = layout
-        self.sign = None if (sign == 1).all() else sign
-        self.n = len(sign)
+        self.layout, self.sign = layout, sign
+        self.signed = not (sign == 1).all()
         self.columns: list[int] = []
-        self.values: list[npt.NDArray[Any]] = []
+        self.terms: list[tuple[int | Ints, Ints]] = []
 
     def add(self, name: str, value: npt.ArrayLike, mask: _Mask | None = None) -> None:
-        self.columns.append(self.layout.at[name] + (name in self.layout.sums))  # a sum's low limb stands after its high one
-        signed = np.asarray(value) if self.sign is None else self.sign * np.asarray(value)
-        self.values.append(signed if mask is None else signed * mask)
+        self.add_one_of((name,), 0, value, mask)
+
+    def add_one_of(self, names: Sequence[str], which: int | Ints, value: npt.ArrayLike, mask: _Mask | None = None) -> None:
+        """Add each row's value to the column that ``which`` says of it."""
+        signed = self.sign * np.asarray(value) if self.signed else np.asarray(value)
+        signed = signed if mask is None else signed * mask
+        self.terms.append((which + len(self.columns), np.broadcast_to(signed, self.sign.shape).astype(np.int64, copy=False)))
+        self.columns += [self.layout.at[name] + (name in self.layout.sums) for name in names]  # a sum's low limb stands after its high one
 
     def part(self) -> Part:
-        rows: Ints = np.empty((self.n, len(self.values)), dtype=np.int64)
-        for i, value in enumerate(self.values):
-            rows[:, i] = value
-        return Part(np.array(self.columns, dtype=np.int64), rows)
+        return Part(np.array(self.columns, dtype=np.int64), len(self.sign), self.terms)
 
 
 def _scores(score: Floats, kept: _Mask) -> tuple[Floats, _Mask]:
@@ -224,8 +242,13 @@ def _scores(score: Floats, kept: _Mask) -> tuple[Floats, _Mask]:
     return np.where(scored, score, 0.0), scored
 
 
-def _confusion(predicted: _Mask, label: _Mask) -> tuple[_Mask, _Mask, _Mask, _Mask]:
-    return predicted & label, predicted & ~label, ~predicted & ~label, ~predicted & label
+def confusion_cell(predicted: _Mask, label: _Mask) -> Ints:
+    """Return which cell of the confusion matrix each decision lies in, in the order of ``CONFUSION``.
+
+    >>> confusion_cell(np.array([True, False]), np.array([False, False])).tolist()
+    [1, 2]
+    """
+    return _CELLS.take(predicted.view(np.uint8) << 1 | label.view(np.uint8))
 
 
 def _actions(texts: list[str]) -> tuple[_Mask, _Mask]:

@@ -6,10 +6,11 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
-from detectors.cell_sums import LAYOUTS, Deposit, is_known, is_made, known_cells, labelled_scores, made_cells
+from detectors.cell_sums import LAYOUTS, Deposit, is_known, is_made, known_cells, made_cells
 from detectors.cells import CONFUSION, KNOWN, MADE
-from detectors.crowds import Cells
+from detectors.crowds import Cells, Crowds
 from detectors.fixed import Floats, Ints
 from detectors.ladder import DAY_MS, Ladder
 from detectors.pane_reader import Pane, read_panes
@@ -27,6 +28,7 @@ from detectors.panes import (
     pane_index,
     pane_of,
 )
+from detectors.picked import Picked
 from detectors.segments import Segments
 from detectors.statistics.score_counts import ScoreCounts
 from schemas.cost import CostMatrix
@@ -62,19 +64,24 @@ class VersionSums:
         kind = rows.column("kind")[where]
         crowds = self.segments.crowds(rows, where)
         if (made := is_made(kind)).any():
-            at, mine = where[made], crowds.among(made)
-            pane = pane_index(self.pane_start(rows.column("predicted_at")[at]))
-            self._merge(made_cells(rows, at, Cells(mine, len(self.segments), pane, np.zeros_like(pane)), self.cost, timeouts=self.timeouts))
+            mine, picked = self._picked(rows, where, crowds, made)
+            pane = pane_index(self.pane_start(picked.column("predicted_at")))
+            cells = Cells(mine, len(self.segments), pane, np.zeros_like(pane))
+            self._merge(made_cells(picked, cells, self.cost, timeouts=self.timeouts))
         if (known := is_known(kind)).any():
-            at, mine = where[known], crowds.among(known)
-            predicted_at = rows.column("predicted_at")[at]
-            pane, age = pane_index(self.pane_start(predicted_at)), ladder.age_class(rows.column("known_at")[at] - predicted_at)
-            self._merge(known_cells(rows, at, Cells(mine, len(self.segments), pane, age), self.cost, timeouts=self.timeouts))
-            score, scored = labelled_scores(rows, at)
+            mine, picked = self._picked(rows, where, crowds, known)
+            predicted_at = picked.column("predicted_at")
+            pane, age = pane_index(self.pane_start(predicted_at)), ladder.age_class(picked.column("known_at") - predicted_at)
+            cells = Cells(mine, len(self.segments), pane, age)
+            self._merge(known_cells(picked, cells, self.cost, timeouts=self.timeouts))
+            score, scored = picked.labelled_scores()
             if len(scored):
-                self.scores.update_many(
-                    mine.segments(scored), score, rows.column("label")[at[scored]], rows.column("sign")[at[scored]].astype(np.int64)
-                )
+                label, sign = picked.column("label")[scored], picked.column("sign")[scored].astype(np.int64)
+                self.scores.update_many(mine.segments(scored), score, label, sign)
+
+    @staticmethod
+    def _picked(rows: Rows, where: Ints, crowds: Crowds, chosen: npt.NDArray[np.bool_]) -> tuple[Crowds, Picked]:
+        return (crowds, Picked(rows, where)) if chosen.all() else (crowds.among(chosen), Picked(rows, where[chosen]))
 
     @property
     def scores(self) -> ScoreCounts:

@@ -104,18 +104,18 @@ def together(messages: Sequence[Rows]) -> Rows:
     texts = {text: i for i, text in enumerate(dict.fromkeys(text for rows in messages for text in rows.texts))}
     names = dict.fromkeys(name for rows in messages for name in rows.columns if name != "origin")
     columns = {name: b"".join(rows.columns.get(name) or rows.column(name).tobytes() for rows in messages) for name in names}
-    parts = [_renumbered(rows.column("origin"), [origins[each] for each in rows.origins]) for rows in messages]
-    columns["origin"] = np.concatenate(parts).astype(COLUMNS["origin"][0]).tobytes()
+    columns["origin"] = _renumbered(
+        COLUMNS["origin"][0], [(rows.column("origin"), [origins[each] for each in rows.origins]) for rows in messages]
+    )
     dimensions = {}
     numbers = [[texts[text] for text in rows.texts] for rows in messages]
     for name in CLASSES & columns.keys():
-        codes = [_renumbered(rows.column(name), of) for rows, of in zip(messages, numbers, strict=True)]
-        columns[name] = np.concatenate(codes).astype(COLUMNS[name][0]).tobytes()
+        columns[name] = _renumbered(COLUMNS[name][0], [(rows.column(name), of) for rows, of in zip(messages, numbers, strict=True)])
     for name in dict.fromkeys(name for rows in messages for name in rows.dimensions):
-        codes = [_renumbered(rows.dimension(name), of) for rows, of in zip(messages, numbers, strict=True)]
-        dimensions[name] = np.concatenate(codes).astype("<u4").tobytes()
+        dimensions[name] = _renumbered("<u4", [(rows.dimension(name), of) for rows, of in zip(messages, numbers, strict=True)])
     return Rows(first.model_id, list(origins), sum(rows.n for rows in messages), columns, first.versions, list(texts), dimensions)
 
 
-def _renumbered(codes: npt.NDArray[Any], numbers: list[int]) -> Ints:
-    return np.asarray(np.array(numbers, dtype=np.int64)[codes])
+def _renumbered(dtype: str, columns: Sequence[tuple[npt.NDArray[Any], list[int]]]) -> bytes:
+    """Return columns one after another, each code as the number that stands at its place in the column's list."""
+    return b"".join(np.array(numbers, dtype=dtype).take(codes).tobytes() for codes, numbers in columns)

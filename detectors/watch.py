@@ -125,8 +125,11 @@ class Watch:
             return
         counted = rows.model_id if rows.model_id in self.counts or len(self.counts) <= MAX_MODELS else OTHER
         counts = self.counts.setdefault(counted, np.zeros(len(Status), dtype=np.int64))
-        status, count = (rows.column(name)[where].astype(np.int64) for name in ("status", "count"))  # of one type: ten times as fast
-        np.add.at(counts, status, count)
+        status = rows.column("status")[where].astype(np.int64)
+        if "count" in rows.columns:
+            np.add.at(counts, status, rows.column("count")[where].astype(np.int64))  # of one type: ten times as fast
+        else:
+            np.add.at(counts, status, 1)
         whole = len(where) == rows.n
         where = where[rows.column("kind")[where] != Kind.COUNT]
         if len(where):

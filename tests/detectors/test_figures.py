@@ -127,7 +127,7 @@ def test_dispositions_and_costs():
     assert segment_figures(MADE.zeros(1)[0], known)["value_total"] == 0  # what two were worth comes to nothing
     known[KNOWN.at["valued"]] = 0
     assert segment_figures(MADE.zeros(1)[0], known)["value_total"] is None  # people decided, and said nothing of its worth
-    assert made_sums(part).rows.any() == False  # noqa: E712 - the array's own truth
+    assert made_sums(part).full(MADE).any() == False  # noqa: E712 - the array's own truth
 
 
 def test_rows_without_a_score_count_but_score_nothing():
@@ -144,7 +144,7 @@ def test_where_picks_rows():
     e = events(50)
     part = rows(50, kind=np.full(50, Kind.PREDICTION), **e)
     assert (made_sums(part, np.array([3, 5])).full(MADE) == made_sums(part).full(MADE)[[3, 5]]).all()
-    assert known_sums(part).rows.any() == False  # noqa: E712 - the array's own truth
+    assert known_sums(part).full(KNOWN).any() == False  # noqa: E712 - the array's own truth
 
 
 def test_costs_and_the_rest_against_plain_python():
