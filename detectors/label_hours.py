@@ -46,8 +46,11 @@ class LabelHours:
 
     def add_rows(self, rows: Rows, where: Ints) -> None:
         """Add the labels among the picked rows, those of abstained predictions and of probes left out."""
-        real = (rows.column("abstained")[where] == 0) & (rows.column("probe")[where] == 0)
-        where = where[(rows.column("kind")[where] == Kind.LABEL) & real]
+        kept = rows.column("kind")[where] == Kind.LABEL
+        for name in {"abstained", "probe"} & rows.columns.keys():
+            kept &= rows.column(name)[where] == 0
+        if not kept.all():
+            where = where[kept]
         if len(where):
             self.add(rows.column("predicted_at")[where], rows.column("known_at")[where], rows.column("sign")[where])
 

@@ -13,15 +13,13 @@ from detectors.model_version import ModelVersion
 from detectors.panes import SumTable
 from detectors.state_version import expect_version
 from detectors.statistics.clustered import Z_95
+from detectors.sums import confusion_cell
 from schemas.policy_models import ModelPolicy
 from schemas.report import AmountBand
 from schemas.scored import Kind, Rows
 
 STATE_VERSION = 1
 LAYOUT = Layout(counts=CONFUSION, sums={f"amount_{cell}": MONEY_UNIT for cell in CONFUSION})
-_CELL = np.array([[CONFUSION.index("tn"), CONFUSION.index("fn")], [CONFUSION.index("fp"), CONFUSION.index("tp")]])  # by predicted, true
-_LOW_BITS = 24
-_LOW = (1 << _LOW_BITS) - 1
 
 
 class Amounts(Tally):
@@ -40,23 +38,26 @@ class Amounts(Tally):
         """Add the labels of what had an amount."""
         if "amount" not in rows.columns:
             return
-        kept = (rows.column("kind")[where] == Kind.LABEL) & (rows.column("amount")[where] != 0) & (rows.column("probe")[where] == 0)
-        where = where[kept & (rows.column("binary")[where] != 0) & (rows.column("abstained")[where] == 0)]
+        kept = (rows.column("kind")[where] == Kind.LABEL) & (rows.column("amount")[where] != 0)
+        for name, wanted in (("probe", False), ("binary", True), ("abstained", False)):
+            if name in rows.columns:
+                kept &= (rows.column(name)[where] != 0) == wanted
+        where = where.take(np.flatnonzero(kept))
         for name, mine in rows.by_version(where):
             self._add(name, rows, mine)
 
     def _add(self, name: str, rows: Rows, where: Ints) -> None:
         predicted, label = (rows.column(column)[where] != 0 for column in ("predicted", "label"))
         amount, sign = (rows.column(column)[where].astype(np.int64) for column in ("amount", "sign"))
-        band, cell = band_of(amount), _CELL[predicted.astype(np.int64), label.astype(np.int64)]
-        n, low, high = (
-            np.rint(np.bincount(band * len(CONFUSION) + cell, weights=sign * each, minlength=BANDS * len(CONFUSION))).astype(np.int64)
-            for each in (1, amount & _LOW, amount >> _LOW_BITS)  # so that floats hold the sums to the unit
-        )
+        band, cell = band_of(amount), confusion_cell(predicted, label)
+        n, money, rows_of = np.zeros((3, BANDS, len(CONFUSION)), dtype=np.int64)
+        place = band * len(CONFUSION) + cell
+        for out, each in ((n, sign), (money, sign * amount), (rows_of, np.ones_like(sign))):
+            np.add.at(out.reshape(-1), place, each)
         sums = LAYOUT.zeros(BANDS)
-        sums[:, : len(CONFUSION)] = n.reshape(BANDS, -1)
-        sums[:, len(CONFUSION) + 1 :: 2] = (low + (high << _LOW_BITS)).reshape(BANDS, -1)
-        there = np.flatnonzero(np.bincount(band, minlength=BANDS))
+        sums[:, : len(CONFUSION)] = n
+        sums[:, len(CONFUSION) + 1 :: 2] = money
+        there = np.flatnonzero(rows_of.any(axis=1))
         self.versions.setdefault(name, SumTable(LAYOUT)).merge(there, sums[there])
 
     def report(self, version: ModelVersion) -> list[AmountBand] | None:

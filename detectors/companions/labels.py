@@ -37,12 +37,14 @@ class Labels(Tally):
         """Count predictions and labels."""
         kind = rows.column("kind")[where]
         kept = (kind == Kind.PREDICTION) | (kind == Kind.LABEL)
-        kept &= (rows.column("probe")[where] == 0) & (rows.column("abstained")[where] == 0)
-        for name, mine in rows.by_version(where[kept]):
-            action = 2 * (rows.column("predicted")[mine] != 0) + (rows.column("alerted")[mine] != 0)
-            cell = 2 * action + (rows.column("kind")[mine] == Kind.LABEL)
+        for column in {"probe", "abstained"} & rows.columns.keys():
+            kept &= rows.column(column)[where] == 0
+        for name, mine in rows.by_version(where if kept.all() else where[kept]):
+            bits = (rows.column("predicted")[mine] != 0, rows.column("alerted")[mine] != 0, rows.column("kind")[mine] == Kind.LABEL)
+            predicted, alerted, labelled = (bit.view(np.uint8) for bit in bits)
+            cell = (predicted << 2 | alerted << 1 | labelled).astype(np.int64)
             counts = self.actions.setdefault(name, np.zeros((4, 2), dtype=np.int64))
-            counts += np.rint(np.bincount(cell, weights=rows.column("sign")[mine], minlength=8)).astype(np.int64).reshape(4, 2)
+            np.add.at(counts.reshape(-1), cell, rows.column("sign")[mine].astype(np.int64))
 
     def report(self, version: ModelVersion) -> LabelReport | None:
         """Return where a version's labels are missing and how long they take."""

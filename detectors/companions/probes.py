@@ -91,17 +91,23 @@ class VersionProbes(RateWatch):
 
     def add(self, rows: Rows, where: Ints) -> int:
         """Add rows of real traffic with an amount, and of probes; return when the first watched probe was sent."""
+        if "probe" not in rows.columns:
+            self._add_stakes(rows, where)
+            return -BEFORE
         probe = rows.column("probe")[where] != 0
         self._add_stakes(rows, where[~probe])
         return self._add_probes(rows, where[probe]) if probe.any() else -BEFORE
 
     def _add_stakes(self, rows: Rows, where: Ints) -> None:
-        score, amount = rows.column("score")[where], rows.column("amount")[where].astype(np.int64)
-        scored = np.isfinite(score)
-        sums = STAKE.zeros(int(scored.sum()))
-        sums[:, 1] = np.rint(score[scored] * amount[scored]).astype(np.int64) * rows.column("sign")[where][scored]
-        day = rows.column("predicted_at")[where][scored] // DAY_MS
-        self.stakes.add(day << _BAND_BITS | band_of(amount[scored]), sums)
+        score = rows.column("score")[where]
+        if not np.isfinite(score).all():
+            scored = np.isfinite(score)
+            where, score = where[scored], score[scored]
+        amount, sign = (rows.column(name)[where].astype(np.int64) for name in ("amount", "sign"))
+        sums = STAKE.zeros(len(where))
+        sums[:, 1] = np.rint(score * amount).astype(np.int64) * sign
+        day = rows.column("predicted_at")[where] // DAY_MS
+        self.stakes.add(day << _BAND_BITS | band_of(amount), sums)
 
     def _add_probes(self, rows: Rows, where: Ints) -> int:
         def column(name: str) -> Ints:
@@ -218,11 +224,11 @@ class Probes(RateCompanion):
         """Return the predictions and labels of probes, and the predictions of real traffic that have an amount."""
         if not self.may_pick(rows):
             return where[:0]
-        kind, real = rows.column("kind")[where], rows.column("probe")[where] == 0
+        kind = rows.column("kind")[where]
         made = kind == Kind.PREDICTION
-        kept = np.where(
-            real, made & (rows.column("amount")[where] != 0) & (rows.column("abstained")[where] == 0), made | (kind == Kind.LABEL)
-        )
+        kept = made & (rows.column("amount")[where] != 0) & (rows.column("abstained")[where] == 0)
+        if "probe" in rows.columns:
+            kept = np.where(rows.column("probe")[where] == 0, kept, made | (kind == Kind.LABEL))
         return np.asarray(where[kept])
 
     def report(self, version: ModelVersion) -> list[ProbeWatch] | None:

@@ -82,23 +82,28 @@ class Ledger:
             where = where[rows.column("probe")[where] == 0]
         kind, sign = rows.column("kind")[where], rows.column("sign")[where].astype(np.int64)
         made = kind == Kind.PREDICTION
-        if made.any():
+        if len(where) and made.all():
+            _add_hours(self.hours, rows.column("predicted_at")[where], sign)
+        elif made.any():
             _add_hours(self.hours, rows.column("predicted_at")[where[made]], sign[made])
         if not made.all():
             self.known_ms = max(self.known_ms, int(rows.column("known_at")[where[~made]].max()))
         if "alerted" not in rows.columns:
             return
-        alerted = rows.column("alerted")[where] != 0
+        alerted = np.flatnonzero(rows.column("alerted")[where] != 0)
+        where, kind, sign = where.take(alerted), kind.take(alerted), sign.take(alerted)
         for one, add in ((Kind.PREDICTION, self._made), (Kind.LABEL, self._known), (Kind.DISPOSITION, self._disposed)):
-            chosen = alerted & (kind == one)
-            if chosen.any():
-                picked = where[chosen]
+            chosen = np.flatnonzero(kind == one)
+            if len(chosen):
+                picked = where.take(chosen)
                 units = self.units.numbers(rows.column("unit")[picked], rows.texts)
-                add(rows, picked, units, sign[chosen])
+                add(rows, picked, units, sign.take(chosen))
 
     def _made(self, rows: Rows, where: Ints, units: Ints, sign: Ints) -> None:
         at = rows.column("predicted_at")[where]
         self.tables["made"].add(key_of(self._start(at), units), sign[:, np.newaxis])
+        if not {"unit", "alert_key"} & rows.columns.keys():
+            return
         keys, texts = hashes(rows.column("alert_key")[where], rows.texts)
         if texts:
             keyed = keys != 0
@@ -137,6 +142,8 @@ class Ledger:
 
     def _start(self, ms: Ints) -> Ints:
         """Return where the sums of an alert stand: in its hour, its week, or with those of long ago."""
+        if not len(ms) or int(ms.min()) >= self.merged_ms:  # the rule
+            return ms
         week = floor_to(ms, WEEK_MS)
         old = ms < self.merged_ms - WEEKS * WEEK_MS
         return np.asarray(np.where(old, floor_to(week, _OLDEST_MS), np.where(ms < self.merged_ms, week, ms)))
