@@ -12,6 +12,7 @@ from detectors.panes import BIN_BITS, CLASS_BITS, FEW, MAX_CLASS, cell_key, dist
 from detectors.sums import Part
 
 NONE = -1  # no segment
+_FEW_TERMS = 3  # to add them in four segments costs less than to look for crowds
 
 
 class Crowds(NamedTuple):
@@ -117,7 +118,7 @@ class Cells:
         """Return code, one of so many, and segment, ascending, and the sums of the rows of both."""
         crowd = self.crowds.of if at is None else self.crowds.of.take(at)
         crowds = len(self.crowds.members)
-        if part.n <= 2 * codes * crowds and self._few_places(codes, part):
+        if self._few_places(codes, part) and (part.n <= 2 * codes * crowds or len(part.terms) <= _FEW_TERMS):
             return self._found(*self._in_place(code, codes, crowd, part), part, layout)
         if 2 * crowds < part.n:
             both, which = distinct(code * crowds + crowd)

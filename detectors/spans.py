@@ -8,7 +8,7 @@ import numpy as np
 
 from detectors.fixed import Ints
 from detectors.ladder import DAY_MS
-from detectors.panes import floor_to
+from detectors.panes import distinct, floor_to
 from schemas.scored import Kind, Origin, Rows
 
 FINE_MS = 300_000
@@ -90,14 +90,14 @@ def spans_of(code: Ints, predicted_at: Ints, offset: Ints) -> Iterator[tuple[int
     >>> list(spans_of(np.array([1, 1, 1]), np.array([0, 300_001, 5]), np.array([7, 8, 9])))
     [(1, 0, (7, 9)), (1, 300000, (8, 8))]
     """
-    start = floor_to(predicted_at, FINE_MS)
-    order = np.lexsort((offset, start, code))
-    start, code, offset = start[order], code[order], offset[order]
-    first = np.flatnonzero(np.concatenate(([True], (start[1:] != start[:-1]) | (code[1:] != code[:-1]))))
-    last = np.concatenate((first[1:], [len(start)])) - 1
-    columns = (code[first], start[first], offset[first], offset[last])
-    for each, begin, low, high in zip(*(column.tolist() for column in columns), strict=True):
-        yield each, begin, (low, high)
+    starts, start = distinct(predicted_at // FINE_MS)
+    found, which = distinct(code.astype(np.int64) * len(starts) + start)
+    low, high = np.full(len(found), np.iinfo(np.int64).max), np.full(len(found), np.iinfo(np.int64).min)
+    np.minimum.at(low, which, offset)
+    np.maximum.at(high, which, offset)
+    columns = (found // max(len(starts), 1), starts[found % max(len(starts), 1)] * FINE_MS, low, high)
+    for each, begin, first, last in zip(*(column.tolist() for column in columns), strict=True):
+        yield each, begin, (first, last)
 
 
 def _widen(spans: dict[int, Span], begin: int, span: Span) -> None:
