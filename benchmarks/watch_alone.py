@@ -1,9 +1,10 @@
 """The watch alone against River per event: the same joined rows, three subgroup dimensions, 200 monitors.
 
-Run: ``python -m benchmarks.watch_alone [--pairs N] [--runs N]``. Both keep of the aggregate and each subgroup the same figures, and five
-monitors each (error, false-positive and false-negative rate, calibration, cost): 40 segments, 200 monitors. River: its metrics, and ADWIN
-for each monitor that an event belongs to, fed one event at a time; no decoding, no durability, no age of labels, no budget. Gnomon:
-decoding the scored records, the sums, panes, rungs, evidence and the statistics events.
+Run: ``python -m benchmarks.watch_alone [--pairs N] [--runs N] [--unasked]``. Both keep of the aggregate and each subgroup the same figures,
+and five monitors each (error, false-positive and false-negative rate, calibration, cost): 40 segments, 200 monitors. River: its metrics,
+and ADWIN for each monitor that an event belongs to, fed one event at a time; no decoding, no durability, no age of labels, no budget.
+Gnomon: decoding the scored records, the sums, panes, rungs, evidence, what is watched beside the versions and the statistics events.
+``--unasked``: with all that Gnomon watches where a policy names no family, 324 monitors at two rungs, against the 200 of River.
 """
 
 import argparse
@@ -27,7 +28,8 @@ from schemas.scored import Origin, Tick, decode, encode
 GROUPS = 13  # in each of three dimensions: with the aggregate 40 segments
 STEP = 16_000  # pairs, about a second's worth
 FAR_MS = 1_800_000_000_000
-POLICY = f"[defaults]\ncost = {{ fp = {FP}, fn = {FN} }}\nages = ['1m']\n"
+UNASKED = f"[defaults]\ncost = {{ fp = {FP}, fn = {FN} }}\nages = ['1m']\n"
+POLICY = UNASKED + "".join(f"watch.{family}.enabled = false\n" for family in ("alert_rate", "score", "prior", "coverage"))
 
 Event = tuple[float, int, tuple[str, ...]]  # score, label, segments
 
@@ -62,10 +64,10 @@ def scored(made: list[bytes], known: list[bytes]) -> list[tuple[list[bytes], Tic
     return steps
 
 
-def gnomon(steps: list[tuple[list[bytes], Tick]]) -> tuple[float, int]:
+def gnomon(steps: list[tuple[list[bytes], Tick]], policy: str = POLICY) -> tuple[float, int]:
     """Fold the steps; return the seconds of CPU and how many monitors there were in the end."""
     watch = Watch()
-    watch.use(parse_policy(POLICY))
+    watch.use(parse_policy(policy))
     begun = time.process_time()
     for records, tick in steps:
         for record in records:
@@ -104,13 +106,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=160_000)
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--unasked", action="store_true")
     options = parser.parse_args()
     made, known, events = traffic(options.pairs)
     steps = scored(made, known)
-    print(heading(f"python -m benchmarks.watch_alone --pairs {options.pairs} --runs {options.runs}"))
+    said = " --unasked" if options.unasked else ""
+    print(heading(f"python -m benchmarks.watch_alone --pairs {options.pairs} --runs {options.runs}{said}"))
     ratios = []
     for _ in range(options.runs):
-        ours, mine = gnomon(steps)
+        ours, mine = gnomon(steps, UNASKED if options.unasked else POLICY)
         theirs, others = river(events)
         ratios.append(ours / theirs)
         each = [f"{used / options.pairs * 1e6:.2f} µs of CPU a pair, {count} monitors" for used, count in ((ours, mine), (theirs, others))]
