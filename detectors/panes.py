@@ -120,7 +120,7 @@ class SumTable:
         if count == len(keys) == int(at[-1]) - int(at[0]) + 1:  # one after another
             mine = self._rows[int(at[0]) : int(at[-1]) + 1]
             mine += rows
-            carry(mine, self.layout.lows)
+            carry(mine, self.layout.first_high)
             return
         if count:
             touched = at[known]
