@@ -12,6 +12,7 @@ SOURCES = ("predictions", "outcomes")  # topics that the watch's time waits for
 
 Mark = tuple[int, int]  # offset, index in the message
 _NOTHING: Mark = (-1, -1)
+_LAST = 2**31 - 1  # index in a message
 _FEW = 64  # rows
 
 
@@ -101,7 +102,7 @@ class Sources:
 
     def _done(self, origin: Origin, offset: int) -> None:
         """Raise the floor of a source partition over an offset; marks below it say nothing any more."""
-        floor = offset + 1, -1
+        floor = offset, _LAST
         if floor <= self.floors.get(origin, _NOTHING):
             return
         self.floors[origin] = floor

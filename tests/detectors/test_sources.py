@@ -121,7 +121,7 @@ def test_made_up_models_leave_no_marks_once_a_tick_says_that_all_have_come() -> 
     assert sources.marks == {PREDICTIONS: {"made up 4998": (4_998, 0), "made up 4999": (4_999, 0)}, OUTCOMES: {"m": (3, 0)}}
     sources.tick(Tick({}, [], 0, [(PREDICTIONS, 4_999)]))
     sources.tick(Tick({}, [], 0, [(PREDICTIONS, 10)]))  # late, of a worker that was cut off
-    assert (sources.marks, sources.floors) == ({OUTCOMES: {"m": (3, 0)}}, {PREDICTIONS: (5_000, -1)})
+    assert (sources.marks, sources.floors) == ({OUTCOMES: {"m": (3, 0)}}, {PREDICTIONS: (4_999, 2**31 - 1)})
     assert [len(sources.fresh(scored("any", PREDICTIONS, [place]))) for place in ((4_999, 7), (5_000, 0))] == [0, 1]
     with pytest.raises(SourceRecreatedError):
         sources.tick(Tick({}, [], 0, [(Origin("predictions", "another", 0), 5)]))
