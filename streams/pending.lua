@@ -2,7 +2,7 @@
 --
 -- KEYS[i]  log of the i-th lookup; all in one hash slot
 -- ARGV[1]  echoed, so that a reply cannot be taken for another's
--- ARGV[2]  how many entries a log may hold
+-- ARGV[2]  how many entries a log may hold; 0: nothing is appended
 -- ARGV[3]  how many bytes a log may hold
 -- ARGV[4]  how long logs are kept at least, in ms, 16 digits; 0: for ever. One for all, or one per lookup, end to end
 -- ARGV[5]  the lookups' frames, end to end: entry length (2 bytes, little endian), origin (14 bytes), entry

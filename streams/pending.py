@@ -18,7 +18,7 @@ import redis.exceptions as redis_errors
 
 from detectors.fixed import Ints
 from detectors.keys import KEY_BYTES
-from detectors.pending import FULL, LARGEST_FRAME, MAX_BYTES, MAX_ENTRIES, STORED, Logs, Lookups
+from detectors.pending import FRAME_BYTES, FULL, LARGEST_FRAME, MAX_BYTES, MAX_ENTRIES, STORED, Logs, Lookups
 from streams.errors import StoreError, StoreReplyInvalid, StoreUnavailable
 
 SCRIPT = Path(__file__).with_suffix(".lua").read_text()
@@ -27,6 +27,7 @@ SCRIPT = Path(__file__).with_suffix(".lua").read_text()
 _TAGS = [first + second for first in "01234567" for second in "defglmno"]
 TAGS = len(_TAGS)
 _CHUNK = 1_000  # lookups per script: a script blocks the server while it runs
+_NOTHING = (0, 0)  # entries and bytes that a log may hold, so that it is only looked at
 _FOUND, _FULL = 1, 2  # kinds of answers of the script
 
 Answer = tuple[Ints, Ints, Ints, bytes]  # of one script: its lookups' positions, and what ``_read`` returns
@@ -142,10 +143,11 @@ class RedisTable:
             echo = b"%d" % next(self._echoes)
             calls.append((echo, order[chunk]))
             kept = _ttls([ttls[i] for i in order[chunk].tolist()]) if ttls else one
+            limits, asked = self._limits, frames[chunk]
+            if len(asked[0]) > LARGEST_FRAME:  # no log can hold these, but one may have their origins, with other entries
+                limits, asked = _NOTHING, [b"\0\0" + frame[2:FRAME_BYTES] for frame in asked]
             # the method evalsha is blocked in a cluster's pipeline, the command is not
-            pipeline.execute_command(
-                "EVALSHA", self._sha, chunk.stop - chunk.start, *keys[chunk], echo, *self._limits, kept, b"".join(frames[chunk])
-            )
+            pipeline.execute_command("EVALSHA", self._sha, chunk.stop - chunk.start, *keys[chunk], echo, *limits, kept, b"".join(asked))
         replicas, wait_ms = self._wait
         if replicas and calls:
             # waits for all that was written before this connection's last command, by whomever: a repeated call waits for the first one's
@@ -176,12 +178,7 @@ class RedisTable:
     def _ordered(self, lookups: Lookups) -> tuple[Ints, list[slice]]:
         """Return an order of lookups, those of one key as they were, and parts that may share a script: in a cluster of one hash tag."""
         tags = _bytes(lookups)[:, 0] % TAGS if self._in_cluster else np.zeros(len(lookups), dtype=np.uint8)
-        sizes = np.fromiter(map(len, lookups.frames), np.int64, len(lookups))
-        tags[sizes > LARGEST_FRAME] = TAGS  # no log can hold it: as good as full
-        order = np.argsort(tags, kind="stable")
-        bounds = np.searchsorted(tags[order], np.arange(TAGS + 1)).tolist()
-        parts = itertools.pairwise(bounds)
-        return order, [slice(at, min(at + _CHUNK, stop)) for start, stop in parts for at in range(start, stop, _CHUNK)]
+        return _parts(lookups, np.arange(len(lookups)), tags)
 
     def _named(self, lookups: Lookups, order: Ints) -> list[bytes]:
         """Return the Redis keys of lookups, as of ``key``."""
@@ -209,10 +206,20 @@ def _is_torn(lookups: Lookups, positions: Ints, reply: Any) -> bool:
 def _by_key(lookups: Lookups, positions: Ints) -> tuple[Ints, list[slice]]:
     """Return an order of some lookups, those of one key as they were, and the part of each key."""
     _, keys = np.unique(_bytes(lookups)[positions], axis=0, return_inverse=True)
-    keys = keys.ravel()
-    order = np.argsort(keys, kind="stable")
-    bounds = np.searchsorted(keys[order], np.arange(keys.max() + 2)).tolist()
-    return positions[order], [slice(start, stop) for start, stop in itertools.pairwise(bounds)]
+    return _parts(lookups, positions, keys.ravel())
+
+
+def _parts(lookups: Lookups, positions: Ints, groups: npt.NDArray[Any]) -> tuple[Ints, list[slice]]:
+    """Return an order of some lookups, those of one group as they were, and parts that may share a script: of one group and one length.
+
+    Those that are too long for a log are a length of their own; the others have as many lookups in a part as a script takes.
+    """
+    order = np.argsort(groups, kind="stable")
+    sizes = np.fromiter(map(len, lookups.frames), np.int64, len(lookups))[positions]
+    kind = 2 * groups + (sizes > LARGEST_FRAME)
+    bounds = [0, *(np.flatnonzero(np.diff(kind[order])) + 1).tolist(), len(order)]
+    parts = itertools.pairwise(bounds)
+    return positions[order], [slice(at, min(at + _CHUNK, stop)) for start, stop in parts for at in range(start, stop, _CHUNK)]
 
 
 def _bytes(lookups: Lookups) -> npt.NDArray[np.uint8]:
@@ -242,7 +249,7 @@ def _answers(lookups: Lookups, parts: Sequence[Answer]) -> Logs:
     """Return the answers to lookups: of each script its lookups' positions, and what ``_read`` returns."""
     text = b"".join([logs for *_, logs in parts])
     starts, sizes = np.zeros(len(lookups), dtype=np.int64), np.full(len(lookups), FULL)
-    told = np.fromiter(map(len, lookups.frames), np.int64, len(lookups)) > LARGEST_FRAME  # those are not asked
+    told = np.zeros(len(lookups), dtype=bool)
     stored: dict[int, bytes] = {}
     begin = 0
     for positions, kinds, lengths, logs in parts:

@@ -74,6 +74,19 @@ async def test_entries_that_no_frame_can_hold_are_refused_by_both(client):
     assert await exchange(RedisTable(client, **limits), large) == exchange_now(DictTable(**limits), large) == [None, [b"entry"]]
 
 
+async def test_an_entry_that_has_grown_too_long_since_is_the_stored_one(client):
+    """As when a record is read again under another policy; others of its batch, before and behind it, keep their order."""
+    table, twin = RedisTable(client), DictTable()
+    for lookups, wanted in (
+        ([lookup(n=0, entry=b"short"), lookup(n=1)], [[b"short"], [b"short", b"entry"]]),
+        (
+            [lookup(n=2), lookup(n=0, entry=b"x" * 70_000), lookup(n=3, entry=b"x" * 70_000), lookup(n=3)],
+            [[b"short", b"entry", b"entry"], [b"short"], None, [b"short", b"entry", b"entry", b"entry"]],
+        ),
+    ):
+        assert await exchange(table, lookups) == exchange_now(twin, lookups) == wanted
+
+
 async def test_a_full_log_stays_full(client):
     table = RedisTable(client)
     lookups = [lookup(n=n) for n in range(65)]

@@ -6,7 +6,7 @@ import itertools
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from detectors.pending import DictTable, Logs, Lookups, entries_of
+from detectors.pending import MAX_ENTRY, DictTable, Logs, Lookups, entries_of
 from streams.pending import TAGS, RedisTable
 from streams.redis_client import connect
 
@@ -60,13 +60,14 @@ class Twins(RuleBasedStateMachine):
     lookups = st.tuples(
         st.sampled_from([bytes([n]) * 16 for n in (0, 1, TAGS, 255)]),
         st.integers(0, 5).map(lambda n: n.to_bytes(14, "big")),
-        st.binary(max_size=40) | st.just(b"x" * 135),
+        st.binary(max_size=40) | st.sampled_from([135, MAX_ENTRY, MAX_ENTRY + 1]),  # an entry, or the length of one
         st.sampled_from([0, 60_000, 90_000]),
     )
 
     @rule(lookups=st.lists(lookups, max_size=6))
     def exchange(self, lookups):
         self.calls.append(lookups)
+        lookups = [(key, origin, b"x" * entry if isinstance(entry, int) else entry, ttl_ms) for key, origin, entry, ttl_ms in lookups]
         assert self.runner.run(exchange(self.redis, lookups)) == exchange_now(self.dict, lookups)
 
     @rule(data=st.data())
