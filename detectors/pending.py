@@ -57,7 +57,7 @@ class Logs:
     As a sequence it is the logs up to and including each own frame, None where a log is full: it would pass its limit of entries or bytes,
     and was left as it was.
 
-    >>> logs = Logs.of([b"<own>", b"<before><own>", None, b"<made under another policy>"], [b"<own>"] * 4)
+    >>> logs = Logs.before([b"", b"<before>", b"", b""], [b"<own>"] * 4, [2], {3: b"<made under another policy>"})
     >>> logs.text, logs.starts.tolist(), logs.sizes.tolist(), logs.stored
     (b'<before>', [0, 0, 8, 8], [0, 8, -1, -2], {3: b'<made under another policy>'})
     >>> list(logs)
@@ -69,15 +69,6 @@ class Logs:
     sizes: Ints  # shape (n,); ``FULL``; ``STORED``: see there
     frames: Sequence[bytes]  # the lookups' own
     stored: Mapping[int, bytes] = field(default_factory=dict)  # logs whose own frame was there already, and is another than the lookup's
-
-    @classmethod
-    def of(cls, logs: Sequence[bytes | None], frames: Sequence[bytes]) -> "Logs":
-        """Return the answers that logs, each up to and including its own frame, are."""
-        whole = [log or b"" for log in logs]
-        told = [log.endswith(frame) for log, frame in zip(whole, frames, strict=True)]
-        before = [log[: len(log) - len(frame)] if tells else b"" for log, frame, tells in zip(whole, frames, told, strict=True)]
-        stored = {i: log for i, (log, tells) in enumerate(zip(whole, told, strict=True)) if log and not tells}
-        return cls.before(before, frames, [i for i, log in enumerate(whole) if not log], stored)
 
     @classmethod
     def before(cls, before: Sequence[bytes], frames: Sequence[bytes], full: Sequence[int], stored: Mapping[int, bytes]) -> "Logs":

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.joins import add_rows, message_rows
+from support.joins import add_rows, logs_of, message_rows
 
 from detectors.entries import (
     ABSTAINED,
@@ -26,7 +26,7 @@ from detectors.join_rule import rule
 from detectors.joiner import DAY_MS, Joiner
 from detectors.keys import key_for
 from detectors.packing import pack_prediction
-from detectors.pending import DictTable, Logs, frame, record_origin
+from detectors.pending import DictTable, frame, record_origin
 from schemas.codec import Limits, Reason
 from schemas.control import Control
 from schemas.fields import FIRST_MS, LAST_MS
@@ -208,10 +208,10 @@ def test_damaged_entries_do_not_stop_the_join():
     joiner = Joiner(Policy(), b"secret")
     prepared = joiner.prepare([batch(PREDICTIONS, MADE, MADE)])
     damaged = frame(b"origin-0000001", b"\xff")
-    joined = joiner.finish(prepared, Logs.of([damaged, damaged + prepared.lookups.frames[1]], prepared.lookups.frames))
+    joined = joiner.finish(prepared, logs_of([damaged, damaged + prepared.lookups.frames[1]], prepared.lookups.frames))
     assert statuses(joined) == {"DEAD_LETTER": 1, "PREDICTION": 1}
     with pytest.raises(ValueError, match="expected 2 answers"):
-        joiner.finish(prepared, Logs.of([], []))
+        joiner.finish(prepared, logs_of([], []))
 
 
 def test_unknown_topics_are_refused():

@@ -160,6 +160,15 @@ class Broken(Enum):
     MARKS_BEFORE = auto()  # rows are held against marks that the same message has moved
 
 
+def logs_of(logs: Sequence[bytes | None], frames: Sequence[bytes]) -> Logs:
+    """Return the answers that logs, each up to and including its own frame, are; None: it is full."""
+    whole = [log or b"" for log in logs]
+    told = [log.endswith(frame) for log, frame in zip(whole, frames, strict=True)]
+    before = [log.removesuffix(frame) if tells else b"" for log, frame, tells in zip(whole, frames, told, strict=True)]
+    stored = {i: log for i, (log, tells) in enumerate(zip(whole, told, strict=True)) if log and not tells}
+    return Logs.before(before, frames, [i for i, log in enumerate(whole) if not log], stored)
+
+
 class NowTable(DictTable):
     """A table without the prefix: it answers with whatever the log holds now, the entry itself last."""
 
@@ -173,7 +182,7 @@ class NowTable(DictTable):
             stored = answer[scan(answer, b"no such origin")[0] - len(own) :] if answer.endswith(own) else own
             end, _, _ = scan(whole, own[2:16])
             out.append(whole[: end - len(stored)] + whole[end:] + stored)
-        return Logs.of(out, lookups.frames)
+        return logs_of(out, lookups.frames)
 
 
 @dataclass
@@ -243,7 +252,7 @@ def worker(world: World, origin: Origin, joiner: Joiner, exchange: Exchange, *, 
             logs += exchange(Lookups([key], [frame], [ttl_ms]))
             if r.random() < 0.3:
                 yield
-        for rows in joiner.finish(prepared, Logs.of(logs, prepared.lookups.frames)).rows:
+        for rows in joiner.finish(prepared, logs_of(logs, prepared.lookups.frames)).rows:
             world.scored[rows.model_id == "B"].append(encode(rows))
             yield
         at = stop
