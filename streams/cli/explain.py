@@ -1,4 +1,4 @@
-"""``gnomon explain``: how an alarm came about, and what is known of one request."""
+"""``gnomon explain``: how an alarm came about; what is known of one request is told by ``explain_request``."""
 # ruff: noqa: PLC0415  heavy imports stand where they are used, so that ``gnomon --help`` is quick
 
 import math
@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from streams.cli.output import TROUBLE, clean, fail, on_terminal
-from streams.cli.surroundings import read_settings, with_redis
+from streams.cli.surroundings import read_settings
 
 if TYPE_CHECKING:
-    from detectors.entries import OutcomeEntry, PredictionEntry
     from detectors.trail import PaneEvidence
     from schemas.drift import DriftData, Interval
     from schemas.fatigue import FatigueData
     from schemas.findings import Event
-    from streams.explain import Replayed, Request
+    from streams.explain import Replayed
     from streams.settings import Settings
 
 PANES = 20
@@ -45,7 +44,9 @@ def explain(
         fail("expected an event's id or an incident_id, or --request REQUEST_ID; ids are shown by: gnomon tail --from-beginning --json")
     settings = read_settings()
     if request is not None:
-        _explain_request(settings, request, row, as_json=as_json)
+        from streams.cli.explain_request import explain_request
+
+        explain_request(settings, request, row, as_json=as_json)
     else:
         _explain_event(settings, str(ident), panes, as_json=as_json)
 
@@ -174,111 +175,6 @@ def _print_json(events: "list[Event]", replayed: "Replayed | None", trail: "list
         panes = [pane._asdict() | {name: _time(getattr(pane, f"{name}_ms")) for name in ("start", "end", "due")} for pane in trail]
         found |= {"same": replayed.same, "why_not": replayed.why_not, "trail": panes}
     typer.echo(msgspec.json.encode(found))
-
-
-def _explain_request(settings: "Settings", request_id: str, row: int, *, as_json: bool) -> None:
-    from streams.explain import fed, findings, request
-    from streams.guard import RedisMemory, known
-    from streams.readers import ReadError
-
-    async def ask(client: Any) -> "Request | None":
-        facts = known(await RedisMemory(client, settings.prefix).recall())
-        return await request(client, settings, facts, request_id, row)
-
-    found = with_redis(settings, ask)
-    if found is None:
-        fail(
-            f"nothing is known of request {request_id!r}, row {row}: it has not come, its time is past (GNOMON_PENDING_MAX_AGE_DAYS, or "
-            "the policy's horizon), or GNOMON_SECRET_KEY here is not that of the workers. Refused? gnomon tail dead-letters --no-follow"
-        )
-    try:
-        mine = [made for _, made in found.predictions]
-        about = {(made.model, made.version) for made in mine}
-        events = findings(
-            settings, lambda event: (getattr(event.data, "model_id", ""), getattr(event.data, "model_version", "")) in about, ("drift",)
-        )
-    except ReadError as error:
-        fail(str(error), TROUBLE)
-    stories = list({event.id: event for made in mine for event in fed(events, made)}.values())
-    if as_json:
-        import msgspec
-
-        typer.echo(msgspec.json.encode(_as_plain(request_id, row, found, stories)))
-        return
-    for line in _told_request(request_id, row, found, stories):
-        typer.echo(clean(line))
-
-
-def _told_request(request_id: str, row: int, found: "Request", stories: "list[Event]") -> Iterator[str]:
-    from streams.cli.tail import event_line
-
-    plain = _as_plain(request_id, row, found, stories)
-    kept = "for ever" if found.kept_ms is None else f"for {found.kept_ms / 86_400_000:.1f} days more"
-    yield f"Request {request_id}, row {row}: {len(found.predictions)} predictions, {len(found.outcomes)} outcomes; kept {kept}."
-    for part in ("predictions", "outcomes"):
-        for each in plain[part]:
-            place = each.pop("at_source")
-            yield ""
-            yield f"{part[:-1]} {place}"
-            yield from (f"  {name:<14} {value}" for name, value in each.items() if value not in (None, "", {}, []))
-    yield ""
-    yield f"It lies in the cohorts of {len(stories)} findings{':' if stories else '.'}"
-    yield from (event_line(event) for event in stories)
-
-
-def _as_plain(request_id: str, row: int, found: "Request", stories: "list[Event]") -> dict[str, Any]:
-    import msgspec
-
-    from schemas.findings import to_json
-
-    force = found.label_in_force()
-    place = {each.raw: f"{each.topic or 'a topic that is gone'}[{each.partition}] {each.offset}" for each in found.arrivals}
-    return {
-        "request_id": request_id,
-        "row": row,
-        "kept_ms": found.kept_ms,
-        "predictions": [{"at_source": place[each.raw]} | _prediction(entry) for each, entry in found.predictions],
-        "outcomes": [
-            {"at_source": place[each.raw]} | _outcome(entry) | ({} if entry.label is None else {"in_force": entry is force})
-            for each, entry in found.outcomes
-        ],
-        "findings": [msgspec.Raw(to_json(event)) for event in stories],
-    }
-
-
-def _prediction(entry: "PredictionEntry") -> dict[str, Any]:
-    from detectors.entries import ABSTAINED, ALERTED, BINARY, POSITIVE, subgroup_pairs
-    from detectors.packing import MONEY
-
-    return {
-        "model_id": entry.model,
-        "model_version": entry.version,
-        "predicted_at": _time(entry.at),
-        "score": entry.score,
-        "predicted": (bool(entry.flags & POSITIVE) if entry.flags & BINARY else entry.label),
-        "abstained": bool(entry.flags & ABSTAINED),
-        "alerted": bool(entry.flags & ALERTED),
-        "amount": entry.amount / MONEY or None,
-        "subgroups": dict(subgroup_pairs(entry.subgroups)),
-        "unit": entry.unit,
-        "probe": entry.probe,
-    }
-
-
-def _outcome(entry: "OutcomeEntry") -> dict[str, Any]:
-    from detectors.packing import MONEY
-
-    return {
-        "known_at": _time(entry.at),
-        "label": entry.label,
-        "version": entry.version,
-        "of_model": entry.model,
-        "cost": None if entry.cost is None else entry.cost / MONEY,
-        "action_taken": entry.action,
-        "review_seconds": None if entry.review_ms is None else entry.review_ms / 1000,
-        "value": None if entry.value is None else entry.value / MONEY,
-        "checks": {name: [passed, total] for name, passed, total in entry.checks or []},
-    }
 
 
 def _time(ms: int) -> str:

@@ -107,15 +107,10 @@ def policy_page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-CHECKS = ("CheckFigures", "CheckWatch", "ProbeWatch", "ProbeBand", "AmountBand", "Confusion", "ClassFigures", "ClassPair")
-LABELS = ("LabelReport", "ScoreCoverage", "ActionCoverage", "StratumMaturity", "AgeShare")
-DECAY = ("Decay", "DecayWeek")
-FATIGUE = ("FatigueFigures", "AlertFigures", "AlarmFigures")
-
-
 def report_page() -> str:
     """Return the page of the report and its figures."""
     from schemas.json_schemas import schemas
+    from streams.cli import reference_records as records
 
     schema = schemas()["report.schema.json"]
     out = [
@@ -126,28 +121,9 @@ def report_page() -> str:
         "## Report",
         _fields(schema),
     ]
-    for name in (
-        "JoinCounts",
-        "ModelReport",
-        "SegmentFigures",
-        "AgedFigures",
-        "Rung",
-        "Bin",
-        "Interval",
-        "MonitorState",
-        "Claim",
-        "ErrorInterval",
-        "RetrainState",
-        "FeatureWatch",
-        "RegressionFigures",
-        "Comparison",
-        *CHECKS,
-        *LABELS,
-        *DECAY,
-        *FATIGUE,
-    ):
+    for name in records.PARTS:
         part = schema["$defs"][name]
-        only = _beyond(part, schema["$defs"]["SegmentFigures"]) if name == "AgedFigures" else part
+        only = records.beyond(part, schema["$defs"]["SegmentFigures"]) if name == "AgedFigures" else part
         note = " All fields of SegmentFigures, and:" if name == "AgedFigures" else ""
         out += [f"## {name}", part.get("description", "") + note, _fields(only)]
     return "\n\n".join(out) + "\n"
@@ -158,15 +134,16 @@ def records_page() -> str:
     from schemas.codec import Reason
     from schemas.findings import DATA
     from schemas.json_schemas import schemas
+    from streams.cli import reference_records as records
 
     every = schemas()
-    out = ["# Records", NOTE, RECORDS_INTRODUCTION]
+    out = ["# Records", NOTE, records.INTRODUCTION]
     for title, name in (("Prediction", "prediction"), ("Outcome", "outcome"), ("Control", "control")):
         schema = every[f"{name}.schema.json"]
         out += [
             f"## {title}",
             schema["description"],
-            f"```json\n{json.dumps(EXAMPLES[name], indent=1, ensure_ascii=False)}\n```",
+            f"```json\n{json.dumps(records.EXAMPLES[name], indent=1, ensure_ascii=False)}\n```",
             _fields(schema),
         ]
     letter = every["dead-letter.schema.json"]
@@ -178,7 +155,7 @@ def records_page() -> str:
         f"{line['description']} [How to read the trail](how-to/audit.md).",
         _fields(line),
         "## Events",
-        EVENTS_INTRODUCTION,
+        records.EVENTS,
     ]
     titles = {kind.__name__: kind for kind in DATA.values()}
     for title in titles:
@@ -219,28 +196,6 @@ PAGES: dict[str, Callable[[], str]] = {
     "asyncapi.json": asyncapi_page,
 }
 
-EXAMPLES: dict[str, dict[str, Any]] = {
-    "prediction": {
-        "request_id": "loan-8812",
-        "model_id": "fraud",
-        "model_version": "7",
-        "timestamp": "2026-01-02T03:04:05Z",
-        "score": 0.91,
-        "predicted_label": 1,
-        "subgroups": {"country": "NL", "channel": "web"},
-        "amount": 1250.0,
-        "alerted": True,
-        "unit": "desk-3",
-    },
-    "outcome": {
-        "request_id": "loan-8812",
-        "timestamp": "2026-02-11T09:00:00Z",
-        "true_label": 0,
-        "action_taken": "dismissed",
-        "review_seconds": 240,
-    },
-    "control": {"type": "ack", "incident_id": "fraud-7-1", "by": "ada", "at": "2026-02-11T10:00:00Z"},
-}
 SETTINGS_INTRODUCTION = """\
 Read from the environment when a command or a worker starts; a value that cannot be used stops it with a message that names the variable.
 How models are watched is not a setting: that is the [policy](policy.md).
@@ -248,44 +203,12 @@ How models are watched is not a setting: that is the [policy](policy.md).
 Secrets ({secrets}) may also be given as `<NAME>_FILE`, the path of a file that holds the value, or as a file
 named as the setting, without `GNOMON_` and in lower case, in the folder `GNOMON_SECRETS_DIR`. They are masked wherever settings are
 shown."""
-RECORDS_INTRODUCTION = """\
-JSON, one object or an array of them per Kafka message; in files one message per line. Unknown fields are ignored, and for optional fields
-null is the same as absent. Times are RFC 3339 with a zone, or epoch milliseconds. A record that cannot be read becomes a dead letter with
-its reason and the path of the fault, and is counted. The JSON Schemas are in `schemas/json`; `gnomon schemas DIR` writes them.
-
-All topics, what stands on each, with its key, headers and examples, are described by an [AsyncAPI 3 document](asyncapi.json), from which
-clients and other docs can be made. `gnomon schemas --asyncapi FILE` writes one with the names and brokers of your own settings."""
-EVENTS_INTRODUCTION = """\
-Events are [CloudEvents 1.0](https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md): on Kafka in binary mode (attributes as
-headers `ce_*`), in files as JSON, one a line. `subject` is `model_id/model_version`, `time` the event time at which it was found. `id` is
-deterministic: a finding that is repeated after a crash has the same id, so consumers can drop the second."""
 
 
 def _fields(schema: Mapping[str, Any]) -> str:
-    required = set(schema.get("required", ()))
-    rows = [
-        (f"`{name}`", _type(part), "required" if name in required else "", _cell(part.get("description", "")))
-        for name, part in schema["properties"].items()
-    ]
-    return _table(("field", "type", "", "what it is"), rows)
+    from streams.cli.reference_records import fields
 
-
-def _beyond(schema: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
-    return {"properties": {name: part for name, part in schema["properties"].items() if name not in base["properties"]}}
-
-
-def _type(part: Mapping[str, Any]) -> str:
-    """Return a field's type in a word or two."""
-    if "$ref" in part:
-        return str(part["$ref"].rsplit("/", 1)[1])
-    if "anyOf" in part:
-        kinds = [_type(choice) for choice in part["anyOf"] if choice.get("type") != "null"]
-        return " or ".join(dict.fromkeys(kinds))
-    if part.get("type") == "array":
-        return f"array of {_type(part['items'])}" if isinstance(part.get("items"), Mapping) else "array"
-    if "enum" in part or "const" in part:
-        return ", ".join(str(value) for value in part.get("enum", [part.get("const")]))
-    return str(part.get("type", "any"))
+    return _table(("field", "type", "", "what it is"), [(f"`{name}`", *rest, _cell(text)) for name, *rest, text in fields(schema)])
 
 
 def _table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
