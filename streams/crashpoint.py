@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 
-from streams.settings import SettingsError
+from streams.setting_text import SettingsError
 
 KILLED = 137  # what a shell reports of a process that was killed
 

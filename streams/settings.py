@@ -8,18 +8,13 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from types import UnionType
-from typing import Any, NamedTuple, get_args, get_origin
+from typing import Any, NamedTuple
 
 from streams import redis_url
+from streams.setting_text import SettingsError, parse, show, text_of
 
-NEVER = "never"
 MASK = "***"
 DAY_MS = 86_400_000
-
-
-class SettingsError(ValueError):
-    """A setting that cannot be used; the message names its variable and what was expected."""
 
 
 class Row(NamedTuple):
@@ -47,7 +42,7 @@ class Settings:
     True
     >>> Settings.from_env({"GNOMON_SCORED_PARTITIONS": "many"})
     Traceback (most recent call last):
-    streams.settings.SettingsError: GNOMON_SCORED_PARTITIONS: expected a whole number, got 'many'
+    streams.setting_text.SettingsError: GNOMON_SCORED_PARTITIONS: expected a whole number, got 'many'
     """
 
     kafka: str = setting("GNOMON_KAFKA", "Kafka's bootstrap servers, host:port with commas between", "localhost:9092")
@@ -165,9 +160,9 @@ class Settings:
         secrets = environ.get("GNOMON_SECRETS_DIR")
         values: dict[str, Any] = {}
         for item in fields(cls):
-            text = _text(item.name, item.metadata, environ, Path(secrets) if secrets else None)
+            text = text_of(item.name, item.metadata, environ, Path(secrets) if secrets else None)
             if text is not None:
-                values[item.name] = _parse(item.metadata["env"], text, item.type, item.metadata["choices"])
+                values[item.name] = parse(item.metadata["env"], text, item.type, item.metadata["choices"])
         settings = cls(**values)
         settings.check()
         return settings
@@ -247,7 +242,7 @@ class Settings:
     def shown(self) -> dict[str, str]:
         """Return every setting as text, secrets masked."""
         return {
-            item.name: MASK if item.metadata["secret"] and getattr(self, item.name) else _show(getattr(self, item.name))
+            item.name: MASK if item.metadata["secret"] and getattr(self, item.name) else show(getattr(self, item.name))
             for item in fields(self)
         }
 
@@ -259,8 +254,7 @@ def describe() -> list[Row]:
     ('GNOMON_KAFKA', 'localhost:9092')
     """
     return [
-        Row(item.name, item.metadata["env"], _show(item.default), item.metadata["secret"], item.metadata["doc"])
-        for item in fields(Settings)
+        Row(item.name, item.metadata["env"], show(item.default), item.metadata["secret"], item.metadata["doc"]) for item in fields(Settings)
     ]
 
 
@@ -285,48 +279,3 @@ def unknown(environ: Mapping[str, str] | None = None, known: tuple[str, ...] = (
     names = {row.env for row in describe()} | {f"{row.env}_FILE" for row in describe() if row.secret} | set(known)
     strangers = sorted(name for name in environ if name.startswith("GNOMON_") and name not in names)
     return {name: next(iter(difflib.get_close_matches(name, sorted(names), 1)), "") for name in strangers}
-
-
-def _text(name: str, metadata: Mapping[str, Any], environ: Mapping[str, str], secrets: Path | None) -> str | None:
-    env = metadata["env"]
-    if not metadata["secret"]:
-        return environ.get(env)
-    given = environ.get(f"{env}_FILE")
-    if given and env in environ:
-        raise SettingsError(f"{env} and {env}_FILE are both set: keep one")
-    path = Path(given) if given else secrets / name if secrets else None
-    if path is None or env in environ:
-        return environ.get(env)
-    try:
-        return path.read_text().rstrip("\r\n") if given or path.exists() else None
-    except OSError as error:
-        raise SettingsError(f"{env}: cannot read its file {path}: {error.strerror}") from error
-
-
-def _parse(env: str, text: str, kind: Any, choices: tuple[str, ...]) -> Any:
-    optional = get_origin(kind) is UnionType
-    if optional:
-        if text.lower() == NEVER or not text:
-            return None
-        kind = get_args(kind)[0]
-    if kind is bool:
-        return _boolean(env, text)
-    if choices and text not in choices:
-        raise SettingsError(f"{env}: expected one of {', '.join(choices)}, got {text!r}")
-    try:
-        return kind(text)
-    except ValueError:
-        what = "a whole number" if kind is int else "a number"
-        raise SettingsError(f"{env}: expected {what}{' or `never`' if optional else ''}, got {text!r}") from None
-
-
-def _boolean(env: str, text: str) -> bool:
-    if text.lower() in {"1", "true", "yes", "on"}:
-        return True
-    if text.lower() in {"0", "false", "no", "off", ""}:
-        return False
-    raise SettingsError(f"{env}: expected true or false, got {text!r}")
-
-
-def _show(value: object) -> str:
-    return NEVER if value is None else str(value).lower() if isinstance(value, bool) else str(value)

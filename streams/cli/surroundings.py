@@ -18,7 +18,8 @@ ELSEWHERE = ("GNOMON_DATA", "GNOMON_REQUIRE_SERVICES")  # read by the tests
 
 def read_settings() -> "Settings":
     """Return the settings, or exit with what is wrong with them."""
-    from streams.settings import Settings, SettingsError, unknown
+    from streams.setting_text import SettingsError
+    from streams.settings import Settings, unknown
 
     try:
         settings = Settings.from_env()

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from streams.crashpoint import CrashPoints
-from streams.settings import SettingsError
+from streams.setting_text import SettingsError
 
 
 @pytest.mark.parametrize(("at", "passed"), [("here:1", 0), ("here:3", 2), ("there:1", 5), ("", 5)])

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from streams.engine import _credentials
-from streams.settings import Settings, SettingsError, describe, unknown
+from streams.setting_text import SettingsError
+from streams.settings import Settings, describe, unknown
 
 SASL = {"GNOMON_KAFKA_PROTOCOL": "SASL_SSL", "GNOMON_KAFKA_USERNAME": "ada", "GNOMON_KAFKA_PASSWORD": "pass-w0rd"}
 

@@ -44,7 +44,8 @@ from schemas.outcome import Outcome
 from schemas.policy import parse_policy
 from schemas.prediction import Prediction
 from streams.cli.main import app
-from streams.settings import Settings, SettingsError, describe
+from streams.setting_text import SettingsError
+from streams.settings import Settings, describe
 
 ROOT = Path(__file__).parents[2]
 PAGES = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))]
