@@ -77,6 +77,7 @@ def decode_many(
         raws: Any = values if isinstance(values, TextLines) else list(values)  # none is None
         return Bulk(records, raws, np.arange(len(values)), np.zeros(len(values), dtype=np.int64), kinds)
     found: list[tuple[Any, bytes, int, int]] = []
+    values = list(values)  # they are looked at again and again
     _decode(values, 0, len(values), how, found)
     places = np.array([place for _, _, *place in found], dtype=np.int64).reshape(-1, 2)
     records = [record for record, *_ in found]
