@@ -140,11 +140,13 @@ class Cells:
         none = codes * self.segments
         out = np.zeros((len(part.columns), none + 1), dtype=np.int64)
         there = np.zeros(none + 1, dtype=np.bool_)
+        code = code * self.segments
         for members in np.ascontiguousarray(self.crowds.members.T):
-            segment = members.take(crowd)
-            place = code * self.segments + segment
-            if members.min() == NONE:
-                place[segment == NONE] = none
+            place = members.take(crowd)
+            nowhere = place == NONE if members.min() == NONE else None
+            place += code
+            if nowhere is not None:
+                place[nowhere] = none
             there[place] = True
             part.add_to(out, place)
         return there[:none], out[:, :none]

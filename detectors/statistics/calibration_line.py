@@ -87,16 +87,18 @@ def _line(a: Floats, b: Floats, x: Floats) -> Floats:
 
 
 def _curvature(n: Floats, x: Floats, line: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-    """Return the sums of the weights, times 1, x and x², and what the line expects of each bin's share."""
+    """Return the sums of the weights, times 1, x and x², and how many positives the line expects in each bin."""
     p = expit(line)
-    weight = n * p * (1 - p)
-    return weight.sum(axis=-1), (weight * x).sum(axis=-1), (weight * x * x).sum(axis=-1), p
+    expected = n * p
+    weight = expected * (1 - p)
+    weighted = weight * x
+    return weight.sum(axis=-1), weighted.sum(axis=-1), (weighted * x).sum(axis=-1), expected
 
 
 def _newton(n: Floats, hits: Floats, x: Floats, line: Floats) -> Floats:
     """Return the Newton step of intercept and slope, shape (2, k); 0 where the curvature is gone."""
-    s0, s1, s2, p = _curvature(n, x, line)
-    rest = hits - n * p
+    s0, s1, s2, expected = _curvature(n, x, line)
+    rest = hits - expected
     g0, g1 = rest.sum(axis=-1), (rest * x).sum(axis=-1)
     determinant = s0 * s2 - s1 * s1
     return np.nan_to_num(np.stack([ratio(s2 * g0 - s1 * g1, determinant), ratio(s0 * g1 - s1 * g0, determinant)]))
