@@ -5,6 +5,7 @@ sum of integers, so order, batching, merging and taking back give the same bits.
 scores of 1.0, so a sum is kept as ``hi * 2**40 + lo`` with ``0 <= lo < 2**40``.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,10 @@ def to_fixed(values: npt.ArrayLike, unit: float) -> Ints:
     >>> to_fixed([0.5, 1.0], 2.0**-40).tolist()
     [549755813888, 1099511627776]
     """
-    return np.rint(np.asarray(values, dtype=np.float64) / unit).astype(np.int64)
+    values = np.asarray(values, dtype=np.float64)
+    whole = 1 / unit
+    # times a power of two is the same to the bit, and several times as fast
+    return np.rint(values * whole if math.frexp(whole)[0] == 0.5 else values / unit).astype(np.int64)
 
 
 def carry(sums: Ints, first: int) -> Ints:

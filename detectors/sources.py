@@ -59,9 +59,13 @@ class Sources:
         marks = [self._mark(rows.model_id, each) for each in rows.origins]
         if rows.n <= _FEW:
             return self._fresh_of_few(rows, marks, zip(origin.tolist(), offset.tolist(), index.tolist(), strict=True))
+        if len(marks) == 1 and int(offset.min()) > marks[0][0]:  # the rule, of one source partition
+            last = offset.max()
+            self.marks[rows.model_id, rows.origins[0]] = int(last), int(index[offset == last].max())
+            return np.arange(rows.n)
         edges = np.array(marks, dtype=np.int64).reshape(-1, 2).T
         old = edges[0].take(origin)
-        if (offset > old).all():  # the rule
+        if (offset > old).all():
             where = np.arange(rows.n)
             self._move(rows, origin, offset, index)
             return where

@@ -33,9 +33,10 @@ class Spans:
 
     def add(self, rows: Rows, where: Ints) -> None:
         """Note the offsets of the picked rows."""
-        where = where[rows.column("kind")[where] == Kind.PREDICTION]
-        if not len(where):
+        made = rows.column("kind")[where] == Kind.PREDICTION
+        if not made.any():
             return
+        where = where if made.all() else where[made]
         for code, begin, span in spans_of(*(rows.column(name)[where] for name in ("origin", "predicted_at", "offset"))):
             self.note(rows.origins[code], begin, span)
 

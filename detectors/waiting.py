@@ -18,7 +18,7 @@ MOST_ROWS = 16_000  # that wait; then they are counted
 PLAIN = frozenset(COLUMNS) - frozenset(
     ["sign", "unit", "alert_key", "action", "review_ms", "probe", "passed", "total", "rival", "loss", "rival_loss", "rival_error"]
 )
-_DISPOSITION = int(Kind.DISPOSITION)
+_COUNT, _DISPOSITION = int(Kind.COUNT), int(Kind.DISPOSITION)
 CLASSES = frozenset(["said", "truth"])  # indexes into texts
 
 
@@ -68,6 +68,8 @@ class Waiting:
         """Return what waits as one message, and which of its rows add to anything; nothing waits then."""
         rows = together(self.messages)
         self._clear()
+        if _COUNT not in rows.columns["kind"]:
+            return rows, np.arange(rows.n)
         return rows, np.flatnonzero(rows.column("kind") != Kind.COUNT)
 
     def take_lots(self) -> tuple[list[Rows], list[Lot]]:

@@ -38,6 +38,7 @@ LIVE_SCORES = 4_096  # distinct scores that the AUC counts exactly
 REPLAY_SCORES = 65_536
 MAX_MODELS = 1_000  # in a scored partition
 AT_ONCE = 256  # models that are counted and read together
+_COUNT, _COUNTS = int(Kind.COUNT), bytes([Kind.COUNT])  # of a message without kinds all rows are such
 MAX_REFERENCES = 32  # that wait for their version
 
 
@@ -125,13 +126,14 @@ class Watch:
             return
         counted = rows.model_id if rows.model_id in self.counts or len(self.counts) <= MAX_MODELS else OTHER
         counts = self.counts.setdefault(counted, np.zeros(len(Status), dtype=np.int64))
-        status = rows.column("status")[where].astype(np.int64)
+        whole = len(where) == rows.n
+        status = (rows.column("status") if whole else rows.column("status")[where]).astype(np.int64)
         if "count" in rows.columns:
             np.add.at(counts, status, rows.column("count")[where].astype(np.int64))  # of one type: ten times as fast
         else:
             np.add.at(counts, status, 1)
-        whole = len(where) == rows.n
-        where = where[rows.column("kind")[where] != Kind.COUNT]
+        if _COUNT in rows.columns.get("kind", _COUNTS):
+            where = where[rows.column("kind")[where] != Kind.COUNT]
         if len(where):
             model = self._model(rows.model_id)
             for name in model.add(rows, where, whole=whole):

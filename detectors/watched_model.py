@@ -112,7 +112,7 @@ class WatchedModel:
         ``whole`` says that the others only count the status of a record.
         """
         alone = len(rows.versions) == 1
-        code = rows.column("version")[where]
+        code = where[:0] if alone else rows.column("version")[where]
         used = [0] if alone else np.unique(code).tolist()
         known = [self.version(rows.versions[number]).name for number in used]
         if known != [rows.versions[number] for number in used]:
