@@ -61,7 +61,7 @@ class Sources:
             return self._fresh_of_few(rows, marks, zip(origin.tolist(), offset.tolist(), index.tolist(), strict=True))
         if len(marks) == 1 and int(offset.min()) > marks[0][0]:  # the rule, of one source partition
             last = offset.max()
-            self.marks[rows.model_id, rows.origins[0]] = int(last), int(index[offset == last].max())
+            self.marks.setdefault(rows.origins[0], {})[rows.model_id] = int(last), int(index[offset == last].max())
             return np.arange(rows.n)
         edges = np.array(marks, dtype=np.int64).reshape(-1, 2).T
         old = edges[0].take(origin)
