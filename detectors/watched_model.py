@@ -16,6 +16,7 @@ from detectors.panes import BEGINNING
 from detectors.segments import OTHER
 from detectors.standing import Baseline
 from detectors.waiting import MOST_ROWS, Waiting, is_plain
+from detectors.waiting_companions import WaitingCompanions
 from schemas.figures import SegmentFigures
 from schemas.findings import Event
 from schemas.policy_models import ModelPolicy
@@ -24,7 +25,6 @@ from schemas.scored import COLUMNS, Kind, Rows
 
 SHARING_DAYS = 30  # a version without predictions for so long leaves its part of the budget to the others
 MAX_VERSIONS = 200
-MOST_BESIDE = 1_000  # rows that wait for the companions alone; then they are counted
 LATE_MS = 2 * DAY_MS  # younger than anything that is folded up or forgotten for its age
 
 
@@ -32,8 +32,8 @@ class WatchedModel:
     r"""A pure fold of one model.
 
     Rows that only add to sums wait, and so does the watermark while nothing is due: a step of many small messages costs hardly more than
-    one of them. Whoever looks at ``versions`` or ``companions`` sees all that has come. Those that watch beside the versions have something
-    due far more rarely: rows wait for them on their own, and for statistics, which are of the versions' sums, only these are counted.
+    one of them. Whoever looks at ``versions`` or ``companions`` sees all that has come. Rows wait for the companions on their own; for
+    statistics, which are of the versions' sums, only these are counted.
 
     Parameters
     ----------
@@ -72,13 +72,10 @@ class WatchedModel:
         self._reference = reference
         self._changed = set() if changed is None else changed
         self._versions: dict[str, ModelVersion] = {}
-        self._companions = ModelCompanions(model_id, policy)
+        self._companions = WaitingCompanions(ModelCompanions(model_id, policy))
         self._waiting = Waiting()
-        self._told = False  # whether the companions have counted the first of those that wait
-        self._counted = Waiting()  # by the versions, and not by the companions yet
         self.stirred = False  # since it was last asked for baselines: one may have been estimated; never part of the state
         self._watermark_ms = BEGINNING  # that came, and that nothing was due at
-        self._beside_ms = BEGINNING  # likewise, that nothing of the companions was due at
         self._next_ms = BEGINNING  # nothing is due before it
 
     @property
@@ -90,8 +87,8 @@ class WatchedModel:
     @property
     def companions(self) -> ModelCompanions:
         """What is watched beside the versions."""
-        self.settle()
-        return self._companions
+        self._settle_versions()
+        return self._companions.settled()
 
     def counted_versions(self) -> dict[str, ModelVersion]:
         """Return the versions by name, up to date; the companions' rows still wait."""
@@ -100,7 +97,7 @@ class WatchedModel:
 
     def unsettled(self) -> tuple[dict[str, ModelVersion], ModelCompanions]:
         """Return both without the rows that wait: for what these do not change."""
-        return self._versions, self._companions
+        return self._versions, self._companions.unsettled
 
     def watermark_of(self, version: ModelVersion) -> int:
         """Return how far the time of a version has come."""
@@ -122,13 +119,13 @@ class WatchedModel:
         versions = [self._versions[rows.versions[number]] for number in used]
         if not (whole and len(used) == len(rows.versions) and is_plain(rows)):
             self.wake()
-            self._add(rows, where)
+            self._add_to_versions(rows, where)
+            self._companions.unsettled.add(rows, where)
         else:
-            if self._companions.mind(rows):
+            if self._companions.unsettled.mind(rows):
                 self.wake()
-                self._companions.add(rows, where)
-                self._told = True
-            passed_ms = max(self._watermark_ms, self._beside_ms)
+                self._companions.add_ahead(rows, where)
+            passed_ms = max(self._watermark_ms, self._companions.passed_ms)
             late = int(rows.column("predicted_at").min()) < passed_ms - LATE_MS  # time has passed before it came, not after
             if late or not self._waiting.fits(rows):
                 self.settle()
@@ -154,21 +151,15 @@ class WatchedModel:
     def settle(self) -> None:
         """Count the rows that wait, and let the time pass that has passed."""
         self._settle_versions()
-        self._settle_companions()
+        self._companions.settled()
 
     def _settle_versions(self) -> None:
-        self._beside_ms = max(self._watermark_ms, self._beside_ms)  # for the companions it has passed, too
+        self._companions.passes(self._watermark_ms)
         self._count()
         if self._watermark_ms > BEGINNING:
             for version in self._versions.values():
                 version.take_back_time(self._watermark_ms)
             self._watermark_ms = BEGINNING
-
-    def _settle_companions(self) -> None:
-        self._count_beside()
-        if self._beside_ms > BEGINNING:
-            self._companions.take_back_time(self._beside_ms)
-            self._beside_ms = BEGINNING
 
     def _count(self) -> None:
         """Let the versions count the rows that wait."""
@@ -176,7 +167,7 @@ class WatchedModel:
             messages = self._waiting.messages
             rows, where = self._waiting.take()
             self._add_to_versions(rows, where)
-            self._let_wait_beside(messages if self._told else [rows])
+            self._companions.follow(messages, rows)
 
     def lend(self, watermark_ms: int | None = None) -> list[Lot]:
         """Give what waits to who counts it together with that of other models, if it is little; at a watermark, if anything is due."""
@@ -184,23 +175,8 @@ class WatchedModel:
             return []
         messages, lots = self._waiting.take_lots()
         if messages:
-            self._let_wait_beside(messages)
+            self._companions.follow(messages)
         return lots
-
-    def _let_wait_beside(self, messages: Sequence[Rows]) -> None:
-        """Let the companions wait with messages that the versions have counted; the first one they may have counted already."""
-        told, self._told = self._told, False
-        for rows in messages[told:]:
-            if not self._counted.fits(rows):
-                self._count_beside()
-            self._counted.add(rows)
-            if self._counted.n >= MOST_BESIDE:
-                self._count_beside()
-
-    def _count_beside(self) -> None:
-        """Let the companions count what the versions have."""
-        if self._counted.n:
-            self._companions.add(*self._counted.take())
 
     def _note(self, *names: str) -> None:
         self._changed.update((self.model_id, name) for name in names)
@@ -208,13 +184,8 @@ class WatchedModel:
     def wake(self) -> None:
         """Count what waits, and look at the next watermark, whatever it is: what comes now may be due at any time."""
         self.settle()
-        self._companions.wake()
+        self._companions.unsettled.wake()
         self._next_ms, self.stirred = BEGINNING, True
-
-    def _add(self, rows: Rows, where: Ints) -> None:
-        self._add_to_versions(rows, where)
-        if len(where):
-            self._companions.add(rows, where)
 
     def _shared(self, rows: Rows) -> Rows:
         """Return rows with versions past the cap as the one that they share."""
@@ -255,17 +226,18 @@ class WatchedModel:
         found += self._advance_companions(watermark_ms, found)
         for version in self._versions.values():
             version.spans.fold_up(watermark_ms)  # not before the companions have asked where things lie
-        self._next_ms = min(self._companions.next_ms(watermark_ms), *(each.next_ms(watermark_ms) for each in self._versions.values()))
+        next_ms = [version.next_ms(watermark_ms) for version in self._versions.values()]
+        self._next_ms = min(self._companions.unsettled.next_ms(watermark_ms), *next_ms)
         return found
 
     def _advance_companions(self, watermark_ms: int, found: list[Event]) -> list[Event]:
         heard = found or any(version.unsaid for version in self._versions.values())
-        if not heard and not self._companions.is_due(watermark_ms):
-            self._beside_ms = watermark_ms
+        if not heard and not self._companions.unsettled.is_due(watermark_ms):
+            self._companions.passes(watermark_ms)
             return []
-        self._settle_companions()
-        told = self._companions.advance(watermark_ms, self._versions, found)
-        if self._companions.moved():
+        companions = self._companions.settled()
+        told = companions.advance(watermark_ms, self._versions, found)
+        if companions.moved():
             self._note(COMPANIONS)
         return told
 
@@ -273,12 +245,12 @@ class WatchedModel:
         """Return the baselines that were estimated since this was asked last."""
         self.stirred = False
         own = [each for _, version in sorted(self._versions.items()) for each in version.learnt.take()]
-        return own + self._companions.baselines()
+        return own + self._companions.unsettled.baselines()
 
     def share(self, name: str) -> Callable[[int], float]:
         """Return a version's part of its model's budget at a time: versions with predictions of late share what the companions leave."""
         others = [version for other, version in self._versions.items() if other != name]
-        companions = self._companions
+        companions = self._companions.unsettled
 
         def share(due_ms: int) -> float:
             since_ms = due_ms - SHARING_DAYS * DAY_MS
@@ -290,7 +262,7 @@ class WatchedModel:
         """Return a version whose sums are up to date, and what adds to figures of it what the companions know."""
         self._count()
         version = self._versions[name]
-        return version, partial(self._companions.filled, version)
+        return version, partial(self._companions.unsettled.filled, version)
 
     def use(self, policy: ModelPolicy) -> list[Event]:
         """Follow another policy from here on; return the events of incidents that it closes."""
@@ -299,14 +271,15 @@ class WatchedModel:
         found: list[Event] = []
         for _, version in sorted(self._versions.items()):
             found += version.use(policy)
-        found += self._companions.use(policy)
+        companions = self._companions.unsettled
+        found += companions.use(policy)
         self._note(*self._versions, COMPANIONS)
-        return found + self._companions.heed(found)
+        return found + companions.heed(found)
 
     def load(self, name: str, state: dict[str, Any]) -> None:
         """Take back the state of a version, or of ``COMPANIONS``; ``take_back_time`` says how far time had come."""
         if name == COMPANIONS:
-            self._companions.load(state)
+            self._companions.unsettled.load(state)
         else:
             self._versions[name] = ModelVersion.from_state(state, self.model_id, name, self.policy, self.distinct_scores)
 
@@ -314,7 +287,7 @@ class WatchedModel:
         """Let the time pass that had passed for a version, and the companions, when the state was taken."""
         if watermark_ms > BEGINNING:
             self._versions[name].take_back_time(watermark_ms)
-            self._companions.take_back_time(watermark_ms)
+            self._companions.unsettled.take_back_time(watermark_ms)
 
 
 def _lots(versions: Sequence[ModelVersion], rows: Rows, wheres: Sequence[Ints]) -> list[Lot] | None:
