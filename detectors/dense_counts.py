@@ -9,7 +9,7 @@ from detectors.fixed import Floats, Ints
 
 ID_BITS = 24  # of a key, below the segment
 _MOST_ID = (1 << ID_BITS) - 1
-_MOST_PAIRS = 2.0**61  # a sum of ranks may be twice as many
+MOST_PAIRS = 2.0**61  # a sum of ranks may be twice as many
 _MOST = 1 << 20  # places, of 16 bytes
 _FEW = 512  # keys: nothing is gained
 
@@ -72,7 +72,7 @@ class DenseCounts:
         below = 2 * np.cumsum(n0, axis=1) - n0
         pairs = n0.sum(axis=1).astype(np.float64) * n1.sum(axis=1)
         out = share_of_pairs((n1 * below).sum(axis=1), pairs)
-        for i in np.flatnonzero(pairs > _MOST_PAIRS).tolist():
+        for i in np.flatnonzero(pairs > MOST_PAIRS).tolist():
             held = np.flatnonzero(n0[i] | n1[i])
             out[i] = share_of_many(n1[i, held], below[i, held], pairs[i])
         return out

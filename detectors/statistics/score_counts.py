@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors.cells import Layout
-from detectors.dense_counts import ID_BITS, DenseCounts, share_of_many, share_of_pairs
+from detectors.dense_counts import ID_BITS, MOST_PAIRS, DenseCounts, share_of_many, share_of_pairs
 from detectors.fixed import Floats, Ints
 from detectors.guide import Guide
 from detectors.panes import FEW, SumTable, sums_by
@@ -18,7 +18,6 @@ from detectors.statistics.exact import bounded, same_length
 _MAGIC = b"SC01"
 _HEAD = struct.Struct("<4sIIIqqq")
 _MOST = (1 << ID_BITS) - 1
-_MOST_PAIRS = 2.0**61  # a sum of ranks may be twice as many
 _LABELS = Layout(counts=("negatives", "positives"), sums={})
 
 
@@ -152,7 +151,7 @@ class ScoreCounts:
         rank, negative, positive = (np.add.reduceat(each, first) for each in (n1 * below, n0, n1))
         pairs = negative.astype(np.float64) * positive
         out[held] = share_of_pairs(rank, pairs)
-        for i in np.flatnonzero(pairs > _MOST_PAIRS).tolist():
+        for i in np.flatnonzero(pairs > MOST_PAIRS).tolist():
             mine = slice(int(first[i]), int(first[i] + n[i]))
             out[held[i]] = share_of_many(n1[mine], below[mine], pairs[i])
         return out
