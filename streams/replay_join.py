@@ -82,11 +82,13 @@ def join(files: Files, policy: Policy, started_ms: int) -> Iterator[Step]:
     total = sum(map(len, logs.values()))
     yield Begun(total, _first_ms(logs))
     local = LocalJoin(policy, room=total)
+    read: dict[Origin, int] = {}
     for batches, high_ms in chunks(logs, started_ms):
         joined = local.join(batches)
         yield from joined.rows
+        read |= {batch.origin: int(batch.offsets[-1]) for batch in batches if len(batch.offsets)}
         if high_ms is not None:
-            yield Tick(dict.fromkeys(TIMED, 1), [(origin(name), high_ms) for name in TIMED])
+            yield Tick(dict.fromkeys(TIMED, 1), [(origin(name), high_ms) for name in TIMED], done=list(read.items()))
         yield from joined.forwarded
         yield Done(sum(len(batch.values) for batch in batches), [_in_file(letter, logs) for letter in joined.dead_letters])
 

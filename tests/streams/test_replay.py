@@ -109,6 +109,13 @@ def test_every_line_is_counted_once(tmp_path):
     assert join.predictions + join.conflict + join.outcomes + join.duplicate + join.dead_letter == len(made) + len(known)
 
 
+def test_models_of_any_name_leave_no_marks(tmp_path):
+    made = [prediction(str(i), START_MS + i * 60_000, 0.5, model_id=f"made up {i}") for i in range(40)]
+    sources = run(tmp_path, made, []).watch.sources
+    assert sources.marks == {}
+    assert list(sources.floors) == [replay_join.origin("predictions")]
+
+
 @pytest.mark.parametrize("n", [1, 40, 1_300])
 def test_a_log_of_any_length_is_read_to_its_end_under_a_horizon(tmp_path, n):
     # few predictions: ages are learnt when the log ends, after the horizon's rung has been read
