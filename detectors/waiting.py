@@ -65,7 +65,15 @@ class Waiting:
         self._origins.update(rows.origins)
 
     def take(self) -> tuple[Rows, Ints]:
-        """Return what waits as one message, and which of its rows add to anything; nothing waits then."""
+        """Return what waits as one message, and which of its rows add to anything; nothing waits then.
+
+        >>> waiting = Waiting()
+        >>> for kinds in ([Kind.COUNT, Kind.PREDICTION], [Kind.PREDICTION, Kind.PREDICTION]):
+        ...     waiting.add(Rows("m", [], 2, {"kind": bytes(kinds)}, ["1"]))
+        ...     waiting.take()[1].tolist()
+        [1]
+        [0, 1]
+        """
         rows = together(self.messages)
         self._clear()
         if _COUNT not in rows.columns["kind"]:
