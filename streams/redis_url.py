@@ -34,12 +34,13 @@ def read(url: str) -> Place:
     ValueError: expected database 0, the only one that a Redis Cluster has
 
     """
-    scheme, colon, _ = url.partition("://")
+    scheme, colon, rest = url.partition("://")
     if scheme not in SCHEMES or not colon:
         raise ValueError(f"expected a URL that begins with {'://, '.join(SCHEMES[:-1])}:// or {SCHEMES[-1]}://")
     try:
-        split = urlsplit(url)
-        user, at, hosts = split.netloc.rpartition("@")
+        place = min((found for mark in "/?#" if (found := rest.find(mark)) >= 0), default=len(rest))
+        split = urlsplit(f"{scheme}://{rest[place:]}")  # newer ones of urllib take no [::1] that stands among other hosts
+        user, at, hosts = rest[:place].rpartition("@")
         # a password with a "/", "?" or "#" of its own would be read as a host, and told in errors
         if scheme != "unix" and ("@" in split.path + split.query + split.fragment or (scheme.endswith(_CLUSTER) and "@" in user)):
             raise ValueError("@")  # noqa: TRY301  told below as all that is wrong here
